@@ -1,0 +1,1 @@
+"""The command `tasker-actors`, one file a command group. Start at `app.py`."""

@@ -1,0 +1,143 @@
+"""The command `tasker-actors`: every command is registered here, and every error ends here with its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import orjson
+import typer
+
+from tasker_actors.cli import (
+    db,
+    dead_letters,
+    events,
+    example,
+    output,
+    run,
+    supervisor_state,
+    task,
+    task_create,
+    template,
+)
+from tasker_actors.cli.errors import error_document
+from tasker_actors.errors import TaskerError
+
+PROGRAM = "tasker-actors"
+_INTERRUPTED = 130
+_OUTPUT_CLOSED = 1
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it with the flag's value
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  it reads files, and nobody else needs it
+
+        output.write_line(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Run business workflows as steps on supervised worker processes, and publish domain events.
+
+    Start with `tasker-actors run`, or see it work with `tasker-actors example`. Commands that talk to a supervisor
+    take its address from --url or TASKER_URL and its key from TASKER_API_KEY.
+
+    Exit codes: 0 done; 1 the work failed; 2 usage or configuration, or what was given cannot be used; 3 could not
+    start, or no supervisor answers; 4 gave up after too many crashes of workers; 5 the drain deadline passed; 130
+    interrupted.
+    """
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with all its commands."""
+    app = _group()
+    app.callback()(_root)
+    app.command("run")(run.run)
+    tasks = _group()
+    tasks.command("create")(task_create.create)
+    tasks.command("list")(task.list_tasks)
+    tasks.command("get")(task.get)
+    tasks.command("steps")(task.steps)
+    tasks.command("cancel")(task.cancel)
+    app.add_typer(tasks, name="task", help="Create tasks, and see what became of them.")
+    letters = _group()
+    letters.command("list")(dead_letters.list_dead_letters)
+    letters.command("redrive")(dead_letters.redrive)
+    queue = _group()
+    queue.command("list")(events.list_events)
+    queue.add_typer(letters, name="dlq", help="Events that could not be published.")
+    app.add_typer(queue, name="events", help="Durable domain events and dead letters.")
+    templates = _group()
+    templates.command("validate")(template.validate)
+    # With a callback of its own a group stays a group while it has a single command.
+    templates.callback()(_templates)
+    app.add_typer(templates, name="template")
+    app.command("workers")(supervisor_state.workers)
+    app.command("stats")(supervisor_state.stats)
+    database = _group()
+    database.command("migrate")(db.migrate)
+    database.command("status")(db.status)
+    database.command("prune")(db.prune)
+    app.add_typer(database, name="db", help="The database: its schema, its state, and what may be deleted.")
+    app.command("example")(example.example)
+    return app
+
+
+def main() -> None:
+    """Run the command that the arguments name, and end the process with its exit code."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; whatever went wrong is on standard error by then."""
+    as_json = "--json" in arguments
+    try:
+        code = build_app()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except TaskerError as error:
+        _report(error_document(error), f"Error: {error}", as_json=as_json)
+        return error.exit_code
+    except typer.TyperException as error:
+        message = error.format_message()
+        _report({"error": {"code": "usage", "message": message}}, _with_usage(error, message), as_json=as_json)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has had enough, as `head` does. Python flushes once more at its end, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _OUTPUT_CLOSED
+    return code if isinstance(code, int) else 0
+
+
+def _report(document: dict[str, object], text: str, *, as_json: bool) -> None:
+    if as_json:
+        output.note(orjson.dumps(document).decode())
+    else:
+        output.note("\n".join(output.escaped(line) for line in text.split("\n")))
+
+
+def _with_usage(error: typer.TyperException, message: str) -> str:
+    """Return the message below the usage line of its command; a command without arguments answers with its help."""
+    context = getattr(error, "ctx", None)
+    usage = context.get_usage() if context is not None else ""
+    if context is None or message.startswith(usage):
+        return message
+    return f"{usage}\nTry '{context.command_path} --help' for help.\n\nError: {message}"
+
+
+def _group() -> typer.Typer:
+    return typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+
+def _templates() -> None:
+    """Templates: the workflows as YAML files."""

@@ -1,0 +1,73 @@
+"""What the command line says about tasks to create, as the JSON of requests."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from tasker_actors.cli.errors import InputFileError
+from tasker_actors.cli.json_lines import STANDARD_INPUT, check_context
+from tasker_actors.errors import ConfigurationError
+
+_TEMPLATE = re.compile(r"(?P<namespace>[^/@\s]+)/(?P<name>[^/@\s]+)(?:@(?P<version>[^/@\s]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """What every task of one command has in common; no version means the newest."""
+
+    namespace: str
+    name: str
+    version: str | None
+    correlation_id: str | None
+
+    @classmethod
+    def for_template(cls, text: str, correlation_id: str | None) -> TaskRequest:
+        """Read `NAMESPACE/NAME[@VERSION]`; raises ConfigurationError for anything else."""
+        match = _TEMPLATE.fullmatch(text)
+        if match is None:
+            msg = f"{text!r} is no template: write NAMESPACE/NAME or NAMESPACE/NAME@VERSION"
+            raise ConfigurationError(msg)
+        return cls(match["namespace"], match["name"], match["version"], correlation_id)
+
+    def body(self, context: bytes) -> bytes:
+        """Return the JSON of one request; the context goes in as it was written, so that no number changes."""
+        given = {
+            "namespace": self.namespace,
+            "name": self.name,
+            "version": self.version,
+            "correlation_id": self.correlation_id,
+        }
+        known = {key: value for key, value in given.items() if value is not None}
+        return orjson.dumps({**known, "context": orjson.Fragment(context)})
+
+    @property
+    def overhead(self) -> int:
+        """The bytes that a request in a batch has besides its context: the rest of its JSON, and a comma."""
+        return len(self.body(b"")) + 1
+
+
+def read_context(text: str | None, file: Path | None) -> bytes:
+    """Return the JSON of one context from an option's text or from a file; raises InputFileError if it is no object."""
+    if file is None:
+        name, content = "--context", (text or "").encode(errors="surrogateescape")
+    else:
+        name, content = str(file), _read(file)
+    content = content.removeprefix(b"\xef\xbb\xbf").strip()
+    fault = check_context(content)
+    if fault is not None:
+        msg = f"{name}: {fault}"
+        raise InputFileError(msg)
+    return content
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+    except OSError as error:
+        msg = f"--context-file {file}: {error.strerror}"
+        raise InputFileError(msg) from error

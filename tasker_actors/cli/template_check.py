@@ -1,0 +1,107 @@
+"""Checks template files as a supervisor would at its start, and goes on after the first fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasker_actors.errors import ConfigurationError, Fault, HandlerNotFoundError, TemplateError
+from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.workflow.faults import settle
+from tasker_actors.workflow.load import LoadedTemplates, load_templates
+from tasker_actors.workflow.references import check_references
+from tasker_actors.workflow.template import HandlerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTemplate:
+    """A template that can be used, and the file that it came from."""
+
+    namespace: str
+    name: str
+    version: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateReport:
+    """What came of checking: the usable templates, and all faults."""
+
+    templates: tuple[CheckedTemplate, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a supervisor would start with these files."""
+        return not any(fault.severity == "error" for fault in self.faults)
+
+
+def check_templates(
+    paths: Sequence[Path], *, environment: str, strict: bool, modules: Sequence[str] | None
+) -> TemplateReport:
+    """Check files and directories; handlers and publishers too where modules to look in are given.
+
+    Runs the modules' code. Raises StartupError for a module that cannot be imported, ConfigurationError where there is
+    no template at all.
+    """
+    registry = HandlerRegistry.from_modules(import_modules(modules)) if modules is not None else None
+    try:
+        loaded = load_templates(paths, environment=environment, strict=False)
+    except TemplateError as error:
+        return TemplateReport((), _with_warnings(error.faults, paths, environment, strict=strict))
+    if not loaded.templates:
+        msg = f"there is no template (*.yaml, *.yml) in {', '.join(map(str, paths))}"
+        raise ConfigurationError(msg)
+    faults = [*loaded.warnings, *(_missing_references(loaded, registry) if registry is not None else ())]
+    if strict:
+        try:
+            settle(faults, strict=True)
+        except TemplateError as error:
+            faults = list(error.faults)
+    return TemplateReport(tuple(_checked(loaded)), tuple(faults))
+
+
+def _with_warnings(
+    errors: Sequence[Fault], paths: Sequence[Path], environment: str, *, strict: bool
+) -> tuple[Fault, ...]:
+    """Return the errors and the warnings beside them, which only a strict reading tells when there are errors."""
+    try:
+        load_templates(paths, environment=environment, strict=True)
+    except TemplateError as error:
+        everything = error.faults
+    else:
+        everything = ()
+    if strict:
+        return tuple(everything)
+    known = set(errors)
+    warnings = (fault for fault in everything if fault not in known)
+    return (*errors, *(Fault(fault.file, fault.step, fault.key, fault.message, "warning") for fault in warnings))
+
+
+def _missing_references(loaded: LoadedTemplates, registry: HandlerRegistry) -> list[Fault]:
+    def handler_exists(spec: HandlerSpec) -> str | None:
+        try:
+            registry.resolve(spec)
+        except HandlerNotFoundError as error:
+            return str(error)
+        return None
+
+    return [
+        fault
+        for template in loaded.templates
+        for fault in check_references(
+            template,
+            file=loaded.files[template.identity],
+            handler_exists=handler_exists,
+            publishers=registry.publishers,
+        )
+    ]
+
+
+def _checked(loaded: LoadedTemplates) -> list[CheckedTemplate]:
+    return [
+        CheckedTemplate(template.namespace_name, template.name, template.version, loaded.files[template.identity])
+        for template in loaded.templates
+    ]

@@ -1,0 +1,151 @@
+"""DurablePublisher: commits results together with their durable events, as many at once as are waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.delivery.batch import batch_json, cut, fallbacks
+from tasker_actors.delivery.committer import BatchRefusedError, Committer
+from tasker_actors.delivery.router import commit_item
+from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
+from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.lease import LeasedStep, TaskFacts
+from tasker_actors.steps.ledger import Ledger, Stage
+
+
+@dataclass(slots=True)
+class CommitState:
+    """What outlives a failure of the actor: the number of the last commit, and one that was sent and not answered."""
+
+    seq: int = 0
+    unanswered: tuple[bytes, list[CommitItem]] | None = None
+
+
+class DurablePublisher(Actor):
+    """Group commit: what waits in the mailbox goes into one transaction, alone when idle, hundreds under load.
+
+    Nothing of a batch is told to anybody before the server said that it is ready again (DESIGN 3 rule 6).
+    """
+
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        ledger: Ledger,
+        capacity: Capacity,
+        state: CommitState,
+        committer: Committer,
+        lease: Callable[[Mapping[str, Any], TaskFacts], LeasedStep],
+        listeners: Sequence[LocalAddress],
+        released: Callable[[Sequence[str]], None],
+        logger: Any,
+        max_batch: int,
+        max_batch_bytes: int,
+        lease_ms: int,
+    ) -> None:
+        self._worker_id = worker_id
+        self._ledger = ledger
+        self._capacity = capacity
+        self._state = state
+        self._committer = committer
+        self._lease = lease
+        self._listeners = listeners
+        self._released = released
+        self._logger = logger
+        self._max_batch = max_batch
+        self._max_batch_bytes = max_batch_bytes
+        self._lease_ms = lease_ms
+
+    def on_start(self) -> None:
+        """Finish what an earlier instance had begun: first the batch whose answer is missing, then the rest."""
+        if self._state.unanswered is not None:
+            payload, items = self._state.unanswered
+            self._send(payload, items)
+        left = [item.finished for item in self._ledger.items(Stage.COMMITTING) if item.finished is not None]
+        self._commit_all([commit_item(finished) for finished in left])
+
+    def receive(self, message: CommitItems) -> None:
+        """Commit this message's entries and those of the messages that wait behind it."""
+        items = list(message.items)
+        while len(items) < self._max_batch:
+            waiting = self.take_waiting(self._max_batch, CommitItems)
+            if not waiting:
+                break
+            for envelope in waiting:
+                items.extend(envelope.message.items)
+        self._commit_all(items)
+
+    def _commit_all(self, items: Sequence[CommitItem]) -> None:
+        # An entry that an earlier instance committed from the ledger is there no longer.
+        held = [item for item in items if item.publication is not None or self._ledger.get(item.token) is not None]
+        for batch in cut(held, self._max_batch, self._max_batch_bytes):
+            self._commit(batch)
+
+    def _commit(self, batch: list[CommitItem]) -> None:
+        """Commit a batch; if PostgreSQL refuses it, halve it until the culprit is alone and pays alone."""
+        reason = self._try(batch)
+        if reason is None:
+            return
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._commit(batch[:middle])
+            self._commit(batch[middle:])
+            return
+        self._logger.error("PostgreSQL refused an entry", reason=reason, token=batch[0].token)
+        if not any(self._try([instead]) is None for instead in fallbacks(batch[0], reason)):
+            # Only a damaged schema refuses our own plain failure; the lease ends by itself and the step runs again.
+            self._logger.error("an entry could not be stored in any form", reason=reason, token=batch[0].token)
+            self._ledger.remove([batch[0].token])
+
+    def _try(self, batch: list[CommitItem]) -> str | None:
+        held_after = len(self._ledger) - len(batch)
+        payload = batch_json(
+            batch,
+            worker_id=self._worker_id,
+            seq=self._state.seq + 1,
+            lease_ms=self._lease_ms,
+            places=self._capacity.free(held_after),
+        )
+        try:
+            self._send(payload, batch)
+        except BatchRefusedError as error:
+            self._state.unanswered = None
+            return str(error)
+        return None
+
+    def _send(self, payload: bytes, batch: list[CommitItem]) -> None:
+        self._state.unanswered = (payload, batch)
+        began = time.monotonic()
+        reply = self._committer.commit(payload)
+        duration_ms = (time.monotonic() - began) * 1000
+        self._state.seq += 1
+        self._state.unanswered = None
+        won = tuple(item for item in batch if item.publication is not None or item.token in reply.won)
+        lost = tuple(item for item in batch if item.publication is None and item.token not in reply.won)
+        facts = {
+            item.task_uuid: held.step.task
+            for item in batch
+            if (held := self._ledger.get(item.token)) is not None and item.task_uuid is not None
+        }
+        continued = tuple(self._lease(row, facts[row["task_uuid"]]) for row in reply.steps)
+        # Added before the others are removed, so that the ledger is never empty in between.
+        self._ledger.add(continued)
+        self._ledger.remove(item.token for item in batch if item.publication is None)
+        if lost:
+            self._logger.warning("results came after their leases had ended", count=len(lost))
+        committed = StepsCommitted(
+            won=won,
+            lost=lost,
+            continued=continued,
+            released=reply.released,
+            finished_tasks=reply.finished_tasks,
+            duration_ms=duration_ms,
+        )
+        for listener in self._listeners:
+            listener.tell(committed)
+        if reply.released:
+            self._released(sorted({item.finished.step.plan.namespace for item in won if item.finished is not None}))

@@ -1,0 +1,64 @@
+"""PublisherHooks: runs what users want to do after a commit, apart from everything that must go on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tasker_actors.actors import Actor
+from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.events.publisher import BasePublisher
+from tasker_actors.messages import PublisherCallbacks
+
+
+class HookTimeoutError(BaseException):
+    """Raised inside a hook that runs past its time limit."""
+
+
+def has_callbacks(publisher: BasePublisher) -> bool:
+    """Tell whether a publisher wants to hear of the commit at all; most do not."""
+    kind = type(publisher)
+    return (
+        kind.after_publish is not BasePublisher.after_publish
+        or kind.on_publish_error is not BasePublisher.on_publish_error
+    )
+
+
+class PublisherHooks(Actor):
+    """Calls `after_publish` and `on_publish_error`, in commit order, each within the time limit of a delivery.
+
+    What they raise is logged: the event is committed and nothing can change that.
+    """
+
+    def __init__(self, *, guard: CallGuard[str], timeout_ms: int, logger: Any) -> None:
+        self._guard = guard
+        self._timeout = timeout_ms / 1000
+        self._logger = logger
+
+    def receive(self, message: PublisherCallbacks) -> None:
+        """Call the hooks of one commit."""
+        for event in message.published:
+            document = event.event.to_dict()
+            self._call(
+                event.publisher_name,
+                lambda event=event, document=document: event.publisher.after_publish(
+                    event.event_name, document["payload"], document["metadata"]
+                ),
+            )
+        for refused in message.refused:
+            self._call(
+                refused.publisher_name,
+                lambda refused=refused: refused.publisher.on_publish_error(
+                    refused.event_name, refused.error, refused.payload
+                ),
+            )
+
+    def _call(self, publisher: str, hook: Any) -> None:
+        try:
+            self._guard.begin(publisher, time.monotonic() + self._timeout)
+            try:
+                hook()
+            finally:
+                self._guard.end()
+        except BaseException as error:  # noqa: BLE001 - a user's hook may raise anything, SystemExit too
+            self._logger.warning("a publisher's hook failed after the commit", publisher=publisher, error=repr(error))

@@ -1,0 +1,164 @@
+"""EventRouter: between a finished step and its commit, and between the commit and the subscribers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.delivery.publication import derive_publication
+from tasker_actors.delivery.publisher_hooks import has_callbacks
+from tasker_actors.delivery.routing import event_documents, result_document
+from tasker_actors.messages import (
+    CommitItem,
+    CommitItems,
+    EventPublished,
+    FinishedStep,
+    PendingPublication,
+    PublisherCallbacks,
+    PublishEvent,
+    RouteFast,
+    StepFinished,
+    StepsCommitted,
+)
+from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
+
+if TYPE_CHECKING:
+    from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
+
+_BATCH = 1000
+
+
+class DeliveryRecorder(Protocol):
+    """Counts what was committed and handed over; called in the router's thread only."""
+
+    def committed(self, item: CommitItem, now: float) -> None:
+        """Count one entry that was stored: its step, its durable events and its dead letters."""
+
+    def tasks_finished(self, committed: StepsCommitted) -> None:
+        """Count the tasks that a commit finished."""
+
+    def handed_over(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+        """Count fast and broadcast events that the bus took; with each the moment its step finished."""
+
+    def bus_refused(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+        """Count fast and broadcast events that the bus did not take."""
+
+
+class EventRouter(Actor):
+    """Sends each event on the path of its delivery mode (SPEC 2).
+
+    Before the commit it turns finished steps into entries of the batch, durable events nested in their result; after it
+    hands fast events to the bus, in the order in which their steps were committed. What is counted here was committed.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        publisher: LocalAddress,
+        bus: LocalAddress,
+        hooks: LocalAddress,
+        max_payload_bytes: int,
+        recorder: DeliveryRecorder,
+    ) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self._bus = bus
+        self._hooks = hooks
+        self._max_payload_bytes = max_payload_bytes
+        self._recorder = recorder
+
+    def on_start(self) -> None:
+        """Send on what an earlier instance had taken from the mailbox and not sent on."""
+        self._commit([item.step.token for item in self._ledger.items(Stage.FINISHED)])
+
+    def receive(self, message: StepFinished | StepsCommitted | PublishEvent) -> None:
+        """Route one message, and with a finished step all others that wait behind it."""
+        match message:
+            case StepFinished(finished):
+                waiting = self.take_waiting(_BATCH, StepFinished)
+                self._commit([finished.step.token, *(envelope.message.finished.step.token for envelope in waiting)])
+            case StepsCommitted():
+                self._hand_over(message)
+            case PublishEvent():
+                self._publish(message)
+
+    def _commit(self, tokens: Sequence[int]) -> None:
+        """Send finished steps to the commit; a token that the ledger does not know as finished was sent before."""
+        items = tuple(
+            commit_item(item.finished) for item in self._ledger.committing(tokens) if item.finished is not None
+        )
+        if items:
+            self._publisher.tell(CommitItems(items))
+
+    def _hand_over(self, committed: StepsCommitted) -> None:
+        fast: list[tuple[OutgoingEvent, float]] = []
+        published: list[OutgoingEvent] = []
+        refused: list[RefusedEvent] = []
+        now = time.monotonic()
+        for item in committed.won:
+            self._recorder.committed(item, now)
+            source = item.finished or item.publication
+            if source is None:
+                continue
+            since = source.finished_at
+            for event in source.derived.events:
+                if event.delivery_mode.is_fast:
+                    fast.append((event, since))
+                if has_callbacks(event.publisher):
+                    published.append(event)
+            refused.extend(one for one in source.derived.refused if has_callbacks(one.publisher))
+            if item.publication is not None:
+                item.publication.reply.answer(_answer(item.publication))
+        self._recorder.tasks_finished(committed)
+        if fast:
+            self._deliver(fast)
+        if published or refused:
+            self._hooks.tell(PublisherCallbacks(tuple(published), tuple(refused)))
+
+    def _deliver(self, fast: Sequence[tuple[OutgoingEvent, float]]) -> None:
+        if self._bus.is_accepting:
+            self._bus.tell(RouteFast(tuple(event for event, _ in fast)))
+            self._recorder.handed_over(fast, time.monotonic())
+        else:
+            self._recorder.bus_refused(fast, time.monotonic())
+
+    def _publish(self, message: PublishEvent) -> None:
+        """Commit one event from outside a step; its asker gets the answer after the commit."""
+        trace = parse_traceparent(message.traceparent, message.tracestate) or new_trace()
+        derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=self._max_payload_bytes)
+        publication = PendingPublication(derived, message.event_id, self.defer_reply(), time.monotonic())
+        document = event_documents(derived, trace, message.correlation_id)
+        document["namespace"] = message.namespace
+        item = CommitItem(
+            document=document,
+            size=len(message.payload),
+            token=0,
+            task_uuid=None,
+            finished=None,
+            publication=publication,
+        )
+        self._publisher.tell(CommitItems((item,)))
+
+
+def commit_item(finished: FinishedStep) -> CommitItem:
+    """Make a step's entry of the commit batch."""
+    size = len(finished.result or b"") + sum(len(event.message) for event in finished.derived.events)
+    return CommitItem(
+        document=result_document(finished),
+        size=size,
+        token=finished.step.token,
+        task_uuid=finished.step.task.task_uuid,
+        finished=finished,
+    )
+
+
+def _answer(publication: PendingPublication) -> EventPublished:
+    if publication.derived.refused:
+        refused = publication.derived.refused[0]
+        return EventPublished(publication.event_id, refused.code, refused.reason, refused.path)
+    return EventPublished(publication.event_id)

@@ -1,0 +1,100 @@
+"""Where each event goes: pure rules between the derived events and the commit (SPEC 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from tasker_actors.events.derive import Derived, OutgoingEvent, RefusedEvent
+    from tasker_actors.messages import FinishedStep
+    from tasker_actors.steps.lease import LeasedStep
+    from tasker_actors.telemetry.trace_context import TraceContext
+
+LabelSet = tuple[str, str, str, str]
+"""namespace, event_name, delivery_mode, publisher: what one event is counted under."""
+
+
+def label_set(event: OutgoingEvent | RefusedEvent) -> LabelSet:
+    """Return what an event is counted under."""
+    return (event.namespace, event.event_name, event.delivery_mode.value, event.publisher_name)
+
+
+def queue_headers(event: OutgoingEvent, trace: TraceContext, correlation_id: str) -> dict[str, str]:
+    """Make the headers of a durable message (SPEC 2.4): what a reader needs to continue the trace."""
+    headers = {
+        "traceparent": trace.child().traceparent,
+        "correlation_id": correlation_id,
+        "event_id": event.event_id,
+        "event_name": event.event_name,
+        "content_type": "application/json",
+    }
+    if trace.tracestate:
+        headers["tracestate"] = trace.tracestate
+    return headers
+
+
+def event_documents(derived: Derived, trace: TraceContext, correlation_id: str) -> dict[str, Any]:
+    """Make the part of a commit document that holds durable events and dead letters; labels are still label sets."""
+    document: dict[str, Any] = {}
+    events = [
+        {
+            "message": orjson.Fragment(event.message),
+            "headers": queue_headers(event, trace, correlation_id),
+            "label": label_set(event),
+        }
+        for event in derived.events
+        if event.delivery_mode.is_durable
+    ]
+    if events:
+        document["events"] = events
+    if derived.refused:
+        document["dead_letters"] = [
+            {"message": orjson.Fragment(refused.dead_letter), "label": label_set(refused)}
+            for refused in derived.refused
+        ]
+    return document
+
+
+def result_document(finished: FinishedStep) -> dict[str, Any]:
+    """Make the commit document of one finished step."""
+    step = finished.step
+    document = event_documents(finished.derived, step.trace, step.task.correlation_id)
+    document.update(
+        token=step.token,
+        task=step.task.task_uuid,
+        position=step.plan.position,
+        attempt=step.attempt,
+        outcome=finished.state,
+        duration_ms=round(finished.duration_ms, 3),
+    )
+    if finished.result is not None:
+        document["result"] = orjson.Fragment(finished.result)
+        document["bytes"] = len(finished.result)
+    else:
+        document["error"] = error_document(finished)
+        document["delay_ms"] = finished.delay_ms
+    return document
+
+
+def error_document(finished: FinishedStep) -> dict[str, Any]:
+    """Make the stored description of a failure."""
+    failure: Any = finished.outcome
+    return {
+        "error_type": failure.error_type,
+        "error_code": failure.error_code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+    }
+
+
+def return_document(step: LeasedStep) -> dict[str, Any]:
+    """Make the commit document that gives a step back, uncounted."""
+    return {
+        "token": step.token,
+        "task": step.task.task_uuid,
+        "position": step.plan.position,
+        "attempt": step.attempt,
+        "outcome": "returned",
+    }

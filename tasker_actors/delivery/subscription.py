@@ -1,0 +1,170 @@
+"""One subscriber with its own buffer, thread and time limit, so that it can harm nobody but itself (SPEC 2 rule 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.events.event import DomainEvent
+from tasker_actors.events.subscriber import SubscriberSpec
+
+MAX_STUCK_THREADS = 4
+"""Deliveries that never return may pile up to here; after that the subscriber gets no more events."""
+
+
+class DeliveryTimeoutError(BaseException):
+    """Raised inside a subscriber that runs past its time limit."""
+
+
+class Adding(Protocol):
+    """A counter that several threads may raise."""
+
+    def add(self, amount: int = 1) -> None:
+        """Count more."""
+
+
+class Subscription:
+    """Delivers events to one subscriber, one at a time and in order, from a bounded buffer that drops its oldest.
+
+    `offer` is for the bus's thread, `check` for the worker's clock. A delivery that goes past its limit is interrupted
+    and counted as failed; one that does not even return then is left behind with its thread, and a new thread goes on.
+    """
+
+    def __init__(
+        self,
+        spec: SubscriberSpec,
+        *,
+        buffer_size: int,
+        timeout_ms: int,
+        errors: Adding,
+        drops: Callable[[int], None],
+        logger: Any,
+    ) -> None:
+        self.spec = spec
+        self._buffer_size = buffer_size
+        self._timeout = timeout_ms / 1000
+        self._errors = errors
+        self._drops = drops
+        self._logger = logger
+        self._buffer: queue.SimpleQueue[DomainEvent | None] = queue.SimpleQueue()
+        self._stuck = 0
+        self._runner: _Runner | None = None
+
+    def start(self) -> None:
+        """Start delivering."""
+        self._runner = _Runner(self.spec, self._buffer, self._timeout, self._failed)
+        self._runner.start()
+
+    def offer(self, event: DomainEvent) -> None:
+        """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted."""
+        dropped = 0
+        while self._buffer.qsize() >= self._buffer_size:
+            try:
+                self._buffer.get_nowait()
+                dropped += 1
+            except queue.Empty:
+                break
+        if dropped:
+            self._drops(dropped)
+        self._buffer.put(event)
+
+    @property
+    def waiting(self) -> int:
+        """Events in the buffer."""
+        return self._buffer.qsize()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that was offered has been delivered, dropped or given up."""
+        runner = self._runner
+        return self._buffer.empty() and (runner is None or not runner.is_busy)
+
+    def check(self, now: float, grace: float) -> None:
+        """Interrupt a delivery past its limit; replace a thread that does not come back."""
+        runner = self._runner
+        if runner is None or runner.guard.check(now, grace) is None:
+            return
+        runner.abandoned = True
+        self._stuck += 1
+        self._failed("did not return even when it was interrupted")
+        if self._stuck < MAX_STUCK_THREADS:
+            self.start()
+        else:
+            self._runner = None
+            self._logger.error(
+                "a subscriber is given up: too many of its deliveries never returned",
+                subscriber=self.spec.name,
+                stuck_threads=self._stuck,
+            )
+
+    def stop(self) -> None:
+        """End the thread after what is buffered now."""
+        self._buffer.put(None)
+
+    def join(self, deadline: float) -> None:
+        """Wait for the buffer to be delivered, until `deadline` in monotonic seconds."""
+        if self._runner is not None:
+            self._runner.join(max(0.0, deadline - time.monotonic()))
+
+    def _failed(self, error: str) -> None:
+        self._errors.add()
+        self._logger.warning("a subscriber failed", subscriber=self.spec.name, error=error)
+
+
+class _Runner(threading.Thread):
+    """The thread of a subscription; an async subscriber has an event loop of its own in it."""
+
+    def __init__(
+        self,
+        spec: SubscriberSpec,
+        buffer: queue.SimpleQueue[DomainEvent | None],
+        timeout: float,
+        failed: Callable[[str], None],
+    ) -> None:
+        super().__init__(name=f"subscriber-{spec.name}", daemon=True)
+        self.guard: CallGuard[str] = CallGuard(DeliveryTimeoutError)
+        self.abandoned = False
+        self.is_busy = False
+        self._spec = spec
+        self._buffer = buffer
+        self._timeout = timeout
+        self._failed = failed
+
+    def run(self) -> None:
+        """Deliver until told to stop; nothing that a subscriber raises ends this."""
+        loop = asyncio.Runner() if self._spec.is_async else None
+        try:
+            while not self.abandoned:
+                self.is_busy = False
+                event = self._buffer.get()
+                self.is_busy = True
+                if event is None:
+                    break
+                self._deliver(event, loop)
+        finally:
+            self.is_busy = False
+            if loop is not None and not self.abandoned:
+                loop.close()
+
+    def _deliver(self, event: DomainEvent, loop: asyncio.Runner | None) -> None:
+        error: str | None = None
+        try:
+            self.guard.begin(event.event_id, time.monotonic() + self._timeout)
+            try:
+                if loop is None:
+                    self._spec.call(event)
+                else:
+                    loop.run(asyncio.wait_for(self._spec.call(event), self._timeout))
+            finally:
+                self.guard.end()
+        except (DeliveryTimeoutError, TimeoutError):
+            error = f"timed out after {self._timeout:g} s"
+        except BaseException as raised:  # noqa: BLE001 - a subscriber may raise anything, SystemExit too
+            error = f"{type(raised).__name__}: {raised}"
+        if error is not None and not self.abandoned:
+            self._failed(error)

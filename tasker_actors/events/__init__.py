@@ -1,0 +1,1 @@
+"""Domain events: what may be published, when, and as which bytes."""

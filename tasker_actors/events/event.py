@@ -1,0 +1,120 @@
+"""A domain event as its subscribers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+
+import orjson
+
+from tasker_actors.events.frozen import FrozenDict, freeze, thaw
+
+EVENT_VERSION = "1.0"
+
+FIELDS = ("event_id", "event_name", "event_version", "payload", "execution", "metadata")
+"""The keys of a message, in its order (SPEC 2.4)."""
+
+
+class DomainEvent(Mapping[str, Any]):
+    """A fact that was published; frozen to its last leaf, by attribute or as a mapping.
+
+    Made from the bytes of its message, which are parsed at the first look at anything but id and name: an event that
+    nobody reads costs nothing. Two threads that look first at once both parse, and keep one equal result.
+    Equal events have the same id and the same content; `to_dict()` gives a copy that can be changed.
+    """
+
+    __slots__ = ("_fields", "_message", "event_id", "event_name")
+
+    event_id: str
+    event_name: str
+    _message: bytes
+    _fields: FrozenDict | None
+
+    def __init__(self, event_id: str, event_name: str, message: bytes) -> None:
+        _set(self, "event_id", event_id)
+        _set(self, "event_name", event_name)
+        _set(self, "_message", message)
+        _set(self, "_fields", None)
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> DomainEvent:
+        """Make an event of a message that was read, such as a row of the durable queue.
+
+        Raises ValueError for what is no message: the keys that are missing are named. Further keys are left out.
+        """
+        missing = [key for key in FIELDS if key not in message]
+        if missing:
+            raise ValueError(f"this is no domain event: it has no {', '.join(missing)}")
+        return cls(message["event_id"], message["event_name"], orjson.dumps({key: message[key] for key in FIELDS}))
+
+    @property
+    def event_version(self) -> str:
+        """Version of the message's layout."""
+        return self._parsed()["event_version"]  # type: ignore[no-any-return]  # the layout says text
+
+    @property
+    def payload(self) -> Any:
+        """What the publisher put in, usually a read-only dict."""
+        return self._parsed()["payload"]
+
+    @property
+    def execution(self) -> Mapping[str, Any] | None:
+        """Status, attempt, duration_ms and error of the attempt; None for an event from outside a step."""
+        return self._parsed()["execution"]  # type: ignore[no-any-return]  # the layout says an object or null
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Ids, namespace, correlation, fired_at, fired_by and custom, as in SPEC 2.4."""
+        return self._parsed()["metadata"]  # type: ignore[no-any-return]  # the layout says an object
+
+    def to_dict(self) -> dict[str, Any]:
+        """Copy the whole message into plain dicts and lists."""
+        return thaw(self._parsed())  # type: ignore[no-any-return]  # thawing a dict gives a dict
+
+    def _parsed(self) -> FrozenDict:
+        fields = self._fields
+        if fields is None:
+            fields = freeze(orjson.loads(self._message))
+            _set(self, "_fields", fields)
+        return fields
+
+    def __getitem__(self, key: str) -> Any:
+        return self._parsed()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FIELDS)
+
+    def __len__(self) -> int:
+        return len(FIELDS)
+
+    def __setattr__(self, name: str, _value: object) -> NoReturn:
+        raise AttributeError(f"cannot set {name}: an event is read-only; change a copy, such as event.to_dict()")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"cannot delete {name}: an event is read-only")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DomainEvent):
+            return NotImplemented
+        if self.event_id != other.event_id:
+            return False
+        return self._message == other._message or self._parsed() == other._parsed()
+
+    def __hash__(self) -> int:
+        return hash(self.event_id)
+
+    def __copy__(self) -> DomainEvent:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> DomainEvent:
+        return self
+
+    def __reduce__(self) -> tuple[type[DomainEvent], tuple[str, str, bytes]]:
+        return DomainEvent, (self.event_id, self.event_name, self._message)
+
+    def __repr__(self) -> str:
+        return f"DomainEvent(event_id={self.event_id!r}, event_name={self.event_name!r})"
+
+
+_set = object.__setattr__
+"""How an event that refuses assignment gets its own values."""

@@ -1,0 +1,233 @@
+"""Wires one worker: who sends what to whom. Read `messages.py` first, then this.
+
+StepSource ─ExecuteStep─▶ StepExecutor (many) ──── ─StepFinished─▶ EventRouter ─CommitItems─▶ DurablePublisher
+     ▲                          │ ExecutorFree                          │  ▲                          │
+     ├──────────────────────────┘                 RouteFast, callbacks │  └──────StepsCommitted──────┤
+     └────────────────────────────────────────StepsCommitted───────────┼─────────────────────────────┘
+                                                                        ▼
+                                                  InProcessEventBus, PublisherHooks
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.bus import InProcessEventBus
+from tasker_actors.delivery.committer import Committer
+from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
+from tasker_actors.delivery.patterns import PatternIndex
+from tasker_actors.delivery.publisher_hooks import HookTimeoutError, PublisherHooks
+from tasker_actors.delivery.router import EventRouter
+from tasker_actors.delivery.subscription import Subscription
+from tasker_actors.events.subscriber import SubscriberSpec
+from tasker_actors.messages import WorkAvailable
+from tasker_actors.settings import Settings
+from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.layout import HANDLER_ERRORS, SUBSCRIBER_DROPS
+from tasker_actors.stats.recorder import WorkerRecorder
+from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.executor import StepExecutor
+from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.ledger import Ledger, LedgerItem
+from tasker_actors.steps.plans import StepPlans
+from tasker_actors.steps.source import SourceClock, StepSource
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.metrics import EVENTS_DROPPED
+
+ROUTER = "event_router"
+SOURCE = "step_source"
+PUBLISHER = "durable_publisher"
+BUS = "event_bus"
+HOOKS = "publisher_hooks"
+
+
+def executor_name(index: int) -> str:
+    """Name the executor with this number."""
+    return f"step_executor-{index}"
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the actors of one worker share, and what outlives each of them."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    clock: SourceClock = field(default_factory=SourceClock)
+    commits: CommitState = field(default_factory=CommitState)
+    guards: list[CallGuard[LedgerItem]] = field(default_factory=list)
+    hooks_guard: CallGuard[str] = field(default_factory=lambda: CallGuard(HookTimeoutError))
+    subscriptions: list[Subscription] = field(default_factory=list)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+
+
+class Pipeline:
+    """The running flow of one worker."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        settings: Settings,
+        *,
+        worker_id: int,
+        plans: StepPlans,
+        block: BlockWriter,
+        recorder: WorkerRecorder,
+        claimer: Claimer,
+        committer: Committer,
+        subscribers: Sequence[SubscriberSpec],
+        released: Callable[[Sequence[str]], None],
+    ) -> None:
+        self.parts = Parts()
+        self._system = system
+        self._settings = settings
+        self._worker_id = worker_id
+        self._plans = plans
+        self._block = block
+        self._recorder = recorder
+        self._claimer = claimer
+        self._committer = committer
+        self._subscribers = subscribers
+        self._released = released
+        self._capacity = Capacity(settings.worker.concurrency, settings.worker.prefetch)
+
+    @property
+    def source(self) -> LocalAddress:
+        """The actor that must hear of new work."""
+        return self._local(SOURCE)
+
+    @property
+    def router(self) -> LocalAddress:
+        """The actor that takes finished steps."""
+        return self._local(ROUTER)
+
+    def start(self) -> None:
+        """Start downstream first, so that nobody ever sends to an actor that is not there."""
+        threading.Thread(target=self.parts.loop.run_forever, name="async-handlers", daemon=True).start()
+        self._start_bus()
+        self._system.start(HOOKS, self._hooks)
+        self._system.start(PUBLISHER, self._publisher)
+        self._system.start(ROUTER, self._router)
+        self.parts.guards.extend(CallGuard(StepTimeoutError) for _ in range(self._settings.worker.concurrency))
+        for index in range(self._settings.worker.concurrency):
+            self._system.start(executor_name(index), partial(self._executor, index))
+        self._system.start(SOURCE, self._source)
+        self.source.tell(WorkAvailable())
+
+    def stop(self, deadline: float, deliver_until: float) -> tuple[str, ...]:
+        """Stop upstream first, so that everything sent is still handled; names the actors that did not stop in time.
+
+        The publisher stops before the router, which must still hear of the last commit; executors come last, because
+        one of them may be stuck in a handler and all are idle otherwise. Subscribers get until `deliver_until` to take
+        what is in their buffers.
+        """
+        left = self._system.stop_all([SOURCE, PUBLISHER, ROUTER, HOOKS, BUS], deadline)
+        for subscription in self.parts.subscriptions:
+            subscription.stop()
+        for subscription in self.parts.subscriptions:
+            subscription.join(deliver_until)
+        self.parts.loop.call_soon_threadsafe(self.parts.loop.stop)
+        return left
+
+    def _local(self, name: str) -> LocalAddress:
+        address = self._system.address(name)
+        assert isinstance(address, LocalAddress)  # noqa: S101 - a name without a process is one of this process
+        return address
+
+    def _start_bus(self) -> None:
+        logger = get_logger("tasker_actors.bus")
+        logger.info("Creating in-process event bus for fast domain events", subscribers=len(self._subscribers))
+        drops = self._block.shared_bus_counter(SUBSCRIBER_DROPS)
+        dropped = self._block.counter(EVENTS_DROPPED, ("subscriber",))
+
+        def count_drops(amount: int) -> None:
+            drops.add(amount)
+            dropped.add(amount)
+
+        bus = self._settings.event_bus
+        self.parts.subscriptions.extend(
+            Subscription(
+                spec,
+                buffer_size=bus.buffer_size,
+                timeout_ms=bus.dispatch_timeout_ms,
+                errors=self._block.shared_bus_counter(HANDLER_ERRORS),
+                drops=count_drops,
+                logger=logger,
+            )
+            for spec in self._subscribers
+        )
+        pairs = [(key, pattern) for key, spec in enumerate(self._subscribers) for pattern in spec.patterns]
+        index: PatternIndex[int] = PatternIndex(pairs)
+        self._recorder.subscriptions(len(pairs), len(self._subscribers))
+        for subscription in self.parts.subscriptions:
+            subscription.start()
+        self._system.start(
+            BUS,
+            lambda: InProcessEventBus(subscriptions=self.parts.subscriptions, index=index, recorder=self._recorder),
+        )
+
+    def _hooks(self) -> PublisherHooks:
+        return PublisherHooks(
+            guard=self.parts.hooks_guard,
+            timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            logger=get_logger("tasker_actors.hooks"),
+        )
+
+    def _publisher(self) -> DurablePublisher:
+        return DurablePublisher(
+            worker_id=self._worker_id,
+            ledger=self.parts.ledger,
+            capacity=self._capacity,
+            state=self.parts.commits,
+            committer=self._committer,
+            lease=self._plans.lease,
+            listeners=(self.router, self.source),
+            released=self._released,
+            logger=get_logger("tasker_actors.commit"),
+            max_batch=self._settings.commit.max_batch,
+            max_batch_bytes=self._settings.commit.max_batch_bytes,
+            lease_ms=self._settings.worker.lease_ms,
+        )
+
+    def _router(self) -> EventRouter:
+        get_logger("tasker_actors.router").info("Creating event router for dual-path delivery")
+        return EventRouter(
+            ledger=self.parts.ledger,
+            publisher=self._local(PUBLISHER),
+            bus=self._local(BUS),
+            hooks=self._local(HOOKS),
+            recorder=self._recorder,
+            max_payload_bytes=self._settings.events.max_payload_bytes,
+        )
+
+    def _executor(self, index: int) -> StepExecutor:
+        return StepExecutor(
+            index,
+            ledger=self.parts.ledger,
+            source=self.source,
+            router=self.router,
+            tokens=self._block.tokens,
+            guard=self.parts.guards[index],
+            loop=self.parts.loop,
+            logger=get_logger("tasker_actors.handler"),
+            hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            max_payload_bytes=self._settings.events.max_payload_bytes,
+        )
+
+    def _source(self) -> StepSource:
+        return StepSource(
+            executors=[self._local(executor_name(index)) for index in range(self._settings.worker.concurrency)],
+            publisher=self._local(PUBLISHER),
+            ledger=self.parts.ledger,
+            capacity=self._capacity,
+            claimer=self._claimer,
+            recorder=self._recorder,
+            clock=self.parts.clock,
+            poll_interval_ms=self._settings.database.poll_interval_ms,
+            retry_interval_ms=self._settings.database.reconnect_backoff_ms,
+        )

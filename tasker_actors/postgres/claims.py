@@ -1,0 +1,100 @@
+"""Claiming steps and keeping their leases, over one connection of StepSource's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import orjson
+import psycopg
+
+from tasker_actors.delivery.committer import WorkerFencedError
+from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.templates import load_definition
+from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.plans import StepPlans, task_facts
+
+_CLAIM = "SELECT tasker.claim_steps_v1(%s, %s, %s, %s, %s)"
+_EXTEND = "SELECT tasker.extend_leases_v1(%s, %s::uuid[], %s::smallint[], %s::bigint[], %s, %s)"
+
+_UNKNOWN_LEASE_MARGIN_MS = 5_000
+"""A lease that this worker does not know of is given back when it is older than this: its reply may be on its way."""
+
+
+class PostgresClaimer:
+    """Claims for one worker. An outage is not an error here: nothing is claimed until it is over."""
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        worker_id: int,
+        namespaces: Sequence[str],
+        plans: StepPlans,
+        lease_ms: int,
+        new_plans: Callable[[int], None],
+        logger: Any,
+    ) -> None:
+        self._session = session
+        self._worker_id = worker_id
+        self._namespaces = list(namespaces)
+        self._plans = plans
+        self._lease_ms = lease_ms
+        self._new_plans = new_plans
+        self._logger = logger
+
+    def claim(self, limit: int, max_bytes: int) -> Claimed | None:
+        """Lease up to `limit` steps, oldest first, as `Claimer` says; raises WorkerFencedError."""
+        try:
+            connection = self._session.connection()
+            row = connection.execute(
+                _CLAIM, (self._worker_id, self._namespaces, limit, self._lease_ms, max_bytes)
+            ).fetchone()
+            assert row is not None  # noqa: S101 - a function call returns one row
+            reply = orjson.loads(row[0])
+            if reply.get("fenced"):
+                raise WorkerFencedError
+            tasks = {task["task_uuid"]: task_facts(task) for task in reply.get("tasks", ())}
+            for template_id in {facts.template_id for facts in tasks.values()}:
+                if template_id not in self._plans:
+                    self._plans.add(template_id, load_definition(connection, template_id))
+                    self._new_plans(template_id)
+        except psycopg.Error as error:
+            self._note(error, "claim")
+            return None
+        self._session.worked()
+        return Claimed(
+            steps=tuple(self._plans.lease(step, tasks[step["task_uuid"]]) for step in reply.get("steps", ())),
+            more=reply.get("more", False),
+            next_run_in_ms=reply.get("next_run_in_ms"),
+        )
+
+    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
+        """Extend leases in one statement; during an outage nothing happens and nothing is reported as lost."""
+        try:
+            row = (
+                self._session.connection()
+                .execute(
+                    _EXTEND,
+                    (
+                        self._worker_id,
+                        [step.task.task_uuid for step in steps],
+                        [step.plan.position for step in steps],
+                        [step.token for step in steps],
+                        self._lease_ms,
+                        _UNKNOWN_LEASE_MARGIN_MS,
+                    ),
+                )
+                .fetchone()
+            )
+        except psycopg.Error as error:
+            self._note(error, "extend leases")
+            return ()
+        self._session.worked()
+        return frozenset(row[0]) if row is not None else ()
+
+    def _note(self, error: psycopg.Error, what: str) -> None:
+        if self._session.away_since is None:
+            self._logger.warning("the database does not answer; waiting for it", doing=what, error=str(error).strip())
+        self._session.failed(error)

@@ -1,0 +1,27 @@
+-- name: queue_depth
+-- Exact up to 10,000 messages: count(*) over a large queue takes longer than a scrape may. Above that it is the planner's
+-- estimate: rows a page at the last vacuum, times the pages of now.
+(SELECT {queue}::text, {namespace}::text,
+        (SELECT count(*) FROM (SELECT FROM {table} LIMIT 10001) AS capped),
+        (SELECT CASE WHEN c.relpages > 0
+                     THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int)
+                     ELSE 0 END
+         FROM pg_catalog.pg_class c WHERE c.oid = {regclass}::regclass),
+        (SELECT extract(epoch FROM statement_timestamp() - enqueued_at) FROM {table} ORDER BY msg_id LIMIT 1))
+
+-- name: step_backlog
+-- Steps that wait to be claimed, exact up to 10,000 a namespace. How long the first of them has waited is told by its
+-- last change and not by run_at, which priority shifts.
+SELECT n.namespace,
+       (SELECT count(*) FROM (
+            SELECT FROM tasker.steps s
+            WHERE s.namespace = n.namespace AND s.state IN ('enqueued', 'waiting_for_retry')
+              AND s.run_at <= statement_timestamp()
+            LIMIT 10001) AS capped),
+       (SELECT extract(epoch FROM statement_timestamp() - greatest(s.updated_at, s.run_at))
+        FROM tasker.steps s
+        WHERE s.namespace = n.namespace AND s.state IN ('enqueued', 'waiting_for_retry')
+          AND s.run_at <= statement_timestamp()
+        ORDER BY s.run_at
+        LIMIT 1)
+FROM unnest(%s::text[]) AS n(namespace);

@@ -1,0 +1,77 @@
+"""Registering templates, and reading them back as tasks were created with them (SPEC 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from psycopg import Connection
+from psycopg.rows import tuple_row
+
+from tasker_actors.errors import Fault, StartupError, TemplateError
+from tasker_actors.postgres.queues import ensure_queue
+from tasker_actors.postgres.statements import load_statements
+from tasker_actors.workflow.dag import plan
+from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.template import TaskTemplate
+
+_SQL = load_statements()
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('tasker.templates', 0))"
+
+
+def register_template(
+    connection: Connection[Any], template: TaskTemplate, *, accept_changed_content: bool
+) -> tuple[RegisteredTemplate, Fault | None]:
+    """Store a template and make its namespace's queues; registering the same content again changes nothing.
+
+    Another content under a known version is a TemplateError, or a warning where `accept_changed_content` (development):
+    new tasks then use the new content, running ones keep theirs. Needs a connection in autocommit mode.
+    """
+    name = f"{template.namespace_name}/{template.name}@{template.version}"
+    identity = {"namespace": template.namespace_name, "name": template.name, "version": template.version}
+    content_hash = template.content_hash()
+    fault = None
+    steps = plan(template)
+    with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(_LOCK)
+        known = {row[0] for row in cursor.execute(_SQL["find_template_contents"], identity)}
+        if known and content_hash not in known:
+            fault = Fault(
+                file=name,
+                step=None,
+                key="version",
+                message="this version is registered with another content; give the changed template a new version",
+                severity="warning" if accept_changed_content else "error",
+            )
+            if not accept_changed_content:
+                raise TemplateError([fault])
+        definition = orjson.dumps(template.definition()).decode()
+        row = cursor.execute(
+            _SQL["upsert_template"], {**identity, "content_hash": content_hash, "definition": definition}
+        ).fetchone()
+        assert row is not None  # noqa: S101 - RETURNING of an upsert gives its row
+        template_id = int(row[0])
+        cursor.execute(
+            _SQL["insert_template_steps"],
+            {"template_id": template_id, "steps": orjson.dumps([asdict(step) for step in steps]).decode()},
+        )
+    ensure_event_queues(connection, template.namespace_name)
+    return RegisteredTemplate(template_id, template, steps), fault
+
+
+def ensure_event_queues(connection: Connection[Any], namespace: str) -> None:
+    """Make a namespace's durable queue and its dead-letter queue where they are missing."""
+    ensure_queue(connection, f"{namespace}_domain_events", correlation_index=True)
+    ensure_queue(connection, f"{namespace}_domain_events_dlq")
+
+
+def load_definition(connection: Connection[Any], template_id: int) -> TaskTemplate:
+    """Read a template as a task was created with it; StartupError for an unknown number."""
+    row = connection.execute(_SQL["load_template_definition"], {"template_id": template_id}).fetchone()
+    if row is None:
+        msg = f"template {template_id} is not in the database; was it deleted by hand?"
+        raise StartupError(msg)
+    definition: Mapping[str, Any] = row[0]
+    return TaskTemplate.from_definition(definition)

@@ -1,0 +1,111 @@
+"""Rows of worker processes: registered before they start, kept alive, and settled when they are dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from psycopg import Connection
+
+from tasker_actors.postgres.statements import load_statements
+from tasker_actors.stats.counters import CommittedCount
+
+_SQL = load_statements()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What a heartbeat says of one worker."""
+
+    worker_id: int
+    state: str
+    in_flight: int
+
+
+def register_worker(
+    connection: Connection[Any],
+    *,
+    supervisor_id: str,
+    host: str,
+    slot: int,
+    incarnation: int,
+    restarts: int,
+    last_reason: str | None,
+) -> int:
+    """Make the row of an incarnation before its process starts, and return its id."""
+    row = connection.execute(
+        _SQL["register_worker"],
+        {
+            "supervisor_id": supervisor_id,
+            "host": host,
+            "slot": slot,
+            "incarnation": incarnation,
+            "restarts": restarts,
+            "last_reason": last_reason,
+        },
+    ).fetchone()
+    assert row is not None  # noqa: S101 - RETURNING gives the inserted row
+    return int(row[0])
+
+
+def worker_started(connection: Connection[Any], worker_id: int, *, pid: int, process_start: float) -> None:
+    """Note the process of an incarnation: pid and start time together name it on its host."""
+    connection.execute(_SQL["worker_started"], {"worker_id": worker_id, "pid": pid, "process_start": process_start})
+
+
+def heartbeat(connection: Connection[Any], workers: Iterable[WorkerState]) -> None:
+    """Say of all workers of a supervisor, in one statement, that they are alive."""
+    states = [{"worker_id": one.worker_id, "state": one.state, "in_flight": one.in_flight} for one in workers]
+    connection.execute(_SQL["heartbeat_workers"], {"workers": orjson.dumps(states).decode()})
+
+
+def fence(connection: Connection[Any], worker_id: int, reason: str) -> tuple[bool, Sequence[Mapping[str, Any]]]:
+    """Shut a worker out and return whether it was alive, and its leases; inside the caller's transaction."""
+    row = connection.execute(_SQL["fence_worker"], {"worker_id": worker_id, "reason": reason}).fetchone()
+    assert row is not None  # noqa: S101 - a function call returns one row
+    reply = orjson.loads(row[0])
+    return reply["was_alive"], reply["leases"]
+
+
+def settle(connection: Connection[Any], batch: bytes) -> tuple[Mapping[str, Any], tuple[CommittedCount, ...]]:
+    """Apply decisions about a fenced worker's leases; returns the reply and all that the worker has committed."""
+    row = connection.execute(_SQL["settle_results"], {"batch": batch.decode()}).fetchone()
+    assert row is not None  # noqa: S101 - a function call returns one row
+    reply = orjson.loads(row[0])
+    return reply, tuple(CommittedCount(*count) for count in reply["counts"])
+
+
+def local_workers(connection: Connection[Any], host: str) -> Sequence[tuple[int, int | None, float | None]]:
+    """List the workers of a host that are not settled: id, pid, process start."""
+    return connection.execute(_SQL["local_workers"], {"host": host}).fetchall()
+
+
+def stale_workers(connection: Connection[Any], *, stale_ms: int, grace_ms: int) -> Sequence[int]:
+    """List workers of any host that were not heard of for `stale_ms`; none in the first `grace_ms` of the server."""
+    rows = connection.execute(_SQL["stale_workers"], {"stale_ms": stale_ms, "grace_ms": grace_ms}).fetchall()
+    return [row[0] for row in rows]
+
+
+def try_lead(connection: Connection[Any]) -> bool:
+    """Become the one supervisor that does maintenance, until the end of the caller's transaction."""
+    row = connection.execute(_SQL["try_lead"]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def expire_leases(connection: Connection[Any]) -> int:
+    """Give back leases that ended although their worker lives; returns how many."""
+    row = connection.execute(_SQL["expire_leases"]).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def forget_workers(connection: Connection[Any]) -> None:
+    """Delete rows of workers that have been dead for a day."""
+    connection.execute(_SQL["forget_workers"])
+
+
+def other_supervisors(connection: Connection[Any], supervisor_id: str) -> bool:
+    """Whether another supervisor has workers on this database."""
+    row = connection.execute(_SQL["other_supervisors"], {"supervisor_id": supervisor_id}).fetchone()
+    return row is not None and bool(row[0])

@@ -1,0 +1,54 @@
+"""One configuration: frozen, validated once, passed down; nothing else reads files or environment variables for it."""
+
+from tasker_actors.settings.database_url import redact_url
+from tasker_actors.settings.load import (
+    load_settings,
+    masked,
+    require_key_when_exposed,
+    settings_from_json,
+    settings_to_json,
+)
+from tasker_actors.settings.sections import (
+    CommitSettings,
+    DatabaseSettings,
+    EventBusSettings,
+    EventSettings,
+    HandlerSettings,
+    HttpSettings,
+    LoggingSettings,
+    MaintenanceSettings,
+    RetentionSettings,
+    Section,
+    Settings,
+    SupervisorSettings,
+    TelemetrySettings,
+    TemplateSettings,
+    WorkerSettings,
+)
+from tasker_actors.settings.table import SettingRow, settings_table
+
+__all__ = [
+    "CommitSettings",
+    "DatabaseSettings",
+    "EventBusSettings",
+    "EventSettings",
+    "HandlerSettings",
+    "HttpSettings",
+    "LoggingSettings",
+    "MaintenanceSettings",
+    "RetentionSettings",
+    "Section",
+    "SettingRow",
+    "Settings",
+    "SupervisorSettings",
+    "TelemetrySettings",
+    "TemplateSettings",
+    "WorkerSettings",
+    "load_settings",
+    "masked",
+    "redact_url",
+    "require_key_when_exposed",
+    "settings_from_json",
+    "settings_table",
+    "settings_to_json",
+]

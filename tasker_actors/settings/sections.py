@@ -1,0 +1,298 @@
+"""The sections of the configuration: names, units, defaults, limits and one sentence about each key.
+
+README's table of settings is made from these descriptions (`table.py`), and `config/default.toml` repeats the
+defaults; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from tasker_actors.settings.database_url import is_database_url
+from tasker_actors.settings.values import (
+    MIB,
+    Bytes,
+    Count,
+    Days,
+    Fraction,
+    Limit,
+    Milliseconds,
+    available_cpus,
+    is_bind_address,
+    split_list,
+)
+
+_ACTOR_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Section(BaseModel):
+    """One table of the file: frozen, every key known, values of secrets kept out of error texts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class WorkerSettings(Section):
+    """One worker process, and how its supervisor restarts it."""
+
+    count: Count = Field(default_factory=available_cpus, description="Worker processes; the number of CPUs by default.")
+    concurrency: Count = Field(default=8, description="Steps that a worker runs at the same time.")
+    prefetch: Limit = Field(
+        default=256,
+        description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
+    )
+    handler_timeout_ms: Milliseconds = Field(
+        default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
+    )
+    timeout_grace_ms: Milliseconds = Field(
+        default=1_000, description="Time that a handler past its limit gets to return before its worker is replaced."
+    )
+    lease_ms: Milliseconds = Field(
+        default=30_000, description="Length of a claim on a step; the worker extends it while it holds the step."
+    )
+    heartbeat_interval_ms: Milliseconds = Field(
+        default=250, description="How often a worker reports progress and figures to its supervisor."
+    )
+    hang_timeout_ms: Milliseconds = Field(
+        default=10_000, description="A worker that makes no progress for this long is replaced."
+    )
+    restart_limit: Limit = Field(
+        default=5, description="Crashes of workers within `restart_window_ms` after which the supervisor gives up."
+    )
+    restart_window_ms: Milliseconds = Field(default=30_000, description="Window in which crashes are counted.")
+    restart_backoff_ms: Milliseconds = Field(
+        default=100, description="Pause before the first restart of a slot; doubles with each crash in the window."
+    )
+    restart_backoff_max_ms: Milliseconds = Field(default=5_000, description="Longest pause before a restart.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for shorter, longer in (
+            ("heartbeat_interval_ms", "hang_timeout_ms"),
+            ("heartbeat_interval_ms", "lease_ms"),
+            ("restart_backoff_ms", "restart_backoff_max_ms"),
+        ):
+            if getattr(self, shorter) > getattr(self, longer):
+                msg = f"{shorter} ({getattr(self, shorter)}) must not be above {longer} ({getattr(self, longer)})"
+                raise ValueError(msg)
+        return self
+
+
+class SupervisorSettings(Section):
+    """Start and stop of the whole."""
+
+    startup_timeout_ms: Milliseconds = Field(
+        default=15_000, description="Time for the database to answer and the workers to become ready."
+    )
+    drain_timeout_ms: Milliseconds = Field(
+        default=25_000, description="Time for running steps to finish after TERM or INT; the rest goes back unfinished."
+    )
+
+
+class EventBusSettings(Section):
+    """The in-process bus of fast events."""
+
+    dispatch_timeout_ms: Milliseconds = Field(default=5_000, description="Time limit of one delivery to a subscriber.")
+    buffer_size: Count = Field(
+        default=1_000, description="Events that wait for one subscriber; when full the oldest is dropped and counted."
+    )
+    ffi_buffer_size: Count = Field(
+        default=1_000, description="Events that wait for native subscribers; when full the oldest is dropped."
+    )
+
+
+class CommitSettings(Section):
+    """The transaction that stores a batch of results."""
+
+    max_batch: Count = Field(default=300, description="Most results stored in one transaction.")
+    max_batch_bytes: Bytes = Field(
+        default=4 * MIB, description="Most bytes of results and events in one transaction; a larger result goes alone."
+    )
+
+
+class DatabaseSettings(Section):
+    """The connection to PostgreSQL."""
+
+    url: str | None = Field(
+        default=None,
+        repr=False,
+        description="PostgreSQL URL (also `TASKER_DATABASE__URL`); where there is none the embedded server is started.",
+    )
+    connect_timeout_ms: Milliseconds = Field(default=5_000, description="Time limit of one attempt to connect.")
+    tcp_user_timeout_ms: Milliseconds = Field(
+        default=10_000, description="A connection whose data is not acknowledged for this long counts as cut."
+    )
+    lock_timeout_ms: Milliseconds = Field(
+        default=2_000, description="Longest wait for a row lock before a batch is rolled back and repeated."
+    )
+    idle_in_transaction_timeout_ms: Milliseconds = Field(
+        default=60_000, description="The server ends a session that idles inside a transaction for this long."
+    )
+    reconnect_backoff_ms: Milliseconds = Field(
+        default=100, description="Pause before the first new attempt to connect; doubles, with jitter."
+    )
+    reconnect_backoff_max_ms: Milliseconds = Field(default=5_000, description="Longest pause between those attempts.")
+    poll_interval_ms: Milliseconds = Field(
+        default=1_000, description="How often an idle worker looks for work without having been woken."
+    )
+    wakeup_interval_ms: Milliseconds = Field(
+        default=10, description="Shortest time between two wake-ups sent by a worker."
+    )
+    restart_grace_ms: Milliseconds = Field(
+        default=5_000, description="After a start of the server expired leases are not taken for this long."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _readable_url(cls, value: str | None) -> str | None:
+        if value is not None and not is_database_url(value):
+            msg = "must be postgresql://user:password@host:port/database or key=value pairs as libpq reads them"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.reconnect_backoff_ms > self.reconnect_backoff_max_ms:
+            msg = "reconnect_backoff_ms must not be above reconnect_backoff_max_ms"
+            raise ValueError(msg)
+        return self
+
+
+class HttpSettings(Section):
+    """The one HTTP port."""
+
+    bind: str = Field(
+        default="127.0.0.1:8081", description="HOST:PORT to listen on; port 0 takes a free one, IPv6 as `[::1]:8081`."
+    )
+    max_body_bytes: Bytes = Field(default=2 * MIB, description="Larger request bodies are refused with 413.")
+    api_key: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        description="Key that clients must send (also `TASKER_HTTP__API_KEY`); needed to bind beyond loopback.",
+    )
+
+    @field_validator("bind")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if not is_bind_address(value):
+            msg = "must be HOST:PORT with a port from 0 to 65535"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def host(self) -> str:
+        """The host part of `bind`, an IPv6 address without its brackets."""
+        return self.bind.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port part of `bind`; 0 asks for a free one."""
+        return int(self.bind.rpartition(":")[2])
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if only this machine can connect; a host name other than `localhost` counts as exposed."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class TemplateSettings(Section):
+    """Where templates are read, and how strictly."""
+
+    directories: Annotated[tuple[Path, ...], BeforeValidator(split_list)] = Field(
+        default=(), description="Directories (or files) with template files."
+    )
+    strict: bool = Field(
+        default=False,
+        description="Unknown keys and unknown publishers are errors instead of warnings; on by default in production.",
+    )
+
+
+class HandlerSettings(Section):
+    """The user's code."""
+
+    modules: Annotated[tuple[str, ...], BeforeValidator(split_list)] = Field(
+        default=(), description="Modules with handlers, publishers and subscribers, importable in a worker."
+    )
+
+
+class LoggingSettings(Section):
+    """What is logged; level and format are environment variables, because logging starts first (SPEC 4.1)."""
+
+    event_sample_rate: Fraction = Field(
+        default=1.0, description="Share of events (0 to 1) for which the lines about one event are logged."
+    )
+
+
+class EventSettings(Section):
+    """Limits of domain events."""
+
+    max_payload_bytes: Bytes = Field(default=MIB, description="Largest payload, as bytes of JSON.")
+
+
+class RetentionSettings(Section):
+    """What is deleted by itself; nothing unless asked for, and never a durable event."""
+
+    finished_tasks_days: Days | None = Field(default=None, description="Age at which finished tasks are deleted.")
+    attempts_days: Days | None = Field(default=None, description="Age at which rows of single attempts are deleted.")
+    dead_letters_days: Days | None = Field(default=None, description="Age at which dead letters are deleted.")
+
+
+class TelemetrySettings(Section):
+    """The one telemetry setting of the file; the others are environment variables (SPEC 4.1)."""
+
+    shutdown_timeout_ms: Milliseconds = Field(
+        default=2_000, description="Longest time that exporting what is left may delay the end of a process."
+    )
+
+
+class MaintenanceSettings(Section):
+    """The periodic work of one leader among all supervisors."""
+
+    interval_ms: Milliseconds = Field(default=1_000, description="Time between two rounds of maintenance.")
+    stale_worker_ms: Milliseconds = Field(
+        default=10_000, description="A worker of another host that was not heard of for this long is settled as dead."
+    )
+
+
+class Settings(Section):
+    """The whole configuration, frozen and valid; `load_settings` makes it, a worker gets its parent's as JSON."""
+
+    environment: str = Field(
+        default="development",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Name of the environment; picks the templates' `environments` overrides.",
+    )
+    home: Path = Field(default=Path(".tasker"), description="Directory of the embedded server and of runtime files.")
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    supervisor: SupervisorSettings = SupervisorSettings()
+    event_bus: EventBusSettings = EventBusSettings()
+    commit: CommitSettings = CommitSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    http: HttpSettings = HttpSettings()
+    templates: TemplateSettings = TemplateSettings()
+    handlers: HandlerSettings = HandlerSettings()
+    logging: LoggingSettings = LoggingSettings()
+    events: EventSettings = EventSettings()
+    retention: RetentionSettings = RetentionSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    actors: dict[str, str] = Field(
+        default_factory=dict, description="Your own pykka actors, hosted in every worker: name = `module:Class`."
+    )
+
+    @field_validator("actors")
+    @classmethod
+    def _actor_paths(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, path in value.items():
+            if not _ACTOR_PATH.fullmatch(path):
+                msg = f"{name} must be module:Class"
+                raise ValueError(msg)
+        return value

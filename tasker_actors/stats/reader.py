@@ -1,0 +1,117 @@
+"""Reads a slot's memory block from another process, at any moment, also after its writer was killed."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from tasker_actors.stats.block import map_block
+from tasker_actors.stats.counters import InProcessEventBusStats, RouterTally, Snapshot
+from tasker_actors.stats.figures import BUCKETS, Figures, HistogramValue, Labels
+from tasker_actors.stats.layout import (
+    BUS_CELLS,
+    BUS_LANE,
+    ENTRY_HEAD_CELLS,
+    HALF,
+    HALF_MASK,
+    HEARTBEAT_CELL,
+    INCARNATION_CELL,
+    OVERFLOWS_CELL,
+    PROGRESS_CELL,
+    ROUTER_CELLS,
+    ROUTER_LANE,
+    SHARED_LANE,
+    SLOT_CELL,
+    TOKENS,
+    entry_checksum,
+    key_cells,
+)
+from tasker_actors.telemetry.metrics import BY_INSTRUMENT, Metric, MetricKind
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """When the worker last said that it lives (`time.monotonic_ns`, 0 before the first time) and its progress then."""
+
+    monotonic_ns: int
+    progress: int
+
+
+class BlockReader:
+    """The supervisor's side of a block; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mapping, self._layout = map_block(path, mmap.ACCESS_READ)
+        view = memoryview(self._mapping)
+        self._bytes = view
+        self._cells = view.cast("Q")
+        self._doubles = view.cast("d")
+        self._next = self._layout.directory
+        self._entries: list[tuple[Metric, Labels, int]] = []
+        self.slot: Final = self._cells[SLOT_CELL]
+        self.incarnation: Final = self._cells[INCARNATION_CELL]
+
+    def snapshot(self) -> Snapshot:
+        """Every figure now. Each is whole; figures that belong together may be one increment apart."""
+        self._read_new_entries()
+        cells = self._cells
+        bus = zip(cells[BUS_LANE : BUS_LANE + BUS_CELLS], cells[SHARED_LANE : SHARED_LANE + BUS_CELLS], strict=True)
+        return Snapshot(
+            router=RouterTally(*cells[ROUTER_LANE : ROUTER_LANE + ROUTER_CELLS]),
+            bus=InProcessEventBusStats(*(own + shared for own, shared in bus)),
+            figures=self._figures(),
+            overflows=cells[OVERFLOWS_CELL],
+        )
+
+    def running_tokens(self) -> tuple[int, ...]:
+        """What each executor is running, 0 for nothing: after the worker's death, what it died in."""
+        return tuple(self._cells[TOKENS : TOKENS + self._layout.executors])
+
+    def heartbeat(self) -> Heartbeat:
+        """The last sign of life."""
+        return Heartbeat(self._cells[HEARTBEAT_CELL], self._cells[PROGRESS_CELL])
+
+    def remove(self) -> None:
+        """Unmap the block and delete its file; nothing can be read afterwards. Does nothing the second time."""
+        if self._mapping.closed:
+            return
+        for view in (self._doubles, self._cells, self._bytes):
+            view.release()
+        self._mapping.close()
+        self._path.unlink(missing_ok=True)
+
+    def _read_new_entries(self) -> None:
+        """Find entries appended since the last time; stops at one whose writer has not committed it."""
+        while self._next < self._layout.cells and (commit := self._cells[self._next]):
+            size, checksum = commit >> HALF, commit & HALF_MASK
+            key_start = self._next + ENTRY_HEAD_CELLS
+            head = self._cells[self._next + 1]
+            key_bytes, values = head & HALF_MASK, head >> HALF
+            with self._cells[key_start : key_start + key_cells(key_bytes)].cast("B") as place:
+                key = bytes(place[:key_bytes])
+            if entry_checksum(head, key) != checksum:
+                return
+            instrument, *labels = orjson.loads(key)
+            self._entries.append((BY_INSTRUMENT[instrument], tuple(labels), self._next + size - values))
+            self._next += size
+
+    def _figures(self) -> Figures:
+        cells, doubles = self._cells, self._doubles
+        figures = Figures()
+        for metric, labels, index in self._entries:
+            match metric.kind:
+                case MetricKind.COUNTER:
+                    figures.count(metric, labels, cells[index])
+                case MetricKind.GAUGE:
+                    if not isnan(value := doubles[index]):
+                        figures.set_gauge(metric, labels, value)
+                case MetricKind.HISTOGRAM:
+                    buckets = tuple(cells[index : index + BUCKETS])
+                    figures.add_histogram(metric, labels, HistogramValue(buckets, doubles[index + BUCKETS]))
+        return figures

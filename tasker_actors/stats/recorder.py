@@ -1,0 +1,152 @@
+"""What a worker counts, and where: the one place between the flow and its memory block (SPEC 3, 4.3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tasker_actors.delivery.routing import label_set
+from tasker_actors.events.declaration import DeliveryMode
+from tasker_actors.stats import layout
+from tasker_actors.stats.block import BlockWriter
+from tasker_actors.telemetry import metrics
+from tasker_actors.workflow.outcome import StepFailure
+
+if TYPE_CHECKING:
+    from tasker_actors.events.outgoing import OutgoingEvent
+    from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
+    from tasker_actors.steps.lease import LeasedStep, StepPlan
+
+_SUCCESS = "success"
+_FAILURE = "failure"
+_ROUTER_CELL = {DeliveryMode.DURABLE: layout.DURABLE, DeliveryMode.BROADCAST: layout.BROADCAST}
+
+
+class WorkerRecorder:
+    """Counts after the fact: steps and events when their transaction is known to be over, deliveries when handed over.
+
+    `claimed` is called by StepSource's thread, `dispatched` by the bus's, all others by the router's: the cells of the
+    router and bus lanes have one writer each.
+    """
+
+    def __init__(self, block: BlockWriter) -> None:
+        self._block = block
+
+    def declare(self, plans: Sequence[StepPlan]) -> None:
+        """Let the label sets of a template's steps and events exist, at 0, before anything happens."""
+        for plan in plans:
+            step = (plan.namespace, plan.name)
+            for metric in (
+                metrics.STEP_EXECUTIONS,
+                metrics.STEP_SUCCESSES,
+                metrics.STEPS_CLAIMED,
+                metrics.STEP_RESULTS_SUBMITTED,
+            ):
+                self._block.declare(metric, step)
+            self._block.declare(metrics.TASK_COMPLETIONS, (plan.namespace, plan.task_type))
+            for bound in plan.declarations:
+                declared = bound.declaration
+                labels = (plan.namespace, declared.name, declared.delivery_mode.value, bound.publisher_name)
+                self._block.declare(metrics.EVENTS_PUBLISHED, labels)
+                self._block.declare(metrics.EVENTS_FAILED, labels)
+                self._block.declare(
+                    metrics.EVENT_PUBLISH_DURATION, (plan.namespace, declared.delivery_mode.value, _SUCCESS)
+                )
+
+    def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
+        """Count leases: of a claim that took `duration_ms`, or of a continuation (None)."""
+        for (namespace, name), count in Counter((step.plan.namespace, step.plan.name) for step in steps).items():
+            self._block.counter(metrics.STEPS_CLAIMED, (namespace, name)).add(count)
+        if duration_ms is not None and steps:
+            self._block.histogram(metrics.STEP_CLAIM_DURATION, (steps[0].plan.namespace, _SUCCESS)).observe(duration_ms)
+
+    def committed(self, item: CommitItem, now: float) -> None:
+        """Count one entry that was stored: its step, its durable events and its dead letters."""
+        source = item.finished or item.publication
+        if source is None:
+            return
+        if item.finished is not None:
+            self._step(item.finished, now)
+        since = source.finished_at
+        for event in source.derived.events:
+            if event.delivery_mode.is_durable:
+                self._block.router[_ROUTER_CELL[event.delivery_mode]] += 1
+                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add()
+                self._published_after(event.namespace, event.delivery_mode, _SUCCESS, (now - since) * 1000)
+        for refused in source.derived.refused:
+            self._block.router[layout.UNPUBLISHED] += 1
+            self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add()
+            self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add()
+            self._published_after(refused.namespace, refused.delivery_mode, _FAILURE, (now - since) * 1000)
+
+    def tasks_finished(self, committed: StepsCommitted) -> None:
+        """Count the tasks that a commit finished; a failed one under the failure that ended it."""
+        if not committed.finished_tasks:
+            return
+        last = {item.task_uuid: item.finished for item in committed.won if item.finished is not None}
+        for task_uuid, status in committed.finished_tasks.items():
+            finished = last.get(task_uuid)
+            if finished is None:
+                continue
+            plan = finished.step.plan
+            labels = (plan.namespace, plan.task_type)
+            if status == "complete":
+                self._block.counter(metrics.TASK_COMPLETIONS, labels).add()
+            else:
+                outcome = finished.outcome
+                error_type = outcome.error_type if isinstance(outcome, StepFailure) else "step_failed"
+                self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add()
+
+    def handed_over(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+        """Count fast and broadcast events that the bus took; broadcast ones were counted at their commit."""
+        for event, since in events:
+            if event.delivery_mode is DeliveryMode.FAST:
+                self._block.router[layout.FAST] += 1
+                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add()
+                self._published_after(event.namespace, event.delivery_mode, _SUCCESS, (now - since) * 1000)
+
+    def bus_refused(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+        """Count fast and broadcast events that the bus did not take: a fast one is lost, a broadcast one half."""
+        for event, since in events:
+            if event.delivery_mode is DeliveryMode.BROADCAST:
+                self._block.router[layout.BROADCAST_REFUSED] += 1
+                continue
+            self._block.router[layout.FAST_REFUSED] += 1
+            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, label_set(event)).add()
+            self._block.counter(metrics.EVENT_REFUSALS, (event.namespace, "bus_refused")).add()
+            self._published_after(event.namespace, event.delivery_mode, _FAILURE, (now - since) * 1000)
+
+    def dispatched(self, events: int, matched: int) -> None:
+        """Count events that the bus took, and those of them that matched at least one subscriber."""
+        self._block.bus[layout.EVENTS_DISPATCHED] += events
+        self._block.bus[layout.HANDLER_DISPATCHES] += matched
+
+    def subscriptions(self, patterns: int, subscribers: int) -> None:
+        """Show how many patterns and subscribers there are; before the bus starts."""
+        self._block.bus[layout.SUBSCRIBER_PATTERNS] = patterns
+        self._block.bus[layout.HANDLER_COUNT] = subscribers
+
+    def _step(self, finished: FinishedStep, now: float) -> None:
+        step = finished.step
+        plan = step.plan
+        labels = (plan.namespace, plan.name)
+        failed = isinstance(finished.outcome, StepFailure)
+        result = _FAILURE if failed else _SUCCESS
+        self._block.counter(metrics.STEP_EXECUTIONS, labels).add()
+        self._block.counter(metrics.STEP_RESULTS_SUBMITTED, labels).add()
+        if isinstance(finished.outcome, StepFailure):
+            retryable = "true" if finished.outcome.retryable else "false"
+            self._block.counter(metrics.STEP_FAILURES, (*labels, finished.outcome.error_type, retryable)).add()
+        else:
+            self._block.counter(metrics.STEP_SUCCESSES, labels).add()
+        self._block.histogram(metrics.STEP_EXECUTION_DURATION, (plan.namespace, result)).observe(finished.duration_ms)
+        self._block.histogram(metrics.STEP_RESULT_SUBMISSION_DURATION, (plan.namespace, result)).observe(
+            (now - finished.finished_at) * 1000
+        )
+        if step.attempt == 1:
+            waited_ms = step.waited_ms + max(0.0, finished.began_at - step.leased_at) * 1000
+            self._block.histogram(metrics.STEP_WAIT_DURATION, (plan.namespace, result)).observe(waited_ms)
+
+    def _published_after(self, namespace: str, mode: DeliveryMode, result: str, milliseconds: float) -> None:
+        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode.value, result)).observe(milliseconds)

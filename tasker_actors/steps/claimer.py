@@ -1,0 +1,30 @@
+"""What StepSource needs of a database: steps to run, and leases that last."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tasker_actors.steps.lease import LeasedStep
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one look at the queue gave. `more` tells that there was more than asked for; `next_run_in_ms` is None if
+    nothing is scheduled.
+    """
+
+    steps: tuple[LeasedStep, ...]
+    more: bool
+    next_run_in_ms: float | None
+
+
+class Claimer(Protocol):
+    """Takes steps from the queue."""
+
+    def claim(self, limit: int, max_bytes: int) -> Claimed | None:
+        """Lease up to `limit` steps; None if the database cannot be reached now. Blocks for one round trip."""
+
+    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
+        """Extend the leases of steps, give back those the worker does not know of, and return tokens that are lost."""

@@ -1,0 +1,171 @@
+"""StepExecutor: runs one handler at a time, whatever the handler does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.messages import ExecuteStep, ExecutorFree, FinishedStep, StepFinished
+from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
+from tasker_actors.steps.context import StepContext
+from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.invoke import failure_from, interpret
+from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.ledger import Ledger, LedgerItem
+from tasker_actors.telemetry.trace_context import correlated
+from tasker_actors.workflow.outcome import StepOutcome
+
+
+class RunningTokens(Protocol):
+    """One cell per executor in the slot's shared memory: what the supervisor reads after this process died."""
+
+    def __setitem__(self, executor: int, token: int) -> None: ...
+
+
+class StepExecutor(Actor):
+    """Executes one step after the other; a handler's failure, exit or hang is the attempt's, never this actor's.
+
+    The token of the running step is in shared memory from before the handler begins until its events are made, so a
+    process that dies in between is charged to this step. Sync handlers run in this actor's thread; async ones on the
+    worker's one event loop while this actor waits.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        *,
+        ledger: Ledger,
+        source: LocalAddress,
+        router: LocalAddress,
+        tokens: RunningTokens,
+        guard: CallGuard[LedgerItem],
+        loop: asyncio.AbstractEventLoop,
+        logger: Any,
+        hooks_timeout_ms: int,
+        max_payload_bytes: int,
+    ) -> None:
+        self._index = index
+        self._ledger = ledger
+        self._source = source
+        self._router = router
+        self._tokens = tokens
+        self._guard = guard
+        self._loop = loop
+        self._logger = logger
+        self._hooks_timeout = hooks_timeout_ms / 1000
+        self._max_payload_bytes = max_payload_bytes
+
+    def receive(self, message: ExecuteStep) -> None:
+        """Run the step, hand its result on, and ask for the next."""
+        step = message.step
+        item = self._ledger.begin(step.token, self._index, time.monotonic())
+        if item is not None:
+            self._tokens[self._index] = step.token
+            try:
+                finished = self._attempt(item)
+            finally:
+                self._tokens[self._index] = 0
+            if self._ledger.finish(item, finished):
+                self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
+        self._source.tell(ExecutorFree(self._index))
+
+    def _attempt(self, item: LedgerItem) -> FinishedStep:
+        handled = item.handled = self._handle(item)
+        try:
+            self._guard.begin(item, time.monotonic() + self._hooks_timeout)
+            try:
+                return self._conclude(item.step, handled)
+            finally:
+                self._guard.end()
+        except StepTimeoutError:
+            return self._conclude(without_publishers(item.step), handled)
+
+    def _handle(self, item: LedgerItem) -> HandledStep:
+        step = item.step
+        input_data = orjson.loads(step.task.context)
+        code_events: list[Any] = []
+        began = time.monotonic()
+        try:
+            deadline = began + step.plan.timeout_ms / 1000
+            self._guard.begin(item, deadline)
+            try:
+                outcome = self._call(step, item, input_data, code_events, deadline)
+            finally:
+                self._guard.end()
+        except StepTimeoutError:
+            outcome = timed_out(step)
+        duration_ms = (time.monotonic() - began) * 1000
+        return HandledStep(outcome, tuple(code_events), duration_ms, began, input_data)
+
+    def _call(
+        self,
+        step: LeasedStep,
+        item: LedgerItem,
+        input_data: dict[str, Any],
+        code_events: list[Any],
+        deadline: float,
+    ) -> StepOutcome:
+        plan, task = step.plan, step.task
+        if plan.handler is None:
+            assert plan.unavailable is not None  # noqa: S101 - StepPlan promises one of the two
+            return plan.unavailable
+        context = StepContext(
+            task_uuid=task.task_uuid,
+            step_uuid=step.step_uuid,
+            step_name=plan.name,
+            namespace=plan.namespace,
+            correlation_id=task.correlation_id,
+            parent_correlation_id=task.parent_correlation_id,
+            handler_name=plan.handler_name,
+            input_data=input_data,
+            dependency_results=step.dependency_results,
+            step_config=orjson.loads(orjson.dumps(plan.step_config)) if plan.step_config else {},
+            step_inputs={},
+            retry_count=step.attempt - 1,
+            max_retries=plan.retry.max_attempts,
+            deadline_monotonic=deadline,
+            cancelled_flag=item,
+            logger=self._logger,
+            sink=code_events,
+        )
+        try:
+            value = plan.handler.invoke(context)
+            return self._await(value, step, deadline) if plan.handler.is_async else interpret(value)
+        except StepTimeoutError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is its attempt's failure
+            return failure_from(error)
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any], step: LeasedStep, deadline: float) -> StepOutcome:
+        """Run an async handler on the event loop; past its limit it is cancelled there.
+
+        Everything it raises is turned into an outcome inside its task: a SystemExit would end the loop for all others.
+        """
+
+        async def limited() -> StepOutcome:
+            with correlated(step.trace, step.task.correlation_id):
+                try:
+                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())) as limit:
+                        return interpret(await coroutine)
+                except BaseException as error:  # noqa: BLE001 - as in _call
+                    return timed_out(step) if limit.expired() else failure_from(error)
+
+        return asyncio.run_coroutine_threadsafe(limited(), self._loop).result()
+
+    def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
+        return conclude(
+            step,
+            handled,
+            now=datetime.now(UTC),
+            ended_at=time.monotonic(),
+            random=random.random(),  # noqa: S311 - jitter, no secret
+            max_payload_bytes=self._max_payload_bytes,
+        )

@@ -1,0 +1,71 @@
+"""What a worker holds: leased steps, with all that is needed to run them without another look at the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasker_actors.events.outgoing import BoundDeclaration
+from tasker_actors.steps.bound import BoundHandler
+from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.workflow.outcome import StepFailure
+from tasker_actors.workflow.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step of one template, bound to this process's handler and publishers; shared by all its tasks.
+
+    `unavailable` is set instead of `handler` when this process cannot run the step; the attempt then fails with it.
+    `task_type` is the template's name.
+    """
+
+    namespace: str
+    task_type: str
+    position: int
+    name: str
+    handler: BoundHandler | None
+    handler_name: str
+    unavailable: StepFailure | None
+    retry: RetryPolicy
+    timeout_ms: int
+    declarations: tuple[BoundDeclaration, ...]
+    step_config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What all steps of one task share in this worker; each attempt decodes a context of its own from `context`."""
+
+    task_uuid: str
+    template_id: int
+    context: bytes
+    correlation_id: str
+    parent_correlation_id: str | None
+    trace: TraceContext
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeasedStep:
+    """One claim on one step: valid as long as its token stands in the step's row (DESIGN 3 rule 3).
+
+    `attempt` is the number this attempt has if it begins. A suspect ran beside others when a worker died, so it runs
+    alone. `trace` is the span of this attempt, a child of the task's root; `leased_at` is in monotonic seconds.
+    """
+
+    token: int
+    task: TaskFacts
+    plan: StepPlan
+    step_uuid: str
+    attempt: int
+    suspect: bool
+    waited_ms: float
+    dependency_results: dict[str, Any]
+    trace: TraceContext
+    leased_at: float
+
+    @property
+    def bytes(self) -> int:
+        """The size of the input, as far as it is known without encoding it again."""
+        return len(self.task.context)

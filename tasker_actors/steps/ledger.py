@@ -1,0 +1,147 @@
+"""What this worker holds, outside of every actor, so that no actor's failure can lose it (DESIGN 3 rule 8)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasker_actors.messages import FinishedStep
+    from tasker_actors.steps.conclude import HandledStep
+    from tasker_actors.steps.lease import LeasedStep
+
+
+class Stage(Enum):
+    """How far a held step has come."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+    COMMITTING = auto()
+
+
+class LedgerItem:
+    """One held step: its stage, and while it runs its executor and, once the handler returned, what that gave.
+
+    It is also the handler's cancelled flag: set when the result will not be stored.
+    """
+
+    __slots__ = ("began_at", "cancelled", "executor", "finished", "handled", "stage", "step")
+
+    def __init__(self, step: LeasedStep) -> None:
+        self.step = step
+        self.stage = Stage.WAITING
+        self.executor = -1
+        self.began_at = 0.0
+        self.cancelled = False
+        self.handled: HandledStep | None = None
+        self.finished: FinishedStep | None = None
+
+    def is_set(self) -> bool:
+        """Tell a handler that its attempt was given up."""
+        return self.cancelled
+
+
+class Ledger:
+    """Token → item. Free credits are the capacity minus what is in here: only commit, return and loss remove items.
+
+    Every move between stages is a compare-and-set under one lock, so an attempt that was given up by the clock and one
+    that finished in the same moment have one result between them. Any thread may call.
+    """
+
+    def __init__(self) -> None:
+        self._items: dict[int, LedgerItem] = {}
+        self._lock = threading.Lock()
+        self.emptied = threading.Event()
+        self.emptied.set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, steps: Iterable[LeasedStep]) -> None:
+        """Hold newly leased steps."""
+        with self._lock:
+            for step in steps:
+                self._items[step.token] = LedgerItem(step)
+            if self._items:
+                self.emptied.clear()
+
+    def get(self, token: int) -> LedgerItem | None:
+        """Return a held item."""
+        return self._items.get(token)
+
+    def begin(self, token: int, executor: int, now: float) -> LedgerItem | None:
+        """Move a waiting step to running; None if it is held no longer, or runs already."""
+        with self._lock:
+            item = self._items.get(token)
+            if item is None or item.stage is not Stage.WAITING:
+                return None
+            item.stage = Stage.RUNNING
+            item.executor = executor
+            item.began_at = now
+            return item
+
+    def finish(self, item: LedgerItem, finished: FinishedStep) -> bool:
+        """Move a running step to finished with its result; False if somebody else ended it."""
+        with self._lock:
+            if item.stage is not Stage.RUNNING or item.step.token not in self._items:
+                return False
+            item.stage = Stage.FINISHED
+            item.finished = finished
+            return True
+
+    def committing(self, tokens: Iterable[int]) -> list[LedgerItem]:
+        """Move finished steps to committing; those that are not finished (any more) are left out."""
+        moved = []
+        with self._lock:
+            for token in tokens:
+                item = self._items.get(token)
+                if item is not None and item.stage is Stage.FINISHED:
+                    item.stage = Stage.COMMITTING
+                    moved.append(item)
+        return moved
+
+    def remove(self, tokens: Iterable[int]) -> list[LedgerItem]:
+        """Let go of steps: committed, returned or lost."""
+        with self._lock:
+            removed = [item for token in tokens if (item := self._items.pop(token, None)) is not None]
+            if not self._items:
+                self.emptied.set()
+        return removed
+
+    def take_waiting(self) -> list[LedgerItem]:
+        """Let go of every step that has not begun, to return it."""
+        with self._lock:
+            waiting = [item for item in self._items.values() if item.stage is Stage.WAITING]
+            for item in waiting:
+                item.stage = Stage.COMMITTING
+        return waiting
+
+    def give_up_running(self) -> list[LedgerItem]:
+        """Take running steps from their handlers, at the drain deadline; their later results do not count."""
+        with self._lock:
+            running = [item for item in self._items.values() if item.stage is Stage.RUNNING]
+            for item in running:
+                item.stage = Stage.COMMITTING
+                item.cancelled = True
+        return running
+
+    def cancel(self, tokens: Iterable[int]) -> None:
+        """Tell handlers that their tasks were cancelled."""
+        with self._lock:
+            for token in tokens:
+                item = self._items.get(token)
+                if item is not None:
+                    item.cancelled = True
+
+    def items(self, *stages: Stage) -> list[LedgerItem]:
+        """List the held items in the given stages, or all of them."""
+        with self._lock:
+            return [item for item in self._items.values() if not stages or item.stage in stages]
+
+    def bytes(self) -> int:
+        """Sum the input bytes of everything held."""
+        with self._lock:
+            return sum(item.step.bytes for item in self._items.values())

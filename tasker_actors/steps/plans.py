@@ -1,0 +1,111 @@
+"""Templates as this process runs them: each step bound to its handler, publishers and schemas, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tasker_actors.errors import TaskerError
+from tasker_actors.events.outgoing import bind_declarations
+from tasker_actors.steps.bound import BoundHandler
+from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
+from tasker_actors.workflow.dag import plan
+from tasker_actors.workflow.outcome import StepFailure
+from tasker_actors.workflow.template import StepTemplate, StepType, TaskTemplate
+
+
+class StepPlans:
+    """The plans of every template that this worker has met; added by StepSource's thread, read by others.
+
+    A template that was loaded is kept for the life of the process: versions never change (SPEC 5).
+    """
+
+    def __init__(self, registry: HandlerRegistry, *, handler_timeout_ms: int) -> None:
+        self._registry = registry
+        self._handler_timeout_ms = handler_timeout_ms
+        self._plans: dict[int, tuple[StepPlan, ...]] = {}
+
+    def __contains__(self, template_id: int) -> bool:
+        return template_id in self._plans
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The namespaces of the templates met so far."""
+        return frozenset(plans[0].namespace for plans in self._plans.values())
+
+    def add(self, template_id: int, template: TaskTemplate) -> None:
+        """Bind a template's steps; one that cannot run here is planned as a failure that says why."""
+        steps = {step.name: step for step in template.steps}
+        self._plans[template_id] = tuple(
+            self._bind(template, steps[planned.name], planned.position) for planned in plan(template)
+        )
+
+    def get(self, template_id: int, position: int) -> StepPlan:
+        """Return the plan of one step of a template that was added."""
+        return self._plans[template_id][position - 1]
+
+    def steps(self, template_id: int) -> tuple[StepPlan, ...]:
+        """Return the plans of all steps of a template that was added."""
+        return self._plans[template_id]
+
+    def lease(self, row: Mapping[str, Any], task: TaskFacts) -> LeasedStep:
+        """Make a leased step of what the database returned for it; its attempt is a new span of the task's trace."""
+        return LeasedStep(
+            token=row["token"],
+            task=task,
+            plan=self._plans[task.template_id][row["position"] - 1],
+            step_uuid=row["step_uuid"],
+            attempt=row["attempt"],
+            suspect=row["suspect"],
+            waited_ms=row["waited_ms"],
+            dependency_results=row["dependency_results"] or {},
+            trace=task.trace.child(),
+            leased_at=time.monotonic(),
+        )
+
+    def _bind(self, template: TaskTemplate, step: StepTemplate, position: int) -> StepPlan:
+        handler, unavailable = self._handler(step)
+        timeout = step.timeout_seconds
+        return StepPlan(
+            namespace=template.namespace_name,
+            task_type=template.name,
+            position=position,
+            name=step.name,
+            handler=handler,
+            handler_name=handler.name if handler is not None else step.handler.callable,
+            unavailable=unavailable,
+            retry=step.retry_policy,
+            timeout_ms=self._handler_timeout_ms if timeout is None else int(timeout * 1000),
+            declarations=bind_declarations(step.publishes_events, self._registry.publishers),
+            step_config=step.handler.initialization,
+        )
+
+    def _handler(self, step: StepTemplate) -> tuple[BoundHandler | None, StepFailure | None]:
+        if step.type is not StepType.STANDARD:
+            return None, StepFailure(
+                message=f"steps of type {step.type.value} cannot be run by this release; only standard steps can",
+                error_type="step_type_not_available",
+                retryable=False,
+            )
+        try:
+            return self._registry.resolve(step.handler), None
+        except TaskerError as error:
+            # Retryable: another worker, or this one after its next deployment, may have the handler.
+            return None, StepFailure(message=str(error), error_type="handler_not_found")
+
+
+def task_facts(row: Mapping[str, Any]) -> TaskFacts:
+    """Make the shared facts of a task of what the database returned for it."""
+    return TaskFacts(
+        task_uuid=row["task_uuid"],
+        template_id=row["template_id"],
+        context=orjson.dumps(row["context"]),
+        correlation_id=row["correlation_id"],
+        parent_correlation_id=row["parent_correlation_id"],
+        trace=parse_traceparent(row["traceparent"], row["tracestate"]) or new_trace(),
+    )

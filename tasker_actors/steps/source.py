@@ -1,0 +1,185 @@
+"""StepSource: claims steps while there is room for them, and gives them to free executors."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.delivery.routing import return_document
+from tasker_actors.messages import (
+    CommitItem,
+    CommitItems,
+    ExecuteStep,
+    ExecutorFree,
+    ExtendLeases,
+    StepsCommitted,
+    StopClaiming,
+    WorkAvailable,
+)
+from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.ledger import Ledger, Stage
+
+MAX_CLAIM_BYTES = 1024 * 1024
+"""Input of one claim: a reply stays small enough to be read at once."""
+
+MAX_HELD_BYTES = 32 * 1024 * 1024
+"""Input of everything held: credits count bytes too."""
+
+
+SourceMessage = WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | StopClaiming
+
+
+class ClaimRecorder(Protocol):
+    """Counts claims."""
+
+    def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
+        """Count leases: of a claim that took `duration_ms`, or of a continuation (None)."""
+
+
+@dataclass(slots=True)
+class SourceClock:
+    """When StepSource wants to be woken, in monotonic seconds; the worker's main thread looks at it."""
+
+    wake_at: float = field(default=0.0)
+
+
+class StepSource(Actor):
+    """Feeds the executors of one worker.
+
+    The ledger bounds everything: a step is claimed only for a free place, so no mailbox can grow beyond the capacity
+    (DESIGN 2, credits). A suspect step waits until nothing else runs, and then runs alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        executors: Sequence[LocalAddress],
+        publisher: LocalAddress,
+        ledger: Ledger,
+        capacity: Capacity,
+        claimer: Claimer,
+        recorder: ClaimRecorder,
+        clock: SourceClock,
+        poll_interval_ms: int,
+        retry_interval_ms: int,
+    ) -> None:
+        self._executors = executors
+        self._publisher = publisher
+        self._ledger = ledger
+        self._capacity = capacity
+        self._claimer = claimer
+        self._recorder = recorder
+        self._clock = clock
+        self._poll_interval = poll_interval_ms / 1000
+        self._retry_interval = retry_interval_ms / 1000
+        self._ready: deque[LeasedStep] = deque()
+        self._free: set[int] = set(range(len(executors)))
+        self._alone = False
+        self._draining = False
+        self._claim_due = True
+
+    def on_start(self) -> None:
+        """Take up what the ledger says is held: everything, if an earlier instance failed."""
+        self._ready.extend(item.step for item in self._ledger.items(Stage.WAITING))
+        self._free -= {item.executor for item in self._ledger.items(Stage.RUNNING)}
+
+    def receive(self, message: SourceMessage) -> None:
+        """Take in this message and all that wait behind it, then fill the executors, then claim."""
+        self._take_in(message)
+        for envelope in self.take_waiting(1000):
+            self._take_in(envelope.message)
+        if self._draining:
+            self._return_waiting()
+            return
+        self._dispatch()
+        if self._claim_due:
+            self._claim()
+            self._dispatch()
+
+    def _take_in(self, message: SourceMessage) -> None:
+        match message:
+            case ExecutorFree(executor):
+                self._free.add(executor)
+                self._alone = False
+            case StepsCommitted():
+                self._capacity.measure(item.finished.duration_ms for item in message.won if item.finished is not None)
+                self._ready.extend(message.continued)
+                self._recorder.claimed(message.continued, None)
+                if message.released:
+                    self._claim_due = True
+            case WorkAvailable():
+                self._claim_due = True
+            case ExtendLeases():
+                self._extend()
+            case StopClaiming():
+                self._draining = True
+                self._capacity.closed = True
+
+    def _dispatch(self) -> None:
+        while self._ready and self._free and not self._alone:
+            if self._ready[0].suspect:
+                # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
+                if len(self._free) < len(self._executors):
+                    return
+                self._alone = True
+            step = self._ready.popleft()
+            self._executors[self._free.pop()].tell(
+                ExecuteStep(step), trace=step.trace, correlation_id=step.task.correlation_id
+            )
+
+    def _claim(self) -> None:
+        limit = self._capacity.free(len(self._ledger))
+        # A claim costs a round trip: wait for a few places unless executors are idle.
+        if limit == 0 or (self._ready and limit < self._capacity.total // 4):
+            return
+        began = time.monotonic()
+        max_bytes = min(MAX_CLAIM_BYTES, MAX_HELD_BYTES - self._ledger.bytes())
+        if max_bytes <= 0:
+            return
+        claimed = self._claimer.claim(limit, max_bytes)
+        now = time.monotonic()
+        if claimed is None:
+            self._clock.wake_at = now + self._retry_interval
+            return
+        self._ledger.add(claimed.steps)
+        self._ready.extend(claimed.steps)
+        self._claim_due = claimed.more
+        wait = self._poll_interval
+        if claimed.next_run_in_ms is not None:
+            wait = min(wait, max(0.0, claimed.next_run_in_ms / 1000))
+        self._clock.wake_at = now + wait
+        if claimed.steps:
+            self._recorder.claimed(claimed.steps, (now - began) * 1000)
+
+    def _extend(self) -> None:
+        lost = self._claimer.extend([item.step for item in self._ledger.items()])
+        if lost:
+            self._ledger.cancel(lost)
+            waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
+            self._ledger.remove(waiting.intersection(lost))
+
+    def _return_waiting(self) -> None:
+        """Give back, uncounted, every step that has not begun."""
+        self._ready.clear()
+        items = self._ledger.take_waiting()
+        if items:
+            self._publisher.tell(
+                CommitItems(
+                    tuple(
+                        CommitItem(
+                            document=return_document(item.step),
+                            size=0,
+                            token=item.step.token,
+                            task_uuid=item.step.task.task_uuid,
+                            finished=None,
+                        )
+                        for item in items
+                    )
+                )
+            )

@@ -1,0 +1,1 @@
+"""The processes: one supervisor, workers in slots, and the link between them."""

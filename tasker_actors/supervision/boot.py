@@ -1,0 +1,55 @@
+"""What a worker process is told before anything else, as JSON over a pipe of its own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from tasker_actors.errors import ProtocolError
+
+EXIT_ESCALATED = 70
+"""An actor failed for good."""
+EXIT_FENCED = 71
+"""Another supervisor had declared the worker dead."""
+EXIT_ORPHANED = 72
+"""The supervisor is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBoot:
+    """Who a worker is and what it needs to start. `settings` is JSON and holds secrets, hence the pipe."""
+
+    slot: int
+    incarnation: int
+    worker_id: int
+    supervisor_pid: int
+    settings: str
+    block_path: str
+    database_url: str
+    namespaces: tuple[str, ...]
+    handler_modules: tuple[str, ...]
+
+    def write(self, descriptor: int) -> None:
+        """Write everything to a pipe and close it."""
+        with os.fdopen(descriptor, "wb") as pipe:
+            pipe.write(orjson.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, descriptor: int) -> WorkerBoot:
+        """Read to the end of a pipe; ProtocolError if the supervisor died before it had written."""
+        with os.fdopen(descriptor, "rb") as pipe:
+            text = pipe.read()
+        try:
+            fields = orjson.loads(text)
+            return cls(
+                **{
+                    **fields,
+                    "namespaces": tuple(fields["namespaces"]),
+                    "handler_modules": tuple(fields["handler_modules"]),
+                }
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            msg = f"the worker's start data cannot be read ({error}); start workers through the supervisor only"
+            raise ProtocolError(msg) from error

@@ -1,0 +1,23 @@
+"""The bridge from the actor world to a process's main thread, which is no actor."""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+from tasker_actors.actors import Actor
+
+Inbox = queue.SimpleQueue[Any]
+"""What the main thread waits on: messages of actors, and what signal handlers and callbacks put there."""
+
+
+class Forwarder(Actor):
+    """Puts every message into the main thread's inbox, with the slot that it is about."""
+
+    def __init__(self, inbox: Inbox, slot: int) -> None:
+        self._inbox = inbox
+        self._slot = slot
+
+    def receive(self, message: object) -> None:
+        """Forward one message."""
+        self._inbox.put((self._slot, message))

@@ -1,0 +1,127 @@
+"""MaintenanceActor: heartbeats of this supervisor's workers, and the periodic work of one leader (DESIGN 3 rule 14)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.messages import Maintain, ShowGauges
+from tasker_actors.postgres.queue_depths import read_queue_depths
+from tasker_actors.postgres.retention import Prunable, prune
+from tasker_actors.postgres.session import DatabaseBusyError, Pool, QueryTimeoutError, session
+from tasker_actors.postgres.workers import (
+    expire_leases,
+    forget_workers,
+    heartbeat,
+    other_supervisors,
+    stale_workers,
+    try_lead,
+)
+from tasker_actors.settings import Settings
+from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger
+
+logger = get_logger("tasker_actors.maintenance")
+
+_DEPTH_INTERVAL_S = 2.0
+_RETENTION_INTERVAL_S = 60.0
+
+
+class MaintenanceActor(Actor):
+    """One round at a time; a round that the database does not answer is skipped, the next one does its work.
+
+    Every supervisor sends heartbeats. Only the one that holds the lock of a round gives back expired leases, settles
+    workers of hosts that vanished and deletes what is past its retention.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        settings: Settings,
+        settlement: Settlement,
+        stats: LocalAddress,
+        supervisor_id: str,
+        others: Callable[[bool], None],
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._settlement = settlement
+        self._stats = stats
+        self._supervisor_id = supervisor_id
+        self._others = others
+        self._next_depths = 0.0
+        self._next_retention = 0.0
+        self._away = False
+
+    def receive(self, message: Maintain) -> None:
+        """Do one round; what waits behind it is the same round again, so it is dropped."""
+        self.take_waiting(100, Maintain)
+        try:
+            self._round(message)
+        except (DatabaseUnavailableError, DatabaseBusyError, QueryTimeoutError) as error:
+            if not self._away:
+                logger.warning("Maintenance waits for the database", error=str(error))
+            self._away = True
+        else:
+            self._away = False
+
+    def _round(self, message: Maintain) -> None:
+        with session(self._pool) as connection:
+            heartbeat(connection, message.workers)
+            self._others(other_supervisors(connection, self._supervisor_id))
+        now = time.monotonic()
+        if now >= self._next_depths:
+            self._next_depths = now + _DEPTH_INTERVAL_S
+            self._show_depths()
+        with session(self._pool) as connection, connection.transaction():
+            # The lock of the round ends with this transaction, whatever becomes of this process.
+            if try_lead(connection):
+                self._lead(now)
+
+    def _lead(self, now: float) -> None:
+        stale_ms = self._settings.maintenance.stale_worker_ms
+        with session(self._pool) as connection:
+            returned = expire_leases(connection)
+            stale = stale_workers(connection, stale_ms=stale_ms, grace_ms=self._settings.database.restart_grace_ms)
+            forget_workers(connection)
+        if returned:
+            logger.warning("Leases had expired and were given back", steps=returned)
+        self._settle(stale)
+        if now >= self._next_retention:
+            self._next_retention = now + _RETENTION_INTERVAL_S
+            self._retain()
+
+    def _settle(self, stale: Sequence[int]) -> None:
+        for worker_id in stale:
+            logger.warning("A worker was not heard of and is settled as dead", worker_id=worker_id)
+            self._settlement.settle(worker_id, running=None, reason="no heartbeat")
+
+    def _show_depths(self) -> None:
+        with session(self._pool) as connection:
+            depths = read_queue_depths(connection)
+        labels = {depth: (depth.namespace, depth.queue) for depth in depths}
+        self._stats.tell(ShowGauges(metrics.QUEUE_DEPTH, {labels[depth]: float(depth.depth) for depth in depths}))
+        self._stats.tell(
+            ShowGauges(
+                metrics.QUEUE_OLDEST_MESSAGE_AGE,
+                {labels[depth]: depth.oldest_age_s for depth in depths},
+            )
+        )
+
+    def _retain(self) -> None:
+        retention = self._settings.retention
+        for what, days in (
+            (Prunable.FINISHED_TASKS, retention.finished_tasks_days),
+            (Prunable.ATTEMPTS, retention.attempts_days),
+            (Prunable.DEAD_LETTERS, retention.dead_letters_days),
+        ):
+            if days is not None:
+                with session(self._pool) as connection:
+                    deleted = prune(connection, what, older_than=timedelta(days=days))
+                if deleted:
+                    logger.info("Deleted what was past its retention", what=what.value, count=deleted)

@@ -1,0 +1,61 @@
+"""Starts worker processes: a fresh interpreter each, with two inherited descriptors and nothing else shared."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import psutil
+
+from tasker_actors.supervision.boot import WorkerBoot
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    """A started worker and this side of its link."""
+
+    process: subprocess.Popen[bytes]
+    link: socket.socket
+    process_start: float
+
+
+def start_worker(boot: WorkerBoot) -> WorkerProcess:
+    """Start a worker; call it from the main thread, whose end the worker takes for its supervisor's (HAZARDS 4).
+
+    A new interpreter and not a fork: no thread, lock or connection of this process exists in it (HAZARDS 1, 5).
+    """
+    ours, theirs = socket.socketpair()
+    boot_read, boot_write = os.pipe()
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [
+                sys.executable,
+                "-m",
+                "tasker_actors.supervision.worker",
+                str(boot_read),
+                str(theirs.fileno()),
+            ],
+            pass_fds=(boot_read, theirs.fileno()),
+            stdin=subprocess.DEVNULL,
+        )
+    except BaseException:
+        ours.close()
+        os.close(boot_write)
+        raise
+    finally:
+        os.close(boot_read)
+        theirs.close()
+    boot.write(boot_write)
+    return WorkerProcess(process, ours, start_time(process.pid) or 0.0)
+
+
+def start_time(pid: int) -> float | None:
+    """Return when a process started, which tells it from a later one with the same pid; None if there is none."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None

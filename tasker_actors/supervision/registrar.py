@@ -1,0 +1,84 @@
+"""The thread in which the supervisor waits for the database, so that its main thread never does."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.postgres.session import DatabaseBusyError
+from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.telemetry.logging import get_logger
+
+logger = get_logger("tasker_actors.supervisor")
+
+_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """Registrar → main thread: a job is over; `result` is what it returned."""
+
+    slot: int
+    kind: str
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """Registrar → main thread: a job cannot be done at all."""
+
+    slot: int
+    kind: str
+    error: Exception
+
+
+class Registrar:
+    """Runs jobs on the database one after the other, each until it succeeds: an outage only delays them."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._jobs: queue.SimpleQueue[tuple[int, str, Callable[[], object]] | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, slot: int, kind: str, job: Callable[[], object]) -> None:
+        """Queue a job; its end comes to the inbox as JobDone or JobFailed."""
+        self._jobs.put((slot, kind, job))
+
+    def stop(self, deadline: float) -> None:
+        """Let queued jobs end until `deadline` in monotonic seconds."""
+        self._jobs.put(None)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while (entry := self._jobs.get()) is not None:
+            slot, kind, job = entry
+            try:
+                result = self._until_done(kind, job)
+            except Exception as error:  # noqa: BLE001 - reported to the main thread, which decides
+                self._inbox.put((None, JobFailed(slot, kind, error)))
+            else:
+                self._inbox.put((None, JobDone(slot, kind, result)))
+
+    def _until_done(self, kind: str, job: Callable[[], object]) -> object:
+        pause = _PAUSE_S
+        while True:
+            try:
+                return job()
+            except (DatabaseUnavailableError, DatabaseBusyError) as error:
+                if self._stopping.is_set():
+                    raise
+                if pause == _PAUSE_S:
+                    logger.warning("The supervisor waits for the database", doing=kind, error=str(error))
+                self._stopping.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)

@@ -1,0 +1,264 @@
+"""Starts a supervisor in order, each thing before what needs it, and takes it down in the opposite order."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.identifiers import new_uuid7
+from tasker_actors.messages import Count, DeclareTemplates
+from tasker_actors.postgres.connect import connect, open_pool
+from tasker_actors.postgres.embedded import EmbeddedServer
+from tasker_actors.postgres.migrate import migrate
+from tasker_actors.postgres.notifications import Listener
+from tasker_actors.postgres.pgmq_install import install_pgmq
+from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.wait import server_address, wait_for_database
+from tasker_actors.postgres.workers import local_workers
+from tasker_actors.settings import Settings, require_key_when_exposed
+from tasker_actors.stats.actor import StatsActor
+from tasker_actors.stats.book import StatsBook
+from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.plans import StepPlans
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.supervision.crew import Crew, CrewIdentity
+from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.main_loop import MainLoop
+from tasker_actors.supervision.maintenance import MaintenanceActor
+from tasker_actors.supervision.process import start_time
+from tasker_actors.supervision.registrar import Registrar
+from tasker_actors.supervision.runtime import SupervisorRuntime
+from tasker_actors.supervision.sd_notify import SystemdNotifier
+from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.supervision.signals import install_handlers
+from tasker_actors.supervision.supervisor import Supervisor
+from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
+from tasker_actors.supervision.wakeups import Wakeups
+from tasker_actors.supervision.wire_messages import wire_registry
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger, init_console_only
+from tasker_actors.telemetry.phases import init_tracing
+from tasker_actors.web.server import HttpServer
+
+logger = get_logger("tasker_actors.supervisor")
+
+_POOL_SIZE = 12
+_STOP_S = 3.0
+
+
+def run_supervisor(
+    settings: Settings, *, handlers: Sequence[str], template_paths: Sequence[Path], embedded_home: Path
+) -> int:
+    """Run a supervisor until a signal ends it, and return the exit code 0; blocks the main thread.
+
+    Raises the TaskerError of whatever ended it otherwise; its `exit_code` is the command's (SPEC 7). What needs nobody
+    else is checked first: a wrong template or a port in use costs no database start.
+    """
+    init_console_only()
+    require_key_when_exposed(settings)
+    registry = HandlerRegistry.from_modules(import_modules(handlers))
+    templates = read_templates(settings, registry, template_paths)
+    init_tracing()
+    inbox: Inbox = queue.SimpleQueue()
+    install_handlers(inbox)
+    start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
+    with ExitStack() as stack:
+        url = _database(settings, embedded_home, start_by, stack)
+        pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
+        stack.callback(pool.close)
+        index = TemplateIndex(register_templates(pool, templates, environment=settings.environment))
+        plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
+        for one in index.all:
+            plans.add(one.template_id, one.template)
+        start = Start(settings, inbox, pool, url, index, plans, tuple(handlers), stack)
+        start.run()
+    return 0
+
+
+def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> str:
+    """Return the URL of a database that is ready for us: reachable, with PGMQ, migrated."""
+    url = settings.database.url
+    if url is None:
+        server = EmbeddedServer.start(home, _left_ms(start_by))
+        stack.callback(lambda: server.stop(time.monotonic() + _STOP_S))
+        url = server.url
+        logger.info("Embedded PostgreSQL is running", home=str(home))
+    wait_for_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
+    with connect(url, application_name="tasker setup", database=settings.database) as connection:
+        pgmq = install_pgmq(connection)
+        applied = migrate(connection)
+    logger.info(
+        "Database is ready",
+        address=server_address(url),
+        pgmq_version=pgmq.version,
+        pgmq_source=pgmq.source.value,
+        migrations_applied=len(applied),
+    )
+    return url
+
+
+def _left_ms(start_by: float) -> int:
+    return max(1, int((start_by - time.monotonic()) * 1000))
+
+
+class Start:
+    """Puts one supervisor together; `run` returns when it has ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        inbox: Inbox,
+        pool: Pool,
+        url: str,
+        index: TemplateIndex,
+        plans: StepPlans,
+        handlers: tuple[str, ...],
+        stack: ExitStack,
+    ) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._pool = pool
+        self._url = url
+        self._index = index
+        self._handlers = handlers
+        self._stack = stack
+        self._supervisor_id = new_uuid7()
+        self._systemd = SystemdNotifier(os.environ)
+        self._settlement = Settlement(pool, plans, max_payload_bytes=settings.events.max_payload_bytes)
+        self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
+        self._stats = self._start_stats()
+
+    def run(self) -> None:
+        """Start the rest, run, stop."""
+        host = socket.gethostname()
+        self._settle_dead_of_this_host(host)
+        registrar = Registrar(self._inbox)
+        crew = Crew(
+            self._settings,
+            self._identity(host),
+            system=self._system,
+            inbox=self._inbox,
+            pool=self._pool,
+            registrar=registrar,
+            settlement=self._settlement,
+            stats=self._stats,
+        )
+        wakeups = self._wakeups(crew)
+        main_loop = MainLoop()
+        server = self._http(crew, wakeups, main_loop)
+        supervisor = Supervisor(
+            self._settings,
+            inbox=self._inbox,
+            crew=crew,
+            maintenance=self._start_maintenance(wakeups),
+            work_released=wakeups.work_released,
+            systemd=self._systemd,
+            main_loop=main_loop,
+            on_ready=lambda: logger.info(
+                "Supervisor ready",
+                url=server.url,
+                workers=len(crew.slots),
+                namespaces=self._index.namespaces,
+                supervisor_id=self._supervisor_id,
+            ),
+        )
+        registrar.start()
+        wakeups.start()
+        server.start()
+        try:
+            supervisor.run()
+        finally:
+            deadline = time.monotonic() + _STOP_S
+            server.stop(deadline)
+            wakeups.stop()
+            self._system.stop_all((), deadline)
+            logger.info("Supervisor stopped")
+
+    def _start_stats(self) -> LocalAddress:
+        book = StatsBook()
+        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
+        names = tuple((one.template.namespace_name, one.template.name) for one in self._index.all)
+        stats.tell(DeclareTemplates(names))
+        return stats
+
+    def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
+        def note_others(exist: bool) -> None:  # noqa: FBT001 - a callback with one meaning
+            wakeups.others_exist = exist
+
+        return self._system.start(
+            "maintenance",
+            partial(
+                MaintenanceActor,
+                pool=self._pool,
+                settings=self._settings,
+                settlement=self._settlement,
+                stats=self._stats,
+                supervisor_id=self._supervisor_id,
+                others=note_others,
+            ),
+        )
+
+    def _identity(self, host: str) -> CrewIdentity:
+        # Memory files: a page of a disk file that is being written back would make a counting worker wait.
+        memory = Path("/dev/shm")  # noqa: S108 - the directory made in it is ours alone
+        directory = Path(tempfile.mkdtemp(prefix="tasker-actors-", dir=memory if memory.is_dir() else None))
+        self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        return CrewIdentity(
+            supervisor_id=self._supervisor_id,
+            host=host,
+            pid=os.getpid(),
+            database_url=self._url,
+            namespaces=self._index.namespaces,
+            handler_modules=self._handlers,
+            block_directory=directory,
+        )
+
+    def _wakeups(self, crew: Crew) -> Wakeups:
+        return Wakeups(
+            Listener(self._url, self._settings.database),
+            self._pool,
+            supervisor_id=self._supervisor_id,
+            on_work=crew.wake,
+            on_cancel=crew.cancel,
+            interval_ms=self._settings.database.wakeup_interval_ms,
+        )
+
+    def _http(self, crew: Crew, wakeups: Wakeups, main_loop: MainLoop) -> HttpServer:
+        runtime = SupervisorRuntime(
+            self._settings,
+            supervisor_id=self._supervisor_id,
+            pool=self._pool,
+            index=self._index,
+            system=self._system,
+            stats=self._stats,
+            crew=crew,
+            wakeups=wakeups,
+            main_loop=main_loop,
+        )
+        server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
+        server.bind()
+        return server
+
+    def _settle_dead_of_this_host(self, host: str) -> None:
+        """Give back what workers of this host held whose processes are no more: their supervisor was killed."""
+        with session(self._pool) as connection:
+            rows = local_workers(connection, host)
+        for worker_id, pid, process_start in rows:
+            if pid is not None and process_start is not None and start_time(pid) == process_start:
+                continue
+            logger.warning("A worker of a supervisor that died is settled", worker_id=worker_id)
+            self._settlement.settle(worker_id, running=None, reason="its supervisor died")
+
+    def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
+        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
+        if actor != "stats":
+            self._stats.tell(Count(metrics.ACTORS_RESTARTS, (actor, reason)))

@@ -1,0 +1,176 @@
+"""What the HTTP API sees of the supervisor; implements `web.runtime.Runtime`."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from tasker_actors.actors import (
+    ActorError,
+    ActorSystem,
+    ActorUnavailableError,
+    AskTimeoutError,
+    LinkFullError,
+    LocalAddress,
+)
+from tasker_actors.identifiers import new_uuid7
+from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportMetrics
+from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.tasks import Lease
+from tasker_actors.settings import Settings
+from tasker_actors.supervision.crew import Crew
+from tasker_actors.supervision.main_loop import MainLoop
+from tasker_actors.supervision.slots import SlotState
+from tasker_actors.supervision.templates import TemplateIndex
+from tasker_actors.supervision.wakeups import Wakeups
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace
+from tasker_actors.web.runtime import (
+    HealthCheck,
+    HealthReport,
+    Publication,
+    PublicationRefusedError,
+    PublishReceipt,
+    PublishUnavailableError,
+)
+from tasker_actors.workflow.registered import RegisteredTemplate
+
+_STATS_TIMEOUT_S = 5.0
+_MAIN_LOOP_LIMIT_S = 10.0
+
+
+class SupervisorRuntime:
+    """Answers the HTTP threads; everything that changes something goes through actors or the database."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        supervisor_id: str,
+        pool: Pool,
+        index: TemplateIndex,
+        system: ActorSystem,
+        stats: LocalAddress,
+        crew: Crew,
+        wakeups: Wakeups,
+        main_loop: MainLoop,
+    ) -> None:
+        self.settings = settings
+        self.supervisor_id = supervisor_id
+        self.pool = pool
+        self._index = index
+        self._system = system
+        self._stats = stats
+        self._crew = crew
+        self._wakeups = wakeups
+        self._main_loop = main_loop
+        self._turn = itertools.count()
+
+    def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
+        """Return a version of a template, the newest for None."""
+        return self._index.find(namespace, name, version)
+
+    def templates(self) -> Sequence[RegisteredTemplate]:
+        """Return every template that tasks can be created from."""
+        return self._index.all
+
+    def new_trace(self) -> TraceContext:
+        """Start a trace for a request that brought none."""
+        return new_trace()
+
+    def health(self) -> HealthReport:
+        """Look at the main thread, the database and the workers."""
+        loop_age_s = time.monotonic() - self._main_loop.last_round
+        live = loop_age_s < _MAIN_LOOP_LIMIT_S
+        checks = (
+            HealthCheck("supervisor", live, f"main loop went round {loop_age_s:.1f} s ago", 0.0),
+            self._database_check(),
+            self._worker_check(),
+        )
+        return HealthReport(live=live, ready=all(check.healthy for check in checks), checks=checks)
+
+    def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
+        """Count created tasks and wake workers, here and elsewhere."""
+        for labels, count in Counter(tasks).items():
+            self._stats.tell(Count(metrics.TASK_REQUESTS, labels, count))
+        self._crew.wake()
+        self._wakeups.work_released()
+
+    def task_cancelled(self, leases: Sequence[Lease]) -> None:
+        """Tell the handlers that run for a cancelled task, here and elsewhere."""
+        by_worker: dict[int, list[int]] = defaultdict(list)
+        for lease in leases:
+            by_worker[lease.worker_id].append(lease.token)
+        if by_worker:
+            self._crew.cancel(by_worker)
+            self._wakeups.leases_cancelled(by_worker)
+
+    def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
+        """Publish one event through the next worker in turn, and wait for its commit."""
+        event_id = new_uuid7()
+        message = PublishEvent(
+            event_id=event_id,
+            name=publication.name,
+            namespace=publication.namespace,
+            payload=orjson.dumps(publication.payload).decode(),
+            delivery_mode=publication.delivery_mode.value,
+            correlation_id=publication.correlation_id,
+            parent_correlation_id=publication.parent_correlation_id,
+            traceparent=publication.trace.traceparent,
+            tracestate=publication.trace.tracestate,
+        )
+        running = [slot.number for slot in self._crew.slots if slot.state is SlotState.RUNNING]
+        if not running:
+            msg = "no worker is running that could publish the event; try again soon"
+            raise PublishUnavailableError(msg)
+        slot = running[next(self._turn) % len(running)]
+        address = self._system.address(f"worker-{slot}/event_router")
+        try:
+            answer = address.ask(message, timeout, trace=publication.trace, correlation_id=publication.correlation_id)
+        except AskTimeoutError as error:
+            msg = f"event {event_id} was not confirmed in time; it is published once or not at all"
+            raise TimeoutError(msg) from error
+        except (ActorUnavailableError, ActorError, LinkFullError) as error:
+            msg = f"worker {slot} ended before it confirmed event {event_id}; it is published once or not at all"
+            raise PublishUnavailableError(msg) from error
+        assert isinstance(answer, EventPublished)  # noqa: S101 - the router's only answer to this message
+        if answer.code is not None:
+            raise PublicationRefusedError(answer.code, answer.message or "", answer.path or "")
+        return PublishReceipt(answer.event_id)
+
+    def metrics_text(self) -> bytes:
+        """Return every figure as Prometheus text."""
+        text = self._stats.ask(ReportMetrics(), timeout=_STATS_TIMEOUT_S)
+        assert isinstance(text, bytes)  # noqa: S101 - the actor's only answer to this message
+        return text
+
+    def event_stats(self) -> dict[str, Any]:
+        """Return the figures of `GET /metrics/events`."""
+        document = self._stats.ask(ReportEventStats(), timeout=_STATS_TIMEOUT_S)
+        assert isinstance(document, dict)  # noqa: S101 - the actor's only answer to this message
+        return document
+
+    def _database_check(self) -> HealthCheck:
+        began = time.monotonic()
+        try:
+            with session(self.pool) as connection:
+                connection.execute("SELECT 1")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            return HealthCheck("database", healthy=False, message=str(error), duration_ms=_since_ms(began))
+        return HealthCheck("database", healthy=True, message="answers", duration_ms=_since_ms(began))
+
+    def _worker_check(self) -> HealthCheck:
+        running = sum(1 for slot in self._crew.slots if slot.state is SlotState.RUNNING)
+        if self._main_loop.is_draining:
+            return HealthCheck("workers", healthy=False, message="draining", duration_ms=0.0)
+        wanted = len([slot for slot in self._crew.slots if not slot.is_leaving])
+        return HealthCheck("workers", running > 0, f"{running} of {wanted} running", 0.0)
+
+
+def _since_ms(began: float) -> float:
+    return (time.monotonic() - began) * 1000

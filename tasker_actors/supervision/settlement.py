@@ -1,0 +1,137 @@
+"""What becomes of the steps that a dead worker held (DESIGN 3 rule 3)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.routing import event_documents
+from tasker_actors.events.derive import lost_step_message
+from tasker_actors.events.facts import StepFacts
+from tasker_actors.messages import CommitItem
+from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.templates import load_definition
+from tasker_actors.postgres.workers import fence, settle
+from tasker_actors.stats.counters import CommittedCount
+from tasker_actors.steps.lease import StepPlan
+from tasker_actors.steps.plans import StepPlans
+from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
+
+WORKER_LOST = "worker_lost"
+
+
+def judge(tokens: Sequence[int], suspects: Collection[int], running: Collection[int] | None) -> dict[int, str]:
+    """Decide for each lease whether its attempt is `charged`, `lost` or `returned`.
+
+    `running` are the tokens that had begun, None if nobody knows, which is as if all had. A step that ran alone is
+    charged. Steps that ran beside each other are lost: not charged, because only one of them can be the cause, but
+    suspect, so that each runs alone next. A suspect was alone. What had not begun goes back as it was.
+    """
+    begun = [token for token in tokens if running is None or token in running]
+    alone = len(begun) == 1
+    return {
+        token: "returned" if token not in begun else "charged" if alone or token in suspects else "lost"
+        for token in tokens
+    }
+
+
+class Settlement:
+    """Shuts dead workers out and gives their work back, in one transaction each; for one thread."""
+
+    def __init__(
+        self, pool: Pool, plans: StepPlans, *, max_payload_bytes: int, uniform: Callable[[], float] = random.random
+    ) -> None:
+        self._pool = pool
+        self._plans = plans
+        self._max_payload_bytes = max_payload_bytes
+        self._random = uniform
+
+    def settle(self, worker_id: int, *, running: Collection[int] | None, reason: str) -> tuple[CommittedCount, ...]:
+        """Settle a dead worker and return all that it has committed; doing it again changes nothing.
+
+        Durable and broadcast events of a step that was on its last attempt are published in the same transaction.
+        Raises DatabaseUnavailableError while the database is away: nothing was done or everything was.
+        """
+        with session(self._pool) as connection, connection.transaction():
+            _, leases = fence(connection, worker_id, reason)
+            for template_id in {lease["template_id"] for lease in leases}:
+                if template_id not in self._plans:
+                    self._plans.add(template_id, load_definition(connection, template_id))
+            _, counts = settle(connection, self.batch(worker_id, leases, running, reason))
+            return counts
+
+    def batch(
+        self,
+        worker_id: int,
+        leases: Sequence[Mapping[str, Any]],
+        running: Collection[int] | None,
+        reason: str,
+    ) -> bytes:
+        """Make the batch that settles these leases."""
+        verdicts = judge(
+            [lease["token"] for lease in leases], {lease["token"] for lease in leases if lease["suspect"]}, running
+        )
+        items = [
+            CommitItem(
+                document=self._document(lease, verdicts[lease["token"]], reason),
+                size=0,
+                token=lease["token"],
+                task_uuid=lease["task_uuid"],
+                finished=None,
+            )
+            for lease in leases
+        ]
+        return batch_json(items, worker_id=worker_id, seq=0, lease_ms=0, places=0)
+
+    def _document(self, lease: Mapping[str, Any], verdict: str, reason: str) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "token": lease["token"],
+            "task": lease["task_uuid"],
+            "position": lease["position"],
+            "attempt": lease["attempt"],
+            "outcome": verdict,
+        }
+        if verdict == "returned":
+            return document
+        document["error"] = {
+            "error_type": WORKER_LOST,
+            "error_code": None,
+            "message": f"the worker that ran this attempt was lost ({reason})",
+            "retryable": True,
+        }
+        if verdict == "lost":
+            return document
+        plan = self._plans.get(lease["template_id"], lease["position"])
+        if plan.retry.will_retry(lease["attempt"], failure_retryable=True):
+            document["outcome"] = "waiting_for_retry"
+            document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
+            return document
+        document["outcome"] = "error"
+        trace = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
+        derived = lost_step_message(
+            _facts(lease, plan),
+            failed_at=datetime.now(UTC),
+            declarations=plan.declarations,
+            max_payload_bytes=self._max_payload_bytes,
+        )
+        document.update(event_documents(derived, trace.child(), lease["correlation_id"]))
+        return document
+
+
+def _facts(lease: Mapping[str, Any], plan: StepPlan) -> StepFacts:
+    return StepFacts(
+        task_uuid=lease["task_uuid"],
+        step_uuid=lease["step_uuid"],
+        step_name=plan.name,
+        namespace=plan.namespace,
+        correlation_id=lease["correlation_id"],
+        parent_correlation_id=lease["parent_correlation_id"],
+        handler_name=plan.handler_name,
+        attempt=lease["attempt"],
+        max_attempts=plan.retry.max_attempts,
+        duration_ms=0.0,
+        input_data=lease["context"],
+    )

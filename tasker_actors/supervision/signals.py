@@ -1,0 +1,38 @@
+"""Signals of the supervisor: handlers only put a word into the inbox, the main loop does the work (HAZARDS 7)."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from types import FrameType
+
+from tasker_actors.supervision.inbox import Inbox
+
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """Signal handler → main thread."""
+
+    number: signal.Signals
+
+
+def install_handlers(inbox: Inbox) -> None:
+    """Send the signals of SPEC 7 to the inbox; only the main thread may call this.
+
+    `SimpleQueue.put` is reentrant, which an ordinary queue's is not: a handler may interrupt any other put.
+    """
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        inbox.put((None, Signalled(signal.Signals(number))))
+
+    for number in HANDLED:
+        signal.signal(number, forward)

@@ -1,0 +1,250 @@
+"""The supervisor's main loop: messages, signals, slots, drain. One thread decides; everybody else only tells it."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, assert_never
+
+from tasker_actors.actors import LocalAddress
+from tasker_actors.errors import DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
+from tasker_actors.messages import (
+    Drained,
+    Heartbeat,
+    Maintain,
+    Recycle,
+    WorkerBootFailed,
+    WorkerReady,
+    WorkReleased,
+)
+from tasker_actors.postgres.workers import WorkerState
+from tasker_actors.settings import Settings
+from tasker_actors.supervision.crew import END_S, Crew, ProcessEnded
+from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.main_loop import MainLoop
+from tasker_actors.supervision.registrar import JobDone, JobFailed
+from tasker_actors.supervision.sd_notify import SystemdNotifier
+from tasker_actors.supervision.signals import Signalled
+from tasker_actors.supervision.slots import Slot, SlotState
+from tasker_actors.supervision.stacks import thread_stacks
+from tasker_actors.telemetry.logging import get_logger
+
+logger = get_logger("tasker_actors.supervisor")
+
+_TICK_S = 0.05
+_WAKE_INTERVAL_S = 0.01
+_SETTLE_S = 2.0
+"""After a second signal: time to give back what the killed workers held."""
+
+
+class Phase(Enum):
+    """Life of the supervisor."""
+
+    STARTING = auto()
+    RUNNING = auto()
+    DRAINING = auto()
+
+
+class Supervisor:
+    """Keeps the wanted number of workers running until told to stop.
+
+    `run` blocks the main thread, which also starts every worker (the kernel ties a worker's life to the thread that
+    started it). Every wait is for the inbox, so a signal is acted upon at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        inbox: Inbox,
+        crew: Crew,
+        maintenance: LocalAddress,
+        work_released: Callable[[], None],
+        systemd: SystemdNotifier,
+        main_loop: MainLoop,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._crew = crew
+        self._maintenance = maintenance
+        self._work_released = work_released
+        self._systemd = systemd
+        self._main_loop = main_loop
+        self._on_ready = on_ready
+        self._failure: TaskerError | None = None
+        self._start_by = 0.0
+        self._drain_by = 0.0
+        self._to_replace: list[int] = []
+        self._releasing: set[int] = set()
+        self._next_wake = 0.0
+        self._next_maintenance = 0.0
+        self._next_watchdog = 0.0
+        self.phase = Phase.STARTING
+
+    def run(self) -> None:
+        """Start the workers, run until a signal or a fatal failure, drain. Raises the TaskerError that ends it.
+
+        DrainDeadlineError if steps were left, WorkersCrashedError after too many crashes, StartupError if a worker
+        cannot boot.
+        """
+        self._start_by = time.monotonic() + self._settings.supervisor.startup_timeout_ms / 1000
+        for _ in range(self._settings.worker.count):
+            self._crew.add()
+        while not (self.phase is Phase.DRAINING and (self._crew.is_empty or time.monotonic() >= self._drain_by)):
+            self._wait_and_handle()
+            self._tick(time.monotonic())
+        self._crew.close(time.monotonic() + _SETTLE_S)
+        if self._failure is not None:
+            raise self._failure
+        returned = self._crew.returned
+        if returned:
+            steps = ", ".join(returned[:10]) + (f" and {len(returned) - 10} more" if len(returned) > 10 else "")  # noqa: PLR2004
+            message = f"the drain deadline passed; returned to the queue unfinished: {steps}"
+            raise DrainDeadlineError(message)
+
+    def _wait_and_handle(self) -> None:
+        try:
+            sender, message = self._inbox.get(timeout=_TICK_S)
+        except queue.Empty:
+            return
+        while True:
+            self._handle(sender, message)
+            try:
+                sender, message = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+
+    def _handle(self, sender: Any, message: object) -> None:
+        match message:
+            case Signalled(number):
+                self._signal(number)
+            case ProcessEnded(slot, incarnation):
+                self._crew.link_closed(slot, incarnation)
+            case JobDone() | JobFailed():
+                self._job(message)
+            case Heartbeat():
+                self._crew.heartbeat(sender, message)
+            case WorkReleased():
+                self._releasing.add(sender)
+            case WorkerReady():
+                self._crew.ready(sender)
+            case WorkerBootFailed(text, exit_code):
+                self._fail(_boot_error(sender, text, exit_code))
+            case Recycle(reason):
+                self._crew.slot(sender).pending_reason = reason
+            case Drained(returned):
+                self._crew.slot(sender).returned = returned
+            case _:
+                logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
+
+    def _job(self, message: JobDone | JobFailed) -> None:
+        match message:
+            case JobDone(slot, kind, result):
+                self._crew.job_done(slot, kind, result)
+            case JobFailed(slot, kind, error):
+                self._fail(StartupError(f"slot {slot}: {kind} failed: {error}"))
+            case _:
+                assert_never(message)
+
+    def _signal(self, number: signal.Signals) -> None:
+        logger.info("Signal received", signal=number.name)
+        match number:
+            case signal.SIGTERM | signal.SIGINT if self.phase is Phase.DRAINING:
+                self._drain_by = time.monotonic() + _SETTLE_S
+                self._crew.kill_all()
+            case signal.SIGTERM | signal.SIGINT:
+                self.drain()
+            case signal.SIGHUP:
+                self._to_replace = [slot.number for slot in self._crew.slots if slot.is_alive]
+            case signal.SIGTTIN:
+                self._crew.add()
+            case signal.SIGTTOU:
+                self._crew.remove_last()
+            case signal.SIGUSR1:
+                self._dump()
+            case _:
+                pass
+
+    def drain(self) -> None:
+        """Stop claiming everywhere; the loop ends when the last worker has."""
+        if self.phase is Phase.DRAINING:
+            return
+        logger.info("Draining", timeout_ms=self._settings.supervisor.drain_timeout_ms)
+        self._systemd.send("STOPPING=1", "STATUS=Draining")
+        self.phase = Phase.DRAINING
+        self._main_loop.is_draining = True
+        self._drain_by = time.monotonic() + self._settings.supervisor.drain_timeout_ms / 1000 + END_S + _SETTLE_S
+        self._to_replace.clear()
+        self._crew.drain_all(self._settings.supervisor.drain_timeout_ms)
+
+    def _fail(self, error: TaskerError) -> None:
+        """End everything because of an error; the first one is the one that is raised."""
+        if self._failure is None:
+            logger.error("The supervisor ends", error=str(error))
+            self._failure = error
+        self.drain()
+
+    def _tick(self, now: float) -> None:
+        self._main_loop.last_round = now
+        crashed = self._crew.watch(now, may_start=self.phase is not Phase.DRAINING)
+        if crashed is not None:
+            self._fail(WorkersCrashedError(crashed))
+        if self._releasing and now >= self._next_wake:
+            self._next_wake = now + _WAKE_INTERVAL_S
+            self._wake_others()
+        if now >= self._next_maintenance:
+            self._next_maintenance = now + self._settings.maintenance.interval_ms / 1000
+            self._maintenance.tell(Maintain(tuple(_state(slot) for slot in self._crew.slots if slot.is_alive)))
+        if self._systemd.watchdog_interval_s is not None and now >= self._next_watchdog:
+            self._next_watchdog = now + self._systemd.watchdog_interval_s
+            self._systemd.send("WATCHDOG=1")
+        match self.phase:
+            case Phase.STARTING:
+                self._check_start(now)
+            case Phase.RUNNING:
+                self._replace_next()
+            case Phase.DRAINING:
+                pass
+
+    def _check_start(self, now: float) -> None:
+        slots = self._crew.slots
+        if all(slot.state is SlotState.RUNNING for slot in slots):
+            self.phase = Phase.RUNNING
+            self._systemd.send("READY=1", f"STATUS={len(slots)} workers")
+            self._on_ready()
+        elif now >= self._start_by:
+            late = [str(slot.number) for slot in slots if slot.state is not SlotState.RUNNING]
+            timeout_ms = self._settings.supervisor.startup_timeout_ms
+            self._fail(StartupError(f"workers {', '.join(late)} were not ready within {timeout_ms} ms"))
+
+    def _wake_others(self) -> None:
+        """Wake the workers that did not release the work themselves, and other supervisors."""
+        only = next(iter(self._releasing)) if len(self._releasing) == 1 else None
+        self._releasing.clear()
+        self._crew.wake(excluding=only)
+        self._work_released()
+
+    def _replace_next(self) -> None:
+        """Replace workers one by one: the next only when the one before runs again."""
+        if not self._to_replace or any(slot.state is not SlotState.RUNNING for slot in self._crew.slots):
+            return
+        self._crew.replace(self._to_replace.pop(0), self._settings.supervisor.drain_timeout_ms)
+
+    def _dump(self) -> None:
+        states = {slot.number: f"{slot.state.value}, pid {slot.pid}" for slot in self._crew.slots}
+        logger.warning("Stacks of all threads", stacks=thread_stacks(), slots=states)
+        self._crew.dump_stacks()
+
+
+def _state(slot: Slot) -> WorkerState:
+    return WorkerState(slot.worker_id, slot.state.value, slot.in_flight)
+
+
+def _boot_error(slot: object, text: str, exit_code: int) -> TaskerError:
+    error = StartupError(f"worker {slot} cannot start: {text}")
+    error.exit_code = exit_code
+    return error

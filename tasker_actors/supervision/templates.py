@@ -1,0 +1,86 @@
+"""From template files to what this supervisor runs: checked against its handlers, registered, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasker_actors.errors import Fault, HandlerNotFoundError, TaskerError
+from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.templates import register_template
+from tasker_actors.settings import Settings
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.workflow.faults import settle
+from tasker_actors.workflow.load import load_templates
+from tasker_actors.workflow.references import check_references
+from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.template import HandlerSpec, TaskTemplate
+from tasker_actors.workflow.versions import version_key
+
+logger = get_logger("tasker_actors.templates")
+
+
+def read_templates(settings: Settings, registry: HandlerRegistry, paths: Sequence[Path]) -> list[TaskTemplate]:
+    """Load all template files and check what they refer to; needs no database.
+
+    Raises TemplateError with every fault of every file, and HandlerNotFoundError where only handlers are missing.
+    """
+    loaded = load_templates(paths, environment=settings.environment, strict=settings.templates.strict)
+    faults: list[Fault] = []
+    for template in loaded.templates:
+        faults += check_references(
+            template,
+            file=loaded.files[template.identity],
+            handler_exists=lambda spec: _missing(registry, spec),
+            publishers=registry.publishers,
+        )
+    missing = [fault for fault in faults if fault.severity == "error"]
+    if missing:
+        raise HandlerNotFoundError("\n".join(str(fault) for fault in missing))
+    for fault in [*loaded.warnings, *settle(faults, strict=settings.templates.strict)]:
+        logger.warning("Template warning", fault=str(fault))
+    return loaded.templates
+
+
+def register_templates(pool: Pool, templates: Sequence[TaskTemplate], *, environment: str) -> list[RegisteredTemplate]:
+    """Register templates; a changed content of a known version is refused outside of development (SPEC 5)."""
+    registered = []
+    for template in templates:
+        with session(pool) as connection:
+            one, fault = register_template(connection, template, accept_changed_content=environment == "development")
+        if fault is not None:
+            logger.warning("Template warning", fault=str(fault))
+        registered.append(one)
+    return registered
+
+
+def _missing(registry: HandlerRegistry, spec: HandlerSpec) -> str | None:
+    try:
+        registry.resolve(spec)
+    except TaskerError as error:
+        return str(error)
+    return None
+
+
+class TemplateIndex:
+    """The templates of this supervisor by name; never changes, so any thread may look."""
+
+    def __init__(self, registered: Sequence[RegisteredTemplate]) -> None:
+        self.all = tuple(registered)
+        self._versions: dict[tuple[str, str, str], RegisteredTemplate] = {}
+        self._newest: dict[tuple[str, str], RegisteredTemplate] = {}
+        for one in sorted(registered, key=lambda each: version_key(each.template.version)):
+            self._versions[one.template.identity] = one
+            self._newest[one.template.namespace_name, one.template.name] = one
+
+    def find(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
+        """Return a version of a template, the newest for None."""
+        if version is None:
+            return self._newest.get((namespace, name))
+        return self._versions.get((namespace, name, version))
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The namespaces whose steps this supervisor's workers claim."""
+        return tuple(sorted({one.template.namespace_name for one in self.all}))

@@ -1,0 +1,109 @@
+"""Wake-ups between supervisors: one LISTEN connection each, and notifications sent after commits, coalesced."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.postgres.notifications import Listener, notify
+from tasker_actors.postgres.session import DatabaseBusyError, Pool
+from tasker_actors.telemetry.logging import get_logger
+
+WORK = "tasker_work"
+CANCEL = "tasker_cancel"
+
+logger = get_logger("tasker_actors.wakeups")
+
+_PAUSE_S = 1.0
+
+
+class Wakeups:
+    """Hears of work and of cancelled tasks from other supervisors, and tells them of ours (DESIGN 3 rule 11).
+
+    What is lost here costs time only: behind every wake-up stands the workers' slow poll, behind a cancellation the
+    commit that finds the lease gone.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        pool: Pool,
+        *,
+        supervisor_id: str,
+        on_work: Callable[[], None],
+        on_cancel: Callable[[Mapping[int, Sequence[int]]], None],
+        interval_ms: int,
+    ) -> None:
+        self._listener = listener
+        self._pool = pool
+        self._supervisor_id = supervisor_id
+        self._on_work = on_work
+        self._on_cancel = on_cancel
+        self._interval = interval_ms / 1000
+        self._stopping = threading.Event()
+        self._pending = threading.Event()
+        self.others_exist = False
+
+    def start(self) -> None:
+        """Start listening and sending, each in its thread."""
+        threading.Thread(target=self._listen, name="wakeup-listener", daemon=True).start()
+        threading.Thread(target=self._send, name="wakeup-sender", daemon=True).start()
+
+    def work_released(self) -> None:
+        """Tell other supervisors, soon and together with what else happens until then, that there is work."""
+        if self.others_exist:
+            self._pending.set()
+
+    def leases_cancelled(self, leases: Mapping[int, Sequence[int]]) -> None:
+        """Tell other supervisors which leases (by worker) were cancelled; blocks for one round trip."""
+        payload = {"from": self._supervisor_id, "leases": {str(worker): tokens for worker, tokens in leases.items()}}
+        self._try(partial(notify, self._pool, CANCEL, orjson.dumps(payload).decode()))
+
+    def stop(self) -> None:
+        """Stop both threads."""
+        self._stopping.set()
+        self._pending.set()
+        self._listener.close()
+
+    def _send(self) -> None:
+        while not self._stopping.is_set():
+            self._pending.wait()
+            self._pending.clear()
+            if not self._stopping.is_set():
+                self._try(partial(notify, self._pool, WORK, self._supervisor_id))
+                self._stopping.wait(self._interval)
+
+    def _listen(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for channel, payload in self._listener.notifications((WORK, CANCEL)):
+                    self._heard(channel, payload)
+            except DatabaseUnavailableError as error:
+                if not self._stopping.is_set():
+                    logger.warning("Listening for work was interrupted; workers poll meanwhile", error=str(error))
+                self._stopping.wait(_PAUSE_S)
+            if not self._stopping.is_set():
+                self._on_work()
+
+    def _heard(self, channel: str, payload: str) -> None:
+        if channel == WORK:
+            if payload != self._supervisor_id:
+                self._on_work()
+            return
+        try:
+            message: dict[str, Any] = orjson.loads(payload)
+            if message["from"] != self._supervisor_id:
+                self._on_cancel({int(worker): tokens for worker, tokens in message["leases"].items()})
+        except (orjson.JSONDecodeError, KeyError, ValueError, TypeError, AttributeError):
+            logger.warning("A notification that is not ours was ignored", channel=channel)
+
+    def _try(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except (DatabaseUnavailableError, DatabaseBusyError) as error:
+            logger.warning("A wake-up could not be sent; the others poll", error=str(error))

@@ -1,0 +1,152 @@
+"""What a worker's main thread looks at between two messages: time limits, leases, wake-ups, heartbeats, the drain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from tasker_actors.actors import ActorAddress, ActorSystem
+from tasker_actors.delivery.routing import return_document
+from tasker_actors.messages import (
+    CommitItem,
+    CommitItems,
+    ExtendLeases,
+    Heartbeat,
+    StepFinished,
+    StopClaiming,
+    WorkAvailable,
+)
+from tasker_actors.pipeline import PUBLISHER, Pipeline
+from tasker_actors.postgres.outages import Session
+from tasker_actors.settings import Settings
+from tasker_actors.stats.block import BlockWriter
+from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
+from tasker_actors.steps.ledger import LedgerItem, Stage
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger
+
+logger = get_logger("tasker_actors.worker")
+
+_LEASE_PARTS = 3
+"""A lease is extended this many times before it would end."""
+
+
+class WorkerWatch:
+    """Keeps one worker's promises about time; used by its main thread only."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        system: ActorSystem,
+        block: BlockWriter,
+        settings: Settings,
+        *,
+        sessions: Sequence[Session],
+    ) -> None:
+        self._pipeline = pipeline
+        self._system = system
+        self._block = block
+        self._settings = settings
+        self._sessions = sessions
+        self._next_heartbeat = 0.0
+        self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
+        self._beats = 0
+
+    def tick(self, now: float, supervisor: ActorAddress) -> bool:
+        """Do what is due; returns whether a handler is stuck past its limit, so that this worker must be replaced."""
+        parts = self._pipeline.parts
+        if now >= parts.clock.wake_at:
+            parts.clock.wake_at = now + self._settings.database.poll_interval_ms / 1000
+            self._pipeline.source.tell(WorkAvailable())
+        if now >= self._next_extension:
+            self._next_extension = now + self._settings.worker.lease_ms / 1000 / _LEASE_PARTS
+            self._pipeline.source.tell(ExtendLeases())
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + self._settings.worker.heartbeat_interval_ms / 1000
+            self._beat(supervisor)
+        grace = self._settings.worker.timeout_grace_ms / 1000
+        for subscription in parts.subscriptions:
+            subscription.check(now, grace)
+        parts.hooks_guard.check(now, grace)
+        stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
+        abandoned = [self._abandon(item) for item in stuck]
+        return any(abandoned)
+
+    def drain(self, timeout_ms: int) -> float:
+        """Stop claiming, give back what has not begun, and return the moment at which the rest must end."""
+        self._pipeline.source.tell(StopClaiming())
+        return time.monotonic() + timeout_ms / 1000
+
+    def is_drained(self, deadline: float) -> bool:
+        """Whether nothing is held any more, or the time is up."""
+        ledger = self._pipeline.parts.ledger
+        return len(ledger) == 0 or time.monotonic() >= deadline
+
+    def give_back(self, deadline: float) -> Sequence[str]:
+        """Return what is still held to the queue and name it; waits for that commit until `deadline`."""
+        ledger = self._pipeline.parts.ledger
+        items = [*ledger.take_waiting(), *ledger.give_up_running()]
+        if items:
+            self._system.address(PUBLISHER).tell(
+                CommitItems(
+                    tuple(
+                        CommitItem(
+                            document=return_document(item.step),
+                            size=0,
+                            token=item.step.token,
+                            task_uuid=item.step.task.task_uuid,
+                            finished=None,
+                        )
+                        for item in items
+                    )
+                )
+            )
+        ledger.emptied.wait(max(0.0, deadline - time.monotonic()))
+        return [f"{item.step.plan.name} of task {item.step.task.task_uuid}" for item in items]
+
+    def _beat(self, supervisor: ActorAddress) -> None:
+        self._beats += 1
+        running = sum(1 for token in self._block.tokens if token)
+        depths = {status.name: status.mailbox_depth for status in self._system.actors()}
+        self._block.beat(time.monotonic_ns(), self._beats)
+        self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
+        self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
+        for actor, depth in depths.items():
+            self._block.gauge(metrics.ACTORS_MAILBOX_DEPTH, (actor,)).set(depth)
+        supervisor.tell(
+            Heartbeat(
+                in_flight=len(self._pipeline.parts.ledger),
+                running=running,
+                waiting_for_database=any(session.away_since is not None for session in self._sessions),
+            )
+        )
+
+    def _abandon(self, item: LedgerItem) -> bool:
+        """Fail the attempt of a handler that does not return, in its place; its thread is left behind."""
+        step, handled = item.step, item.handled
+        now = time.monotonic()
+        if handled is None:
+            handled = HandledStep(timed_out(step), (), (now - item.began_at) * 1000, item.began_at, {})
+        else:
+            step = without_publishers(step)
+        finished = conclude(
+            step,
+            handled,
+            now=datetime.now(UTC),
+            ended_at=now,
+            random=0.5,
+            max_payload_bytes=self._settings.events.max_payload_bytes,
+        )
+        if item.stage is not Stage.RUNNING or not self._pipeline.parts.ledger.finish(item, finished):
+            return False
+        item.cancelled = True
+        logger.error(
+            "A handler does not return past its time limit; the worker is replaced",
+            step_name=step.plan.name,
+            step_uuid=step.step_uuid,
+            task_uuid=step.task.task_uuid,
+            correlation_id=step.task.correlation_id,
+        )
+        self._pipeline.router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
+        return True

@@ -1,0 +1,218 @@
+"""A worker process: phase 1, users' code, phase 2, the pipeline, and the loop that keeps it honest.
+
+Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD LINK_FD`.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.errors import TaskerError
+from tasker_actors.messages import (
+    CancelLeases,
+    Drain,
+    Drained,
+    DumpStacks,
+    Recycle,
+    WorkAvailable,
+    WorkerBootFailed,
+    WorkerReady,
+    WorkReleased,
+)
+from tasker_actors.pipeline import Pipeline
+from tasker_actors.postgres.claims import PostgresClaimer
+from tasker_actors.postgres.commits import PostgresCommitter
+from tasker_actors.postgres.connect import connect
+from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.templates import ensure_event_queues
+from tasker_actors.settings import Settings, settings_from_json
+from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.recorder import WorkerRecorder
+from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.plans import StepPlans
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
+from tasker_actors.supervision.inbox import Forwarder, Inbox
+from tasker_actors.supervision.orphan import die_with_parent
+from tasker_actors.supervision.stacks import thread_stacks
+from tasker_actors.supervision.watch import WorkerWatch
+from tasker_actors.supervision.wire_messages import wire_registry
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger, init_console_only
+from tasker_actors.telemetry.phases import init_tracing
+
+LIFECYCLE = "lifecycle"
+
+_TICK_S = 0.05
+_STOP_S = 2.0
+_GIVE_BACK_S = 2.0
+"""After the drain deadline: time for one more commit that gives unfinished steps back."""
+
+logger = get_logger("tasker_actors.worker")
+
+
+class Worker:
+    """Runs in the main thread of a worker process."""
+
+    def __init__(self, boot: WorkerBoot, link_fd: int) -> None:
+        self._boot = boot
+        self._settings: Settings = settings_from_json(boot.settings)
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._block = BlockWriter(Path(boot.block_path))
+        self._recorder = WorkerRecorder(self._block)
+        self._system = ActorSystem(
+            f"worker-{boot.slot}",
+            registry=wire_registry(),
+            escalate=self._escalated,
+            on_restart=self._actor_restarted,
+        )
+        self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
+        self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
+        self._system.add_link("supervisor", self._link, default=True)
+        self._supervisor = self._system.address(f"supervisor/slot-{boot.slot}")
+
+    def run(self) -> int:
+        """Boot, work until drained, and return the exit code; TaskerErrors of the boot are reported and returned."""
+        try:
+            pipeline, watch = self._build()
+            pipeline.start()
+        except TaskerError as error:
+            logger.error("The worker cannot start", error=str(error))
+            self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
+            self._link.close(time.monotonic() + 1)
+            return error.exit_code
+        self._supervisor.tell(WorkerReady(os.getpid()))
+        returned = self._work(pipeline, watch)
+        self._supervisor.tell(Drained(tuple(returned)))
+        self._link.close(time.monotonic() + 1)
+        return 0
+
+    def _build(self) -> tuple[Pipeline, WorkerWatch]:
+        boot, settings = self._boot, self._settings
+        registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules))
+        plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
+        claims, commits = self._session("claim"), self._session("commit")
+        claimer = PostgresClaimer(
+            claims,
+            worker_id=boot.worker_id,
+            namespaces=boot.namespaces,
+            plans=plans,
+            lease_ms=settings.worker.lease_ms,
+            new_plans=lambda template_id: self._recorder.declare(plans.steps(template_id)),
+            logger=get_logger("tasker_actors.claim"),
+        )
+        committer = PostgresCommitter(
+            commits,
+            repair_queues=lambda: self._repair_queues(commits, plans.namespaces),
+            logger=get_logger("tasker_actors.commit"),
+        )
+        pipeline = Pipeline(
+            self._system,
+            settings,
+            worker_id=boot.worker_id,
+            plans=plans,
+            block=self._block,
+            recorder=self._recorder,
+            claimer=claimer,
+            committer=committer,
+            subscribers=registry.subscribers,
+            released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+        )
+        return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
+
+    def _session(self, purpose: str) -> Session:
+        settings = self._settings
+        return Session(
+            partial(
+                connect,
+                self._boot.database_url,
+                application_name=f"tasker worker {self._boot.slot} {purpose}",
+                database=settings.database,
+            ),
+            backoff_ms=settings.database.reconnect_backoff_ms,
+            backoff_max_ms=settings.database.reconnect_backoff_max_ms,
+        )
+
+    def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
+        for namespace in sorted(namespaces | set(self._boot.namespaces)):
+            ensure_event_queues(session.connection(), namespace)
+
+    def _work(self, pipeline: Pipeline, watch: WorkerWatch) -> Sequence[str]:
+        """Handle messages and watch the clock until drained; returns the steps that went back unfinished."""
+        drain_by: float | None = None
+        while True:
+            now = time.monotonic()
+            message = self._next(min(_TICK_S, max(0.0, pipeline.parts.clock.wake_at - now)))
+            match message:
+                case WorkAvailable():
+                    pipeline.source.tell(message)
+                case CancelLeases(tokens):
+                    pipeline.parts.ledger.cancel(tokens)
+                case Drain(timeout_ms):
+                    drain_by = watch.drain(timeout_ms)
+                case DumpStacks():
+                    logger.warning("Stacks of all threads", stacks=thread_stacks())
+                case _:
+                    pass
+            stuck = watch.tick(time.monotonic(), self._supervisor)
+            if stuck and drain_by is None:
+                self._supervisor.tell(Recycle("hang"))
+                drain_by = watch.drain(self._settings.supervisor.drain_timeout_ms)
+            if drain_by is not None and watch.is_drained(drain_by):
+                break
+        returned = watch.give_back(time.monotonic() + _GIVE_BACK_S)
+        now = time.monotonic()
+        left = pipeline.stop(now + _STOP_S, deliver_until=max(drain_by, now + _STOP_S))
+        if left:
+            logger.warning("Actors did not stop in time", actors=left)
+        return returned
+
+    def _next(self, timeout: float) -> Any:
+        try:
+            _, message = self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        return message
+
+    def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
+        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
+        if reason == "WorkerFencedError":
+            logger.error("This worker was declared dead by another supervisor; it ends", worker_id=self._boot.worker_id)
+            os._exit(EXIT_FENCED)
+        kind = "step_executor" if actor.startswith("step_executor") else actor
+        self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
+
+    def _escalated(self, actor: str, reason: str) -> None:
+        logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
+        os._exit(EXIT_ESCALATED)
+
+    def _link_closed(self, _reason: str) -> None:
+        # Whatever runs now would run a second time elsewhere once the leases are settled.
+        os._exit(EXIT_ORPHANED)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start a worker process; see the module's first lines."""
+    boot_fd, link_fd = (int(argument) for argument in arguments)
+    # The terminal's Ctrl-C reaches every process of the group: only the supervisor decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    boot = WorkerBoot.read(boot_fd)
+    die_with_parent(boot.supervisor_pid)
+    init_console_only(worker=boot.slot)
+    worker = Worker(boot, link_fd)
+    init_tracing(worker=boot.slot)
+    return worker.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What happened, and where: trace context, tracing, metrics and logging; this file imports none of them."""

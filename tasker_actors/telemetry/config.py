@@ -1,0 +1,255 @@
+"""Reads the telemetry configuration from the environment, before any other configuration exists (SPEC 4.1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from tasker_actors.errors import ConfigurationError
+from tasker_actors.telemetry.redaction import redact
+
+_T = TypeVar("_T")
+
+
+class OtlpProtocol(StrEnum):
+    """How an exporter talks to the collector."""
+
+    GRPC = "grpc"
+    HTTP_PROTOBUF = "http/protobuf"
+
+
+class LogLevel(StrEnum):
+    """Least severe level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LogFormat(StrEnum):
+    """What a log line looks like."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpans:
+    """Limits of the span exporter's buffer (`OTEL_BSP_*`)."""
+
+    schedule_delay_ms: int = 5000
+    export_timeout_ms: int = 30000
+    max_queue_size: int = 2048
+    max_export_batch_size: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """Everything the two phases need to know; a variable that is empty counts as unset, as OpenTelemetry says.
+
+    `log_format` is None when the terminal decides. Header values may be keys of an account: they are not in `repr`.
+    """
+
+    enabled: bool
+    otlp_endpoint: str
+    otlp_protocol: OtlpProtocol
+    otlp_headers: Mapping[str, str] = field(repr=False)
+    service_name: str
+    service_version: str
+    environment: str
+    sampling_ratio: float
+    logs_enabled: bool
+    resource_attributes: Mapping[str, str]
+    batch_spans: BatchSpans
+    sdk_disabled: bool
+    log_level: LogLevel
+    log_format: LogFormat | None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> TelemetryConfig:
+        """The configuration in these variables (the process's own by default).
+
+        Raises ConfigurationError with a line for each variable that cannot be read.
+        """
+        read = _Variables(os.environ if environ is None else environ)
+        attributes: dict[str, str] = read.get("OTEL_RESOURCE_ATTRIBUTES", _pairs, {})
+        protocol = read.get("OTEL_EXPORTER_OTLP_PROTOCOL", _protocol, OtlpProtocol.GRPC)
+        from_attributes = attributes.get("deployment.environment.name", "development")
+        environment = read.get("DEPLOYMENT_ENVIRONMENT", _text, read.get("TASKER_ENV", _text, from_attributes))
+        config = cls(
+            enabled=read.get("TELEMETRY_ENABLED", _boolean, False),
+            otlp_endpoint=read.get("OTEL_EXPORTER_OTLP_ENDPOINT", _endpoint, _DEFAULT_ENDPOINTS[protocol]),
+            otlp_protocol=protocol,
+            otlp_headers=MappingProxyType(read.get("OTEL_EXPORTER_OTLP_HEADERS", _headers, {})),
+            service_name=read.get("OTEL_SERVICE_NAME", _text, attributes.get("service.name", "tasker-actors")),
+            service_version=read.get(
+                "OTEL_SERVICE_VERSION", _text, attributes.get("service.version") or version("tasker-actors")
+            ),
+            environment=environment,
+            sampling_ratio=read.get("OTEL_TRACES_SAMPLER_ARG", _ratio, 1.0),
+            logs_enabled=read.get("OTEL_LOGS_ENABLED", _boolean, False),
+            resource_attributes=MappingProxyType(attributes),
+            batch_spans=read.batch_spans(),
+            sdk_disabled=read.get("OTEL_SDK_DISABLED", _opentelemetry_boolean, False),
+            log_level=read.get("LOG_LEVEL", _level, _default_level(environment)),
+            log_format=read.get("LOG_FORMAT", _format, None),
+        )
+        if read.faults:
+            raise ConfigurationError("\n".join(read.faults))
+        return config
+
+
+_DEFAULT_ENDPOINTS: Final = {
+    OtlpProtocol.GRPC: "http://localhost:4317",
+    OtlpProtocol.HTTP_PROTOBUF: "http://localhost:4318",
+}
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+_LEVELS: Final = {level.value: level for level in LogLevel} | {"warn": LogLevel.WARNING}
+_SECRET: Final = frozenset({"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"})
+
+
+class _Variables:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.faults: list[str] = []
+
+    def get(self, name: str, parse: Callable[[str], _T], default: _T) -> _T:
+        """The variable's value, or the default if it is unset, empty or faulty."""
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return default
+        try:
+            return parse(value)
+        except ValueError as error:
+            shown = "" if name in _SECRET else f"={redact(value)!r}"
+            self.faults.append(f"{name}{shown}: {error}")
+            return default
+
+    def batch_spans(self) -> BatchSpans:
+        """The buffer's limits, which must fit each other."""
+        default = BatchSpans()
+        limits = BatchSpans(
+            schedule_delay_ms=self.get("OTEL_BSP_SCHEDULE_DELAY", _positive, default.schedule_delay_ms),
+            export_timeout_ms=self.get("OTEL_BSP_EXPORT_TIMEOUT", _positive, default.export_timeout_ms),
+            max_queue_size=self.get("OTEL_BSP_MAX_QUEUE_SIZE", _positive, default.max_queue_size),
+            max_export_batch_size=self.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _positive, default.max_export_batch_size),
+        )
+        if limits.max_export_batch_size > limits.max_queue_size:
+            self.faults.append(
+                f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE={limits.max_export_batch_size}: must not be above "
+                f"OTEL_BSP_MAX_QUEUE_SIZE, which is {limits.max_queue_size}"
+            )
+        return limits
+
+
+def _default_level(environment: str) -> LogLevel:
+    return LogLevel.DEBUG if environment in ("development", "test") else LogLevel.INFO
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        message = "must be printable text"
+        raise ValueError(message)
+    return value
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    message = "must be true or false"
+    raise ValueError(message)
+
+
+def _opentelemetry_boolean(value: str) -> bool:
+    """As OpenTelemetry reads it, where 1 and yes are false: those are refused rather than taken for the opposite."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    message = "must be true or false"
+    raise ValueError(message)
+
+
+def _positive(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        message = "must be a whole number above 0"
+        raise ValueError(message)
+    return int(value)
+
+
+def _ratio(value: str) -> float:
+    message = "must be a number from 0.0 to 1.0"
+    try:
+        ratio = float(value)
+    except ValueError:
+        raise ValueError(message) from None
+    if not 0.0 <= ratio <= 1.0:
+        raise ValueError(message)
+    return ratio
+
+
+def _choice(value: str, choices: Mapping[str, _T]) -> _T:
+    try:
+        return choices[value.lower()]
+    except KeyError:
+        message = f"must be one of {', '.join(choices)}"
+        raise ValueError(message) from None
+
+
+def _protocol(value: str) -> OtlpProtocol:
+    return _choice(value, {protocol.value: protocol for protocol in OtlpProtocol})
+
+
+def _level(value: str) -> LogLevel:
+    return _choice(value, _LEVELS)
+
+
+def _format(value: str) -> LogFormat:
+    return _choice(value, {log_format.value: log_format for log_format in LogFormat})
+
+
+def _endpoint(value: str) -> str:
+    """A URL with a scheme: without one, gRPC exporters would silently expect TLS (HAZARDS 21)."""
+    message = "must be a URL such as http://localhost:4317 (https:// for TLS)"
+    try:
+        parts = urlsplit(_text(value))
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError(message) from None
+    if not usable or " " in value:
+        raise ValueError(message)
+    return value
+
+
+def _pairs(value: str) -> dict[str, str]:
+    """`key=value,key=value`, percent-encoded, as in W3C baggage; a fault is told by its place, not by its text."""
+    pairs = {}
+    for place, part in enumerate(value.split(","), start=1):
+        if not part.strip():
+            continue
+        key, equals, text = (unquote(piece.strip(), errors="replace") for piece in part.partition("="))
+        if not (equals and key and (key + text).isprintable()) or "\N{REPLACEMENT CHARACTER}" in key + text:
+            message = f"entry {place} must be key=value, percent-encoded UTF-8, without control characters"
+            raise ValueError(message)
+        pairs[key] = text
+    return pairs
+
+
+def _headers(value: str) -> dict[str, str]:
+    """As `_pairs`, ASCII only, names in lower case, as gRPC demands."""
+    pairs = _pairs(value)
+    if not all((name + text).isascii() for name, text in pairs.items()):
+        message = "names and values must be ASCII"
+        raise ValueError(message)
+    return {name.lower(): text for name, text in pairs.items()}

@@ -1,0 +1,224 @@
+"""Writes every log line of the process to stderr in one format, structlog's and the standard library's (SPEC 4.4).
+
+What a process logs through lives on its root logger as one `RootHandler`; nothing else is global.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, WrappedLogger
+
+from tasker_actors.telemetry.config import LogFormat, TelemetryConfig
+from tasker_actors.telemetry.log_lines import HEAD, Fields, console_line, json_line, ordered
+from tasker_actors.telemetry.trace_context import CURRENT
+
+# Libraries whose lowest levels would drown ours; a user's own loggers follow LOG_LEVEL.
+_LEAST_LEVELS: Final = {
+    "asyncio": logging.INFO,
+    "httpcore": logging.INFO,
+    "httpx": logging.WARNING,
+    "psycopg": logging.INFO,
+    "uvicorn": logging.WARNING,
+    "psycopg.pool": logging.WARNING,
+    "pykka": logging.INFO,
+}
+_RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+_RESERVED: Final = frozenset(HEAD) - {"event"}
+
+
+@dataclass(slots=True)
+class LogOutput:
+    """Where lines go and what they look like. Loggers keep a reference, so a later change reaches them too."""
+
+    config: TelemetryConfig
+    worker: int | None
+    stream: TextIO
+    pid: int
+    phase: int = 1
+    lost_lines: int = 0
+
+    def write(self, line: bytes) -> None:
+        """Write one line with one call, so that the lines of threads and processes do not mix.
+
+        A stream that is closed or full loses the line and counts it in `lost_lines`: logging never fails a step.
+        """
+        try:
+            buffer = getattr(self.stream, "buffer", None)
+            if buffer is None:
+                self.stream.write(line.decode())
+            else:
+                buffer.write(line)
+            self.stream.flush()
+        except (OSError, ValueError):
+            self.lost_lines += 1
+
+    def line(self, logger: str, level: str, fields: Fields) -> bytes:
+        """The line of one record. `fields` has `event`; a field with a name of the head gets `_` behind it."""
+        for name in _RESERVED & fields.keys():
+            fields[f"{name}_"] = fields.pop(name)
+        for name, value in _ids().items():
+            fields.setdefault(name, value)
+        if (error := _exception(fields.pop("exc_info", None))) is not None:
+            fields.setdefault("error", error)
+            fields["traceback"] = "".join(traceback.format_exception(error))
+        fields |= {
+            "timestamp": datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z",
+            "level": level,
+            "logger": logger,
+            "thread": threading.current_thread().name,
+            "worker": self.worker,
+            "pid": os.getpid(),
+        }
+        terminal = self.stream.isatty()
+        if self.config.log_format is LogFormat.CONSOLE or (self.config.log_format is None and terminal):
+            return console_line(ordered(fields), coloured=terminal)
+        return json_line(ordered(fields))
+
+
+def _ids() -> dict[str, str]:
+    """Correlation and trace ids of what this thread or task works on."""
+    current = CURRENT.get()
+    if current is None:
+        return {}
+    ids = {} if current.correlation_id is None else {"correlation_id": current.correlation_id}
+    if current.trace is not None:
+        ids |= {"trace_id": current.trace.trace_id, "span_id": current.trace.span_id}
+    return ids
+
+
+def _exception(info: Any) -> BaseException | None:
+    if isinstance(info, BaseException):
+        return info
+    if isinstance(info, tuple):
+        return cast("BaseException | None", info[1])
+    return sys.exc_info()[1] if info else None
+
+
+class RootHandler(logging.Handler):
+    """Brings the standard library's records (uvicorn, psycopg, pykka, users) to the same output."""
+
+    def __init__(self, output: LogOutput) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record with its `extra` fields and the ids of its context."""
+        fields = structlog.contextvars.get_contextvars()
+        fields |= {name: value for name, value in vars(record).items() if name not in _RECORD_FIELDS}
+        try:
+            fields["event"] = record.getMessage()
+        except Exception as error:  # noqa: BLE001  # a user's arguments may raise anything when they are formatted
+            fields["event"] = f"{record.msg} (its arguments do not fit: {error})"
+        fields["exc_info"] = record.exc_info
+        self.output.write(self.output.line(record.name, record.levelname.lower(), fields))
+
+
+class _NamedLogger:
+    """What structlog hands rendered lines to."""
+
+    __slots__ = ("_output", "name")
+
+    def __init__(self, name: str, output: LogOutput) -> None:
+        self.name = name
+        self._output = output
+
+    def msg(self, line: bytes) -> None:
+        """Write the line; its level is in it."""
+        self._output.write(line)
+
+    debug = info = warning = error = critical = msg
+
+
+def init_console_only(
+    config: TelemetryConfig | None = None, worker: int | None = None, *, stream: TextIO | None = None
+) -> None:
+    """Phase 1: log to stderr from now on. Starts no thread, opens no socket, sets no OpenTelemetry global.
+
+    `worker` is the slot, None in the supervisor. A second call with the same values does nothing; one with others (and
+    one in the child of a fork) changes the output, also of loggers that exist, except for their level.
+    Raises ConfigurationError if no configuration is given and the environment's is faulty.
+    """
+    output = LogOutput(config or TelemetryConfig.from_environ(), worker, stream or sys.stderr, os.getpid())
+    current = log_output()
+    if current is not None:
+        if (current.config, current.worker, current.stream, current.pid) == (
+            output.config,
+            output.worker,
+            output.stream,
+            output.pid,
+        ):
+            return
+        current.config, current.worker, current.stream, current.pid = output.config, worker, output.stream, output.pid
+        current.phase = 1
+        output = current
+    else:
+        logging.getLogger().addHandler(RootHandler(output))
+    _configure(output)
+    get_logger("tasker_actors.telemetry").info(
+        "Console-only logging initialized (FFI-safe mode)",
+        environment=output.config.environment,
+        opentelemetry_enabled=False,
+        context="ffi_initialization",
+    )
+
+
+def log_output() -> LogOutput | None:
+    """The output of this process, None before phase 1."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RootHandler):
+            return handler.output
+    return None
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger for lines with fields: `get_logger(__name__).info("Step started", step_uuid=…)`.
+
+    May be called at import: it takes its configuration when it is first used.
+    """
+    return cast("FilteringBoundLogger", structlog.get_logger(name))
+
+
+def _configure(output: LogOutput) -> None:
+    level = getattr(logging, output.config.log_level.upper())
+
+    def write(logger: WrappedLogger, level_name: str, fields: Any) -> bytes:
+        return output.line(logger.name, level_name, fields)
+
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, write],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda name="", *_: _NamedLogger(name, output),
+        cache_logger_on_first_use=True,
+    )
+    logging.getLogger().setLevel(level)
+    for name, least in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, least))
+    logging.captureWarnings(capture=True)
+
+
+class LineSampler:
+    """Says which lines of many equal ones to write: evenly spread, the same ones in every run; from any thread."""
+
+    def __init__(self, rate: float) -> None:
+        if not 0.0 <= rate <= 1.0:
+            message = f"a sampling rate is from 0.0 to 1.0, not {rate}"
+            raise ValueError(message)
+        self._rate = rate
+        self._count = count(1)
+
+    def __call__(self) -> bool:
+        """True for the share `rate` of all calls."""
+        if self._rate == 1.0:
+            return True
+        number = next(self._count)
+        return int(number * self._rate) > int((number - 1) * self._rate)

@@ -1,0 +1,61 @@
+"""What bodies and queries of requests are read into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasker_actors.identifiers import is_uuid
+from tasker_actors.workflow.nearest import hint
+
+UNKNOWN_KEY = "unknown_key"
+_SHOWN_KEY = 80
+
+
+class ApiModel(BaseModel):
+    """A mapping of which every key is known; the first unknown one is a fault that names the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for key in data:
+                if key not in cls.model_fields:
+                    shown = ascii(str(key)[:_SHOWN_KEY])
+                    # The message is a template of pydantic's, in which braces have a meaning: the text is its value.
+                    context = {"key": str(key), "text": f"there is no key {shown}{hint(str(key), cls.model_fields)}"}
+                    raise PydanticCustomError(UNKNOWN_KEY, "{text}", context)
+        return data
+
+
+class BodyModel(ApiModel):
+    """The same for JSON, in which a number is no text and a text no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+def _uuid(text: str) -> str:
+    if not is_uuid(text):
+        msg = "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5"
+        raise ValueError(msg)
+    return text.lower()
+
+
+def _no_nul(text: str) -> str:
+    # In a body NUL is refused for every text; a query can have it as %00.
+    if "\0" in text:
+        msg = "must not have a NUL character"
+        raise ValueError(msg)
+    return text
+
+
+Uuid = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
+"""A UUID of any version in its 36-character form, read into lower case."""
+
+Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_no_nul)]
+"""A name or a short text."""

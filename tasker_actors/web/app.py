@@ -1,0 +1,75 @@
+"""The application behind the port: every endpoint of SPEC 8, and the guard around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from tasker_actors.web.dead_letter_routes import dead_letter_routes
+from tasker_actors.web.errors import exception_handlers
+from tasker_actors.web.event_requests import NewEvent, RedriveBody
+from tasker_actors.web.event_routes import event_routes
+from tasker_actors.web.guard import Guard
+from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.openapi import describe
+from tasker_actors.web.runtime import Runtime
+from tasker_actors.web.status_routes import status_routes
+from tasker_actors.web.step_routes import step_routes
+from tasker_actors.web.task_requests import NewTask, NewTasks
+from tasker_actors.web.task_routes import task_routes
+
+THREADS = 16
+"""Requests that may block on the database at the same time; others wait in the loop, where that costs nothing."""
+
+_BODY_MODELS = (NewTask, NewTasks, NewEvent, RedriveBody)
+
+
+def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIApp:
+    """Return the whole ASGI application; opens nothing and starts nothing. `more_routes` come before its own."""
+    app = FastAPI(
+        title="tasker_actors",
+        description="Tasks, their steps and their domain events.",
+        version=version("tasker-actors"),
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=exception_handlers(),
+        lifespan=_bound_threads,
+    )
+    # /v1/events/dlq comes before anything that could take its name for a part of /v1/events.
+    for router in (
+        *more_routes,
+        task_routes(runtime),
+        step_routes(runtime),
+        dead_letter_routes(runtime),
+        event_routes(runtime),
+        status_routes(runtime),
+    ):
+        app.include_router(router)
+    _add_document(app)
+    return Guard(app, runtime)
+
+
+@asynccontextmanager
+async def _bound_threads(_app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
+
+
+def _add_document(app: FastAPI) -> None:
+    @cache
+    def document() -> dict[str, Any]:
+        return describe(app, _BODY_MODELS)
+
+    @app.get("/api-docs", include_in_schema=False)
+    def get_document() -> JsonResponse:
+        """Return the OpenAPI document."""
+        return JsonResponse(document())

@@ -1,0 +1,127 @@
+"""Errors as HTTP answers: `{"error": {"code", "message", …}}` for everything that goes wrong, without internals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import Any, TypeAlias
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.postgres.session import DatabaseBusyError, OutcomeUnknownError, QueryTimeoutError
+from tasker_actors.web.api_model import UNKNOWN_KEY
+from tasker_actors.web.json_response import JsonResponse
+
+MAX_FAULTS = 100
+_RETRY_AFTER_S = "1"
+_READING = frozenset({"GET", "HEAD"})
+
+Handler: TypeAlias = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+class ApiError(Exception):
+    """A request cannot be answered as asked; `details` stand beside code and message."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str, **details: Any) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+        super().__init__(message)
+
+
+def error_response(
+    status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, **details: Any
+) -> JsonResponse:
+    """Make the answer for an error; a 503 asks to come again after a second."""
+    known = {"Retry-After": _RETRY_AFTER_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    shown = {key: value for key, value in details.items() if value is not None}
+    return JsonResponse(
+        {"error": {"code": code, "message": message, **shown}}, status_code=status, headers={**known, **(headers or {})}
+    )
+
+
+def internal_error() -> JsonResponse:
+    """Make the answer for a fault of our own; what it was stands in the log, under the correlation id of the answer."""
+    message = "something went wrong in the supervisor; its log has it under the x-correlation-id of this answer"
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message)
+
+
+def faults_of(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> list[dict[str, str]]:
+    """Turn pydantic's errors into path and message, at most 100; `skip` leaves out the first parts of each place."""
+    return [
+        {"path": json_pointer(_place(error)[skip:]), "message": error["msg"].removeprefix("Value error, ")}
+        for error in islice(errors, MAX_FAULTS)
+    ]
+
+
+def _place(error: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Return where an error is; an unknown key is found by the mapping that has it."""
+    place: tuple[str | int, ...] = error["loc"]
+    return (*place, error["ctx"]["key"]) if error["type"] == UNKNOWN_KEY else place
+
+
+def json_pointer(parts: Iterable[str | int]) -> str:
+    """Write a place in a JSON document as a pointer (RFC 6901)."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def exception_handlers() -> dict[int | type[Exception], Handler]:
+    """Return what FastAPI needs to answer every exception; the guard logs those that nobody meant to raise."""
+    return {
+        ApiError: _api_error,
+        HTTPException: _http_exception,
+        RequestValidationError: _invalid_parameters,
+        DatabaseUnavailableError: _database_error,
+        DatabaseBusyError: _database_error,
+        QueryTimeoutError: _database_error,
+        Exception: _unexpected,
+    }
+
+
+async def _api_error(_request: Request, error: ApiError) -> JsonResponse:
+    return error_response(error.status, error.code, error.message, **error.details)
+
+
+async def _http_exception(request: Request, error: HTTPException) -> JsonResponse:
+    """Answer what routing refuses: no such path, or not with this method."""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            code, message = "not_found", f"there is no {request.url.path}; GET /api-docs lists what there is"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            code, message = "method_not_allowed", f"{request.url.path} takes {allowed}, not {request.method}"
+        case _:
+            code, message = "refused", str(error.detail)
+    return error_response(error.status_code, code, message, headers=error.headers)
+
+
+async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JsonResponse:
+    """Answer query parameters that cannot be used; bodies are read by `read_body`."""
+    faults = faults_of(error.errors(), skip=1)
+    return error_response(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "parameters of the query cannot be used", faults=faults
+    )
+
+
+async def _database_error(request: Request, error: Exception) -> JsonResponse:
+    match error:
+        case QueryTimeoutError():
+            code, message = "query_timeout", f"{error}: ask for less with filters"
+        case DatabaseBusyError():
+            code, message = "database_busy", str(error)
+        case OutcomeUnknownError() if request.method not in _READING:
+            code = "database_unavailable"
+            message = f"{error}: look before you ask again (an idempotency_key makes creating a task safe to repeat)"
+        case _:
+            code, message = "database_unavailable", "the database cannot be reached; try again"
+    return error_response(HTTPStatus.SERVICE_UNAVAILABLE, code, message)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JsonResponse:
+    return internal_error()

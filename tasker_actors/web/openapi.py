@@ -1,0 +1,48 @@
+"""The OpenAPI document: FastAPI's, with the bodies that are read by `json_body` and the ways to send the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from tasker_actors.web.api_model import ApiModel
+from tasker_actors.web.security import is_open
+from tasker_actors.web.views import ErrorView, View
+
+_REF = "#/components/schemas/{model}"
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_METHODS = ("get", "post", "delete")
+
+
+def accepts(model: type[ApiModel]) -> dict[str, Any]:
+    """Describe the body of an endpoint; `body_models` of `describe` must have the model."""
+    reference = {"$ref": _REF.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+
+
+def answers(status: int, view: type[View], *errors: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers of an endpoint: its own, and the errors that it has."""
+    return {status: {"model": view}, **{error: {"model": ErrorView} for error in errors}}
+
+
+def describe(app: FastAPI, body_models: tuple[type[ApiModel], ...]) -> dict[str, Any]:
+    """Return the OpenAPI document of the application as it is now."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    _, bodies = models_json_schema([(model, "validation") for model in body_models], ref_template=_REF)
+    components = document.setdefault("components", {})
+    components["schemas"] = {**components.get("schemas", {}), **bodies["$defs"]}
+    components["securitySchemes"] = _SCHEMES
+    for path, operations in document["paths"].items():
+        for method in _METHODS:
+            if method in operations and not is_open(path):
+                # Either key will do, and none where the supervisor has none.
+                operations[method]["security"] = [{name: []} for name in _SCHEMES] + [{}]
+    return document

@@ -1,0 +1,151 @@
+"""How the system is: health, metrics, configuration, templates and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from tasker_actors.postgres.worker_list import list_workers
+from tasker_actors.settings import masked
+from tasker_actors.web.errors import error_response
+from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.openapi import answers
+from tasker_actors.web.runtime import HealthCheck, HealthReport, Runtime
+from tasker_actors.web.views import HealthView, TemplateList, WorkerList
+from tasker_actors.workflow.registered import RegisteredTemplate
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PROBE_TIMEOUT_S = 5.0
+_PROBE_THREADS = 8
+
+_Answer = TypeVar("_Answer")
+
+
+class ProbeThreads:
+    """Threads of their own for probes and scrapes: a slow database that holds all others must not silence them."""
+
+    def __init__(self) -> None:
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    async def run(self, question: Callable[[], _Answer]) -> _Answer:
+        """Ask in a thread; raises TimeoutError after 5 s, and the thread is left to itself."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_PROBE_THREADS)  # belongs to the loop that runs by now
+        with anyio.fail_after(PROBE_TIMEOUT_S):
+            return await anyio.to_thread.run_sync(question, abandon_on_cancel=True, limiter=self._limiter)
+
+
+def status_routes(runtime: Runtime) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter(tags=["status"])
+    _add_health(router, runtime, threads := ProbeThreads())
+    _add_metrics(router, runtime, threads)
+
+    @router.get("/config")
+    def get_config() -> JsonResponse:
+        """Return the configuration that the supervisor was started with, secrets masked."""
+        return JsonResponse(masked(runtime.settings))
+
+    @router.get("/v1/templates", responses=answers(200, TemplateList))
+    def list_templates() -> JsonResponse:
+        """List the templates that tasks can be created from."""
+        return JsonResponse({"templates": [_template_json(each) for each in runtime.templates()]})
+
+    @router.get("/v1/workers", responses=answers(200, WorkerList))
+    def get_workers() -> JsonResponse:
+        """List the workers of every supervisor on this database."""
+        return JsonResponse({"workers": list_workers(runtime.pool)})
+
+    return router
+
+
+def _add_health(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> None:
+    async def answer(is_good: Callable[[HealthReport], bool]) -> JsonResponse:
+        try:
+            report = await threads.run(runtime.health)
+        except TimeoutError:
+            late = HealthCheck(
+                "supervisor", healthy=False, message="no answer in time", duration_ms=PROBE_TIMEOUT_S * 1000
+            )
+            report = HealthReport(live=False, ready=False, checks=(late,))
+        return _health_response(report, good=is_good(report))
+
+    @router.get("/health", responses=answers(200, HealthView, 503))
+    async def get_health() -> JsonResponse:
+        """Return every check; 503 if the supervisor is not alive."""
+        return await answer(lambda report: report.live)
+
+    @router.get("/health/live", responses=answers(200, HealthView, 503))
+    async def get_liveness() -> JsonResponse:
+        """Say whether the supervisor is alive; 503 if only a restart would help."""
+        return await answer(lambda report: report.live)
+
+    @router.get("/health/ready", responses=answers(200, HealthView, 503))
+    async def get_readiness() -> JsonResponse:
+        """Say whether requests and work can be taken now; 503 with the failing checks named."""
+        return await answer(lambda report: report.ready)
+
+
+def _add_metrics(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> None:
+    async def answer(question: Callable[[], Response]) -> Response:
+        try:
+            return await threads.run(question)
+        except TimeoutError:
+            message = "the figures could not be read in time"
+            return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "metrics_unavailable", message)
+
+    @router.get("/metrics", response_class=Response)
+    async def get_metrics() -> Response:
+        """Return every figure as Prometheus text."""
+        return await answer(lambda: Response(runtime.metrics_text(), media_type=METRICS_CONTENT_TYPE))
+
+    @router.get("/metrics/events")
+    async def get_event_stats() -> Response:
+        """Return the counters of the event router and the in-process bus, summed and by worker."""
+        return await answer(lambda: JsonResponse(runtime.event_stats()))
+
+
+def _health_response(report: HealthReport, *, good: bool) -> JsonResponse:
+    failing = [check.name for check in report.checks if not check.healthy]
+    document: dict[str, Any] = {
+        "status": "healthy" if report.live and report.ready else "degraded" if report.live else "unhealthy",
+        "checks": report.checks,
+        "failing": failing,
+    }
+    if good:
+        return JsonResponse(document)
+    message = f"failing: {', '.join(failing) or 'no check says why'}"
+    code = "not_ready" if report.live else "not_live"
+    return JsonResponse({**document, "error": {"code": code, "message": message}}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _template_json(registered: RegisteredTemplate) -> dict[str, Any]:
+    template = registered.template
+    attempts = {step.name: step.max_attempts for step in registered.plan}
+    return {
+        "namespace": template.namespace_name,
+        "name": template.name,
+        "version": template.version,
+        "description": template.description,
+        "input_schema": template.input_schema,
+        "steps": [
+            {
+                "name": step.name,
+                "description": step.description,
+                "handler": step.handler.callable,
+                "dependencies": step.dependencies,
+                "max_attempts": attempts[step.name],
+                "publishes_events": [
+                    {"name": event.name, "delivery_mode": event.delivery_mode, "condition": event.condition}
+                    for event in step.publishes_events
+                ],
+            }
+            for step in template.steps
+        ],
+    }

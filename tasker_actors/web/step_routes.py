@@ -1,0 +1,43 @@
+"""`/v1/tasks/{uuid}/workflow_steps`: the steps of a task, their results and attempts."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from tasker_actors.postgres import tasks
+from tasker_actors.web.errors import ApiError
+from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.openapi import answers
+from tasker_actors.web.runtime import Runtime
+from tasker_actors.web.task_ids import path_uuid, unknown_task
+from tasker_actors.web.task_json import attempt_json, step_json
+from tasker_actors.web.views import StepDetail, StepList
+
+
+def step_routes(runtime: Runtime) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter(prefix="/v1/tasks/{task_uuid}/workflow_steps", tags=["tasks"])
+
+    @router.get("", responses=answers(200, StepList, 400, 404))
+    def list_steps(task_uuid: str) -> JsonResponse:
+        """Return a task's steps with their results, as far as these are 4 MiB together."""
+        steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid))
+        if steps is None:
+            raise unknown_task(task_uuid)
+        return JsonResponse({"steps": [step_json(step) for step in steps]})
+
+    @router.get("/{step_uuid}", responses=answers(200, StepDetail, 400, 404))
+    def get_step(task_uuid: str, step_uuid: str) -> JsonResponse:
+        """Return a step with its result and its attempts."""
+        steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid))
+        if steps is None:
+            raise unknown_task(task_uuid)
+        if not steps:
+            message = f"task {task_uuid} has no step {step_uuid}"
+            raise ApiError(HTTPStatus.NOT_FOUND, "unknown_step", message)
+        attempts = tasks.read_attempts(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid))
+        return JsonResponse({**step_json(steps[0]), "attempt_history": [attempt_json(each) for each in attempts]})
+
+    return router

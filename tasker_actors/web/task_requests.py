@@ -1,0 +1,60 @@
+"""What clients send about tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field
+
+from tasker_actors.web.api_model import ApiModel, BodyModel, Text, Uuid
+from tasker_actors.workflow.states import TaskState
+
+MAX_BATCH = 1_000
+MAX_PRIORITY = 1_000
+
+_LongText = Annotated[str, Field(max_length=2_000)]
+
+
+class NewTask(BodyModel):
+    """A task to create."""
+
+    name: Annotated[Text, Field(description="Name of the template.")]
+    namespace: Annotated[Text, Field(description="Namespace of the template.")]
+    version: Annotated[Text | None, Field(description="Version of the template; left out: the newest.")] = None
+    context: Annotated[
+        dict[str, Any],
+        Field(default_factory=dict, description="What the task is about: fits the template's input_schema."),
+    ]
+    initiator: Annotated[Text | None, Field(description="Who asked for the task.")] = None
+    source_system: Annotated[Text | None, Field(description="Where the request came from.")] = None
+    reason: Annotated[_LongText | None, Field(description="Why.")] = None
+    priority: Annotated[
+        int, Field(ge=0, le=MAX_PRIORITY, description="Runs as if it were this many hours older than it is.")
+    ] = 0
+    tags: Annotated[list[Text], Field(default_factory=list, max_length=50, description="Words to find it by.")]
+    correlation_id: Annotated[Uuid | None, Field(description="Left out: x-correlation-id, else a new UUIDv7.")] = None
+    parent_correlation_id: Annotated[Uuid | None, Field(description="Correlation id of what led to it.")] = None
+    idempotency_key: Annotated[
+        Text | None, Field(description="A second task of this template with the same key is refused with 409.")
+    ] = None
+
+
+class NewTasks(BodyModel):
+    """Tasks to create together, all or none."""
+
+    tasks: Annotated[list[NewTask], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class TaskQuery(ApiModel):
+    """Which tasks to list, the newest first."""
+
+    namespace: Text | None = None
+    name: Text | None = None
+    version: Text | None = None
+    status: TaskState | None = None
+    correlation_id: Uuid | None = None
+    tag: Text | None = None
+    created_after: Annotated[AwareDatetime | None, Field(description="Created at this moment or later.")] = None
+    created_before: Annotated[AwareDatetime | None, Field(description="Created before this moment.")] = None
+    limit: Annotated[int, Field(ge=1, le=200, description="A page can be shorter, with more to come.")] = 50
+    cursor: Annotated[Uuid | None, Field(description="`next_cursor` of the page before.")] = None

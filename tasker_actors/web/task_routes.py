@@ -1,0 +1,106 @@
+"""`/v1/tasks`: created, listed, looked at, cancelled.
+
+Endpoints that are no coroutines run in the thread pool, so they may block on the database.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from tasker_actors.postgres import tasks
+from tasker_actors.web.errors import ApiError
+from tasker_actors.web.json_body import raw_body, read_body
+from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.openapi import accepts, answers
+from tasker_actors.web.request_context import request_context
+from tasker_actors.web.runtime import Runtime
+from tasker_actors.web.task_creation import duplicate_task, plan_task, plan_tasks
+from tasker_actors.web.task_ids import path_uuid, unknown_task
+from tasker_actors.web.task_json import new_task_json, task_json
+from tasker_actors.web.task_requests import NewTask, NewTasks, TaskQuery
+from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
+from tasker_actors.workflow.states import TaskState
+
+
+def task_routes(runtime: Runtime) -> APIRouter:
+    """Return the endpoints."""
+    router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+    _add_creation(router, runtime)
+    _add_reading(router, runtime)
+
+    @router.delete("/{task_uuid}", responses=answers(200, TaskView, 400, 404, 409))
+    def cancel_task(task_uuid: str) -> JsonResponse:
+        """Cancel a task: what runs of it is told, what waits never runs. Cancelling it again changes nothing."""
+        cancellation = tasks.cancel_task(runtime.pool, path_uuid(task_uuid))
+        if cancellation is None:
+            raise unknown_task(task_uuid)
+        if cancellation.cancelled:
+            runtime.task_cancelled(cancellation.leases)
+        elif cancellation.status != TaskState.CANCELLED:
+            message = f"the task is finished: its status is {cancellation.status}"
+            raise ApiError(HTTPStatus.CONFLICT, "task_finished", message, task_status=cancellation.status)
+        return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
+
+    return router
+
+
+def _add_creation(router: APIRouter, runtime: Runtime) -> None:
+    @router.post(
+        "",
+        status_code=HTTPStatus.CREATED,
+        openapi_extra=accepts(NewTask),
+        responses=answers(201, TaskView, 400, 404, 409, 422),
+    )
+    def create_task(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
+        """Create a task; its first steps can be claimed at once."""
+        context = request_context(request)
+        planned = plan_task(read_body(raw, NewTask), runtime, context)
+        try:
+            created_at = tasks.create_tasks(runtime.pool, [planned.row])
+        except tasks.DuplicateTaskError as error:
+            raise duplicate_task(error, in_batch=False) from error
+        runtime.tasks_created([(planned.row.namespace, planned.row.name)])
+        context.trace = planned.trace
+        context.correlation_id = planned.row.correlation_id
+        return JsonResponse(new_task_json(planned.row, planned.registered, created_at), HTTPStatus.CREATED)
+
+    @router.post(
+        "/batch",
+        status_code=HTTPStatus.CREATED,
+        openapi_extra=accepts(NewTasks),
+        responses=answers(201, CreatedTasks, 400, 404, 409, 422),
+    )
+    def create_tasks(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
+        """Create up to 1,000 tasks in one transaction, all or none."""
+        planned = plan_tasks(read_body(raw, NewTasks).tasks, runtime, request_context(request))
+        try:
+            tasks.create_tasks(runtime.pool, [each.row for each in planned])
+        except tasks.DuplicateTaskError as error:
+            raise duplicate_task(error, in_batch=True) from error
+        runtime.tasks_created([(each.row.namespace, each.row.name) for each in planned])
+        created = [{"task_uuid": each.row.task_uuid, "correlation_id": each.row.correlation_id} for each in planned]
+        return JsonResponse({"tasks": created}, HTTPStatus.CREATED)
+
+
+def _add_reading(router: APIRouter, runtime: Runtime) -> None:
+    @router.get("", responses=answers(200, TaskList, 422))
+    def list_tasks(query: Annotated[TaskQuery, Query()]) -> JsonResponse:
+        """List tasks, the newest first."""
+        wanted = tasks.TaskFilter(below=query.cursor, **query.model_dump(exclude={"limit", "cursor"}))
+        page = tasks.list_tasks(runtime.pool, wanted, query.limit)
+        return JsonResponse({"tasks": [task_json(each) for each in page.tasks], "next_cursor": page.next_below})
+
+    @router.get("/{task_uuid}", responses=answers(200, TaskView, 400, 404))
+    def get_task(task_uuid: str) -> JsonResponse:
+        """Return a task as it is now."""
+        return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
+
+
+def _found(runtime: Runtime, task_uuid: str) -> tasks.TaskRecord:
+    record = tasks.find_task(runtime.pool, task_uuid)
+    if record is None:
+        raise unknown_task(task_uuid)
+    return record

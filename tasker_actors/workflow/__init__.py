@@ -1,0 +1,1 @@
+"""Tasks as values and rules: templates, DAG, retry, states."""
