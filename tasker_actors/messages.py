@@ -29,15 +29,15 @@ class WorkAvailable:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecuteStep:
-    """StepSource → StepExecutor: run this step. Lost: the step goes back to its queue, uncounted unless begun."""
-
-    step: LeasedStep
+class ExecuteSteps:
+    """StepSource → StepExecutor: steps are ready, run them until none is left. Lost: they go back to their queue,
+    uncounted unless begun.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorFree:
-    """StepExecutor → StepSource: this executor can take another step. Lost: with the worker only."""
+    """StepExecutor → StepSource: this executor found no more ready steps. Lost: with the worker only."""
 
     executor: int
 
@@ -45,6 +45,11 @@ class ExecutorFree:
 @dataclass(frozen=True, slots=True)
 class ExtendLeases:
     """Worker's main thread → StepSource: extend the lease of everything held, waiting steps too."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchAll:
+    """Worker's main thread → StepSource: steps are ready that no executor takes up; wake all that are free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class FinishedStep:
     duration_ms: float
     began_at: float
     finished_at: float
+
+    @property
+    def correlation_id(self) -> str:
+        """The task's correlation id."""
+        return self.step.task.correlation_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class PendingPublication:
 
     derived: Derived
     event_id: str
+    correlation_id: str
     reply: Any
     finished_at: float
 

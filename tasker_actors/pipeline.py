@@ -1,6 +1,6 @@
 """Wires one worker: who sends what to whom. Read `messages.py` first, then this.
 
-StepSource ─ExecuteStep─▶ StepExecutor (many) ──── ─StepFinished─▶ EventRouter ─CommitItems─▶ DurablePublisher
+StepSource ─ExecuteSteps─▶StepExecutor (many) ──── ─StepFinished─▶ EventRouter ─CommitItems─▶ DurablePublisher
      ▲                          │ ExecutorFree                          │  ▲                          │
      ├──────────────────────────┘                 RouteFast, callbacks │  └──────StepsCommitted──────┤
      └────────────────────────────────────────StepsCommitted───────────┼─────────────────────────────┘
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.committer import Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
+from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.publisher_hooks import HookTimeoutError, PublisherHooks
 from tasker_actors.delivery.router import EventRouter
@@ -35,10 +37,11 @@ from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.source import SourceClock, StepSource
-from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.logging import LineSampler, get_logger
 from tasker_actors.telemetry.metrics import EVENTS_DROPPED
 
 ROUTER = "event_router"
@@ -58,6 +61,7 @@ class Parts:
     """What the actors of one worker share, and what outlives each of them."""
 
     ledger: Ledger = field(default_factory=Ledger)
+    ready: deque[LeasedStep] = field(default_factory=deque)
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
     guards: list[CallGuard[LedgerItem]] = field(default_factory=list)
@@ -202,6 +206,11 @@ class Pipeline:
             bus=self._local(BUS),
             hooks=self._local(HOOKS),
             recorder=self._recorder,
+            log=EventLog(
+                get_logger("tasker_actors.events"),
+                publishing=LineSampler(self._settings.logging.event_sample_rate),
+                published=LineSampler(self._settings.logging.event_sample_rate),
+            ),
             max_payload_bytes=self._settings.events.max_payload_bytes,
         )
 
@@ -209,6 +218,7 @@ class Pipeline:
         return StepExecutor(
             index,
             ledger=self.parts.ledger,
+            ready=self.parts.ready,
             source=self.source,
             router=self.router,
             tokens=self._block.tokens,
@@ -224,6 +234,7 @@ class Pipeline:
             executors=[self._local(executor_name(index)) for index in range(self._settings.worker.concurrency)],
             publisher=self._local(PUBLISHER),
             ledger=self.parts.ledger,
+            ready=self.parts.ready,
             capacity=self._capacity,
             claimer=self._claimer,
             recorder=self._recorder,

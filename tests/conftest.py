@@ -7,10 +7,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.servers import DatabaseServer, debian_programs, separate_server
+from support.servers import DatabaseServer, debian_programs, pooled, separate_server
 
 from tasker_actors.postgres.embedded import EmbeddedServer
 
@@ -77,6 +78,16 @@ def any_database_url(any_server: DatabaseServer) -> Iterator[str]:
     """A fresh migrated database with PGMQ, on each server in turn."""
     with any_server.database(migrated=True) as url:
         yield url
+
+
+@pytest.fixture
+def pgbouncer_url(debian_server: DatabaseServer) -> Iterator[str]:
+    """A fresh migrated database behind a PgBouncer in transaction mode."""
+    program = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/bin")
+    if program is None:
+        pytest.skip("no pgbouncer: install it")
+    with debian_server.database(migrated=True) as url, pooled(Path(program), url) as pooled_url:
+        yield pooled_url
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tasker_actors.actors.errors import (
     LinkClosedError,
     LinkFullError,
 )
+from tasker_actors.actors.hosted import hosted
 from tasker_actors.actors.link import LinkLimits, ProcessLink
 from tasker_actors.actors.restart import RestartPolicy
 from tasker_actors.actors.system import ActorStatus, ActorSystem
@@ -39,4 +40,5 @@ __all__ = [
     "ProcessLink",
     "Reply",
     "RestartPolicy",
+    "hosted",
 ]

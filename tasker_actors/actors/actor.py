@@ -85,6 +85,7 @@ class Actor(ABC):
 
         Stops in front of the first ask (its asker gets its answer from `receive`), the first message that is not
         exactly of one of `types` (where any are given), and a request to stop. This is what a group commit is made of.
+        The running code keeps the context of the message in hand; that of each other is in its envelope.
         """
         return self._host.take_waiting(limit, types)
 

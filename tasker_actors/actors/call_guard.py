@@ -46,7 +46,7 @@ class CallGuard(Generic[_Subject]):
             return self._interrupted
 
     def check(self, now: float, grace: float) -> _Subject | None:
-        """Interrupt the call once its deadline has passed; return its subject if it still runs `grace` seconds later."""
+        """Interrupt the call past its deadline; return its subject if it still runs `grace` seconds later."""
         with self._lock:
             if self._subject is None or now < self._deadline:
                 return None

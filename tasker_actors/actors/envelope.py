@@ -18,7 +18,7 @@ class Reply(Protocol):
         """Make the asker's call raise an ActorError about this error."""
 
     def refuse(self, reason: str) -> None:
-        """Make the asker's call raise an ActorUnavailableError, since nobody handled the message."""
+        """Make the asker's call raise an ActorUnavailableError, since nobody will answer."""
 
 
 @dataclass(frozen=True, slots=True)

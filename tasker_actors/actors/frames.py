@@ -60,6 +60,10 @@ class FrameReader:
         Raises ProtocolError as soon as a length is above the limit, before any of that frame is kept.
         """
         buffer = self._buffer
+        if not buffer and _HEADER_BYTES < len(data) <= _HEADER_BYTES + self._max_frame_bytes:
+            length = int.from_bytes(data[:_HEADER_BYTES], "big")
+            if len(data) == _HEADER_BYTES + length:
+                return [bytes(data[_HEADER_BYTES:])]  # one whole frame in one read, as most asks and answers are
         buffer += data
         frames: list[bytes] = []
         start = 0

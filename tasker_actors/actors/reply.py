@@ -10,6 +10,11 @@ from tasker_actors.actors.envelope import Reply
 from tasker_actors.actors.errors import ActorError, ActorUnavailableError, AskTimeoutError
 
 
+def waitable(timeout: float) -> float:
+    """Bring a time limit into the range that locks take: not negative, and infinity as some centuries."""
+    return min(max(timeout, 0.0), threading.TIMEOUT_MAX)
+
+
 class Answer:
     """Waits for one answer in the asking thread; the replier's end (`Reply`) may be used from any thread.
 
@@ -51,12 +56,12 @@ class Answer:
     def refuse(self, reason: str) -> None:
         """Make the asker raise an ActorUnavailableError."""
         if self._settle():
-            self._error = ActorUnavailableError(f"actor {self._actor} did not handle the message: {reason}")
+            self._error = ActorUnavailableError(f"actor {self._actor} gives no answer: {reason}")
             self._arrived.release()
 
     def wait(self, timeout: float) -> Any:
         """Return the answer, or raise what it raises; blocks up to `timeout` seconds, then AskTimeoutError."""
-        if not self._arrived.acquire(timeout=max(timeout, 0.0)):
+        if not self._arrived.acquire(timeout=waitable(timeout)):
             if self._take():
                 message = (
                     f"actor {self._actor} did not answer within {timeout} s: it is busy, or its mailbox is long; "

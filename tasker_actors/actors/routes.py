@@ -13,7 +13,7 @@ from tasker_actors.actors.link import ProcessLink
 from tasker_actors.actors.packet import Delivery, Kind, Response, read_packet, rewrite, write_ask, write_tell
 from tasker_actors.actors.relay import RelayedAsks, refuse
 from tasker_actors.actors.remote import RemoteAddress, RemoteReply
-from tasker_actors.actors.reply import Answer
+from tasker_actors.actors.reply import Answer, waitable
 from tasker_actors.actors.tally import DeliveryTally
 from tasker_actors.actors.wire import MessageRegistry
 from tasker_actors.errors import ProtocolError
@@ -52,7 +52,7 @@ class Routes:
             self._links[peer] = link
             if default:
                 self._default = link
-        link.start(self)
+        link.start(self, peer)
 
     def tell(
         self, address: RemoteAddress, message: Any, trace: TraceContext | None, correlation_id: str | None
@@ -83,7 +83,7 @@ class Routes:
             raise ActorUnavailableError(text)
         answer = Answer(address.path, self._tally.late)
         envelope = make_envelope(message, trace, correlation_id, self._next_id(), None)
-        packet = write_ask(address.path, envelope, *self._encode(message), self._process, max(int(timeout * 1000), 0))
+        packet = write_ask(address.path, envelope, *self._encode(message), self._process, int(waitable(timeout) * 1000))
         self._pending[envelope.message_id] = answer, link
         try:
             link.send(packet, urgent=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import orjson
 import typer
 
 from tasker_actors.cli import (
@@ -27,7 +25,6 @@ from tasker_actors.errors import TaskerError
 
 PROGRAM = "tasker-actors"
 _INTERRUPTED = 130
-_OUTPUT_CLOSED = 1
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it with the flag's value
@@ -100,7 +97,6 @@ def execute(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = build_app()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
     except TaskerError as error:
         _report(error_document(error), f"Error: {error}", as_json=as_json)
         return error.exit_code
@@ -110,16 +106,12 @@ def execute(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Who reads has had enough, as `head` does. Python flushes once more at its end, and must not fail there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _OUTPUT_CLOSED
     return code if isinstance(code, int) else 0
 
 
 def _report(document: dict[str, object], text: str, *, as_json: bool) -> None:
     if as_json:
-        output.note(orjson.dumps(document).decode())
+        output.note(output.json_text(document))
     else:
         output.note("\n".join(output.escaped(line) for line in text.split("\n")))
 

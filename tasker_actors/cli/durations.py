@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-_DURATION = re.compile(r"(?P<count>\d{1,9})(?P<unit>[smhdw])")
+_DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # PostgreSQL's calendar ends long before what the digits could say.
 _LONGEST_S = 36_500 * 86_400

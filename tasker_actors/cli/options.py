@@ -33,7 +33,8 @@ def _checked_key(value: str | None) -> str | None:
     return value
 
 
-def _checked_uuid(value: str | None) -> str | None:
+def checked_uuid(value: str | None) -> str | None:
+    """Return the value if it is a UUID or missing; anything else is a usage error."""
     if value is not None and not is_uuid(value):
         msg = f"{value!r} is no UUID"
         raise typer.BadParameter(msg)
@@ -43,7 +44,7 @@ def _checked_uuid(value: str | None) -> str | None:
 def checked_uuids(values: list[str] | None) -> list[str] | None:
     """Return the values if each is a UUID; a usage error names the first that is none."""
     for value in values or ():
-        _checked_uuid(value)
+        checked_uuid(value)
     return values
 
 
@@ -57,12 +58,13 @@ ApiKey = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on standard output.")]
 CorrelationId = Annotated[
-    str | None, typer.Option("--correlation-id", metavar="UUID", help="Correlation id.", callback=_checked_uuid)
+    str | None,
+    typer.Option("--correlation-id", metavar="UUID", help="With this correlation id.", callback=checked_uuid),
 ]
-TaskUuid = Annotated[str, typer.Argument(metavar="TASK_UUID", help="The task.", callback=_checked_uuid)]
+TaskUuid = Annotated[str, typer.Argument(metavar="TASK_UUID", help="The task.", callback=checked_uuid)]
 Cursor = Annotated[
     str | None,
-    typer.Option("--cursor", metavar="CURSOR", help="Go on where a page ended; its text names the cursor."),
+    typer.Option("--cursor", metavar="CURSOR", help="Go on after an earlier page, with the cursor that it named."),
 ]
 DatabaseUrl = Annotated[
     str | None,

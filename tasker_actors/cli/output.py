@@ -5,6 +5,7 @@ A table is as wide as its terminal, and as wide as it needs where it goes into a
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,15 @@ _UNLIMITED = 1_000_000
 
 def write_json(document: Any) -> None:
     """Write one JSON document and a line end to standard output: indented on a terminal, else on one line."""
-    option = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
-    typer.echo(orjson.dumps(document, option=option).decode())
+    typer.echo(json_text(document, indented=sys.stdout.isatty()))
+
+
+def json_text(document: Any, *, indented: bool = False) -> str:
+    """Return a document as JSON; bytes of arguments and file names that are no UTF-8 are written as escapes."""
+    try:
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indented else 0).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(document, indent=2 if indented else None)
 
 
 def write_line(text: str) -> None:

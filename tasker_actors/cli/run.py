@@ -51,9 +51,6 @@ def run(
     Exit codes: 0 stopped; 2 configuration; 3 could not start; 4 gave up after too many crashes of workers; 5 the drain
     deadline passed and unfinished steps were returned to their queue.
     """
-    from tasker_actors.settings import require_key_when_exposed  # noqa: PLC0415  pydantic would slow --help down
-    from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
-
     options = {
         "worker.count": workers,
         "worker.concurrency": concurrency,
@@ -63,7 +60,9 @@ def run(
         "database.url": database_url,
     }
     settings = read_settings(config, options)
-    require_key_when_exposed(settings)
+    # After the settings, so that a mistake in an option is told at once.
+    from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
+
     code = run_supervisor(
         settings,
         handlers=settings.handlers.modules,

@@ -10,7 +10,7 @@ import typer
 from tasker_actors.cli import output
 from tasker_actors.cli.client import SupervisorClient
 from tasker_actors.cli.errors import WorkFailedError
-from tasker_actors.cli.options import DEFAULT_URL, ApiKey, CorrelationId, Json, Url
+from tasker_actors.cli.options import DEFAULT_URL, ApiKey, Json, Url, checked_uuid
 from tasker_actors.cli.task_batch import create_many
 from tasker_actors.cli.task_request import TaskRequest, read_context
 from tasker_actors.cli.task_wait import SUCCEEDED, TaskWait
@@ -35,7 +35,15 @@ def create(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait until the tasks are finished; exit code 1 if one did not complete.")
     ] = False,
-    correlation_id: CorrelationId = None,
+    correlation_id: Annotated[
+        str | None,
+        typer.Option(
+            "--correlation-id",
+            metavar="UUID",
+            help="Correlation id of all these tasks; each gets a new one by default.",
+            callback=checked_uuid,
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,

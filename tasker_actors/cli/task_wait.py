@@ -17,8 +17,9 @@ _FEW = 20
 _PAGE = 200
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
-# Reading the list may take at most a quarter of the time: the supervisor has better things to do.
-_PAUSE_PER_POLL = 3
+_FIRST_LIST_S = 1.0
+# Reading the list takes a fifth of the time at most: the supervisor has better things to do.
+_PAUSE_PER_LIST = 4
 _AWAY_LIMIT_S = 30.0
 _UNAVAILABLE = 503
 
@@ -34,6 +35,7 @@ class TaskWait:
         self._client = client
         self._filter = {"namespace": namespace, "name": name}
         self._pending = dict.fromkeys(sorted(task_uuids))
+        self._next_list = time.monotonic() + _FIRST_LIST_S
         self.statuses: dict[str, str] = {}
         self.latest: dict[str, Any] = {}
 
@@ -45,7 +47,6 @@ class TaskWait:
         pause = _FIRST_PAUSE_S
         answered = time.monotonic()
         while True:
-            began = time.monotonic()
             before = len(self._pending)
             try:
                 self._look()
@@ -58,14 +59,21 @@ class TaskWait:
             if not self._pending:
                 return
             pause = _FIRST_PAUSE_S if len(self._pending) < before else min(pause * 1.5, _LONGEST_PAUSE_S)
-            time.sleep(max(pause, _PAUSE_PER_POLL * (time.monotonic() - began)))
+            time.sleep(pause)
 
     def _look(self) -> None:
         if len(self._pending) <= _FEW:
             for task_uuid in list(self._pending):
                 self._note(self._client.get(f"/v1/tasks/{task_uuid}"))
-        else:
+            return
+        # Old tasks run first, so the newest is a cheap sign of whether all the others are finished.
+        newest = next(reversed(self._pending))
+        self._note(self._client.get(f"/v1/tasks/{newest}"))
+        began = time.monotonic()
+        if newest not in self._pending or began >= self._next_list:
             self._look_through_list()
+            now = time.monotonic()
+            self._next_list = now + _PAUSE_PER_LIST * (now - began)
 
     def _look_through_list(self) -> None:
         """Read the list of tasks, the newest first, down to the oldest that is waited for (UUIDv7 sort by time)."""

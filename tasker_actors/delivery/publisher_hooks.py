@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tasker_actors.actors import Actor
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import PublisherCallbacks
 
@@ -38,22 +41,11 @@ class PublisherHooks(Actor):
     def receive(self, message: PublisherCallbacks) -> None:
         """Call the hooks of one commit."""
         for event in message.published:
-            document = event.event.to_dict()
-            self._call(
-                event.publisher_name,
-                lambda event=event, document=document: event.publisher.after_publish(
-                    event.event_name, document["payload"], document["metadata"]
-                ),
-            )
+            self._call(event.publisher_name, partial(notify_published, event))
         for refused in message.refused:
-            self._call(
-                refused.publisher_name,
-                lambda refused=refused: refused.publisher.on_publish_error(
-                    refused.event_name, refused.error, refused.payload
-                ),
-            )
+            self._call(refused.publisher_name, partial(notify_refused, refused))
 
-    def _call(self, publisher: str, hook: Any) -> None:
+    def _call(self, publisher: str, hook: Callable[[], None]) -> None:
         try:
             self._guard.begin(publisher, time.monotonic() + self._timeout)
             try:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.publisher_hooks import has_callbacks
 from tasker_actors.delivery.routing import event_documents, result_document
@@ -27,7 +28,7 @@ from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
+    from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
 
 _BATCH = 1000
 
@@ -64,6 +65,7 @@ class EventRouter(Actor):
         hooks: LocalAddress,
         max_payload_bytes: int,
         recorder: DeliveryRecorder,
+        log: EventLog,
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -71,6 +73,7 @@ class EventRouter(Actor):
         self._hooks = hooks
         self._max_payload_bytes = max_payload_bytes
         self._recorder = recorder
+        self._log = log
 
     def on_start(self) -> None:
         """Send on what an earlier instance had taken from the mailbox and not sent on."""
@@ -89,11 +92,18 @@ class EventRouter(Actor):
 
     def _commit(self, tokens: Sequence[int]) -> None:
         """Send finished steps to the commit; a token that the ledger does not know as finished was sent before."""
-        items = tuple(
-            commit_item(item.finished) for item in self._ledger.committing(tokens) if item.finished is not None
-        )
+        items = []
+        for item in self._ledger.committing(tokens):
+            finished = item.finished
+            if finished is not None:
+                items.append(commit_item(finished))
+                self._log_publishing(finished.derived, finished.step.task.task_uuid, finished.step.task.correlation_id)
         if items:
-            self._publisher.tell(CommitItems(items))
+            self._publisher.tell(CommitItems(tuple(items)))
+
+    def _log_publishing(self, derived: Derived, task_uuid: str | None, correlation_id: str) -> None:
+        for event in derived.events:
+            self._log.publishing(event, task_uuid, correlation_id)
 
     def _hand_over(self, committed: StepsCommitted) -> None:
         fast: list[tuple[OutgoingEvent, float]] = []
@@ -107,6 +117,7 @@ class EventRouter(Actor):
                 continue
             since = source.finished_at
             for event in source.derived.events:
+                self._log.published(event, item.task_uuid, source.correlation_id)
                 if event.delivery_mode.is_fast:
                     fast.append((event, since))
                 if has_callbacks(event.publisher):
@@ -131,7 +142,10 @@ class EventRouter(Actor):
         """Commit one event from outside a step; its asker gets the answer after the commit."""
         trace = parse_traceparent(message.traceparent, message.tracestate) or new_trace()
         derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=self._max_payload_bytes)
-        publication = PendingPublication(derived, message.event_id, self.defer_reply(), time.monotonic())
+        self._log_publishing(derived, None, message.correlation_id)
+        publication = PendingPublication(
+            derived, message.event_id, message.correlation_id, self.defer_reply(), time.monotonic()
+        )
         document = event_documents(derived, trace, message.correlation_id)
         document["namespace"] = message.namespace
         item = CommitItem(

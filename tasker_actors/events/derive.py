@@ -47,7 +47,7 @@ def derive(
     outcome: StepOutcome,
     *,
     will_retry: bool,
-    failed_at_and_fired_at: datetime,
+    moment: datetime,
     declarations: Sequence[BoundDeclaration],
     code_events: Sequence[CodeEvent] = (),
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
@@ -62,7 +62,7 @@ def derive(
         return _NOTHING
     succeeded = isinstance(outcome, StepSuccess)
     attempt = AttemptMessage(
-        facts, outcome, will_retry=will_retry, moment=failed_at_and_fired_at, encoded_result=encoded_result
+        facts, outcome, will_retry=will_retry, moment=moment, encoded_result=encoded_result
     )
     made: list[OutgoingEvent | RefusedEvent | None] = []
     for bound in declarations:
@@ -95,7 +95,7 @@ def lost_step_message(
         facts,
         StepFailure(message=message, error_type="worker_lost"),
         will_retry=False,
-        failed_at_and_fired_at=failed_at,
+        moment=failed_at,
         declarations=[each for each in declarations if each.declaration.delivery_mode.is_durable],
         max_payload_bytes=max_payload_bytes,
     )

@@ -167,17 +167,18 @@ def list_tasks(pool: Pool, wanted: TaskFilter, limit: int) -> TaskPage:
     with session(pool) as connection, connection.transaction():
         connection.execute(named_statements()["begin_listing"], prepare=False)
         chosen: list[str] = []
-        size = 0
+        size = looked_at = 0
         below = None
         for task_uuid, context_bytes, matches in _candidates(connection, wanted, limit):
             if matches and chosen and (len(chosen) == limit or size + context_bytes > MAX_PAGE_BYTES):
                 return TaskPage(tuple(_read(connection, chosen)), below)
             below = task_uuid
+            looked_at += 1
             if matches:
                 chosen.append(task_uuid)
                 size += context_bytes
-        exhausted = below is None or not _has_more(connection, wanted, below)
-        return TaskPage(tuple(_read(connection, chosen)), None if exhausted else below)
+        gave_up = looked_at == _LISTING_CHUNK * _MAX_LISTING_CHUNKS
+        return TaskPage(tuple(_read(connection, chosen)), below if gave_up else None)
 
 
 def read_steps(pool: Pool, task_uuid: str, step_uuid: str | None = None) -> list[dict[str, Any]] | None:
@@ -239,10 +240,6 @@ def _candidates(connection: Connection[TupleRow], wanted: TaskFilter, limit: int
         if len(rows) < chunk:
             return
         below = rows[-1][0]
-
-
-def _has_more(connection: Connection[TupleRow], wanted: TaskFilter, below: str) -> bool:
-    return bool(_chunk(connection, wanted, below, 1))
 
 
 def _chunk(connection: Connection[TupleRow], wanted: TaskFilter, below: str | None, limit: int) -> list[TupleRow]:

@@ -217,8 +217,10 @@ class StatsBook:
     def _place(self, metric: Metric, labels: Labels) -> tuple[Metric, Labels]:
         """Where a count is shown. A label set that was admitted once stays, so that no series falls or vanishes."""
         metric = metric.counted_in or metric
-        labels = clean_labels(labels)
         admitted = self._admitted.setdefault(metric, set())
+        if labels in admitted:
+            return metric, labels
+        labels = clean_labels(labels)
         if labels in admitted:
             return metric, labels
         if len(admitted) < self._label_sets:

@@ -43,7 +43,11 @@ class Heartbeat:
 
 
 class BlockReader:
-    """The supervisor's side of a block; one thread at a time."""
+    """The supervisor's side of a block.
+
+    `snapshot` and `remove` belong to one thread; `running_tokens` and `heartbeat` may be called from any until the
+    block is removed, and raise ValueError then.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

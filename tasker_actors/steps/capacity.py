@@ -13,6 +13,10 @@ _LEAST_MS = 0.05
 
 _WEIGHT = 0.2
 
+_WORTH_A_THREAD_MS = 2.0
+"""Work that one executor does by itself. Waking more threads for less costs more than it brings: they share one
+interpreter."""
+
 
 class Capacity:
     """Free places for claims and continuations.
@@ -45,6 +49,12 @@ class Capacity:
             return self._concurrency
         ahead = int(_HELD_MS / max(self._average_ms, _LEAST_MS) * self._concurrency)
         return self._concurrency + min(self._prefetch, ahead)
+
+    def executors_for(self, ready: int) -> int:
+        """Executors that are worth waking for so many ready steps: one for each, or fewer if steps are very short."""
+        if self._average_ms is None:
+            return ready
+        return min(ready, 1 + int(ready * self._average_ms / _WORTH_A_THREAD_MS))
 
     def free(self, held: int) -> int:
         """Places left beside `held` steps."""

@@ -66,7 +66,7 @@ def conclude(
         _facts(step, handled),
         outcome,
         will_retry=will_retry,
-        failed_at_and_fired_at=now,
+        moment=now,
         declarations=step.plan.declarations,
         code_events=handled.code_events,
         max_payload_bytes=max_payload_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import orjson
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
-from tasker_actors.messages import ExecuteStep, ExecutorFree, FinishedStep, StepFinished
+from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import StepTimeoutError
@@ -43,6 +44,7 @@ class StepExecutor(Actor):
         index: int,
         *,
         ledger: Ledger,
+        ready: deque[LeasedStep],
         source: LocalAddress,
         router: LocalAddress,
         tokens: RunningTokens,
@@ -54,6 +56,7 @@ class StepExecutor(Actor):
     ) -> None:
         self._index = index
         self._ledger = ledger
+        self._ready = ready
         self._source = source
         self._router = router
         self._tokens = tokens
@@ -63,22 +66,32 @@ class StepExecutor(Actor):
         self._hooks_timeout = hooks_timeout_ms / 1000
         self._max_payload_bytes = max_payload_bytes
 
-    def receive(self, message: ExecuteStep) -> None:
-        """Run the step, hand its result on, and ask for the next."""
-        step = message.step
-        item = self._ledger.begin(step.token, self._index, time.monotonic())
-        if item is not None:
-            self._tokens[self._index] = step.token
+    def receive(self, message: ExecuteSteps) -> None:  # noqa: ARG002 - it says only that there is work
+        """Run ready steps until none is left, and hand on each result at once."""
+        while True:
             try:
-                finished = self._attempt(item)
-            finally:
-                self._tokens[self._index] = 0
-            if self._ledger.finish(item, finished):
-                self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
+                step = self._ready.popleft()
+            except IndexError:
+                break
+            self._execute(step)
         self._source.tell(ExecutorFree(self._index))
+
+    def _execute(self, step: LeasedStep) -> None:
+        item = self._ledger.begin(step.token, self._index, time.monotonic())
+        if item is None:
+            return
+        self._tokens[self._index] = step.token
+        try:
+            finished = self._attempt(item)
+        finally:
+            self._tokens[self._index] = 0
+        if self._ledger.finish(item, finished):
+            self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
 
     def _attempt(self, item: LedgerItem) -> FinishedStep:
         handled = item.handled = self._handle(item)
+        if not item.step.plan.has_publishers:
+            return self._conclude(item.step, handled)
         try:
             self._guard.begin(item, time.monotonic() + self._hooks_timeout)
             try:

@@ -18,7 +18,7 @@ class StepPlan:
     """One step of one template, bound to this process's handler and publishers; shared by all its tasks.
 
     `unavailable` is set instead of `handler` when this process cannot run the step; the attempt then fails with it.
-    `task_type` is the template's name.
+    `task_type` is the template's name; `has_publishers` tells whether users' code has a say in the step's events.
     """
 
     namespace: str
@@ -31,6 +31,7 @@ class StepPlan:
     retry: RetryPolicy
     timeout_ms: int
     declarations: tuple[BoundDeclaration, ...]
+    has_publishers: bool
     step_config: Mapping[str, Any]
 
 

@@ -10,6 +10,7 @@ import orjson
 
 from tasker_actors.errors import TaskerError
 from tasker_actors.events.outgoing import bind_declarations
+from tasker_actors.events.publisher import DefaultPublisher
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
 from tasker_actors.steps.registry import HandlerRegistry
@@ -71,6 +72,7 @@ class StepPlans:
     def _bind(self, template: TaskTemplate, step: StepTemplate, position: int) -> StepPlan:
         handler, unavailable = self._handler(step)
         timeout = step.timeout_seconds
+        declarations = bind_declarations(step.publishes_events, self._registry.publishers)
         return StepPlan(
             namespace=template.namespace_name,
             task_type=template.name,
@@ -81,7 +83,8 @@ class StepPlans:
             unavailable=unavailable,
             retry=step.retry_policy,
             timeout_ms=self._handler_timeout_ms if timeout is None else int(timeout * 1000),
-            declarations=bind_declarations(step.publishes_events, self._registry.publishers),
+            declarations=declarations,
+            has_publishers=any(type(bound.publisher) is not DefaultPublisher for bound in declarations),
             step_config=step.handler.initialization,
         )
 

@@ -6,14 +6,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.delivery.routing import return_document
 from tasker_actors.messages import (
     CommitItem,
     CommitItems,
-    ExecuteStep,
+    DispatchAll,
+    ExecuteSteps,
     ExecutorFree,
     ExtendLeases,
     StepsCommitted,
@@ -32,7 +33,7 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 """Input of everything held: credits count bytes too."""
 
 
-SourceMessage = WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | StopClaiming
+SourceMessage = WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | DispatchAll | StopClaiming
 
 
 class ClaimRecorder(Protocol):
@@ -53,7 +54,8 @@ class StepSource(Actor):
     """Feeds the executors of one worker.
 
     The ledger bounds everything: a step is claimed only for a free place, so no mailbox can grow beyond the capacity
-    (DESIGN 2, credits). A suspect step waits until nothing else runs, and then runs alone.
+    (DESIGN 2, credits). Executors take ready steps by themselves, one after the other, so that neither a message nor a
+    thread switch stands between two short steps. A suspect step becomes ready when nothing else runs, and alone.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class StepSource(Actor):
         executors: Sequence[LocalAddress],
         publisher: LocalAddress,
         ledger: Ledger,
+        ready: deque[LeasedStep],
         capacity: Capacity,
         claimer: Claimer,
         recorder: ClaimRecorder,
@@ -78,7 +81,8 @@ class StepSource(Actor):
         self._clock = clock
         self._poll_interval = poll_interval_ms / 1000
         self._retry_interval = retry_interval_ms / 1000
-        self._ready: deque[LeasedStep] = deque()
+        self._ready = ready
+        self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone = False
         self._draining = False
@@ -86,11 +90,12 @@ class StepSource(Actor):
 
     def on_start(self) -> None:
         """Take up what the ledger says is held: everything, if an earlier instance failed."""
-        self._ready.extend(item.step for item in self._ledger.items(Stage.WAITING))
-        self._free -= {item.executor for item in self._ledger.items(Stage.RUNNING)}
+        ready = {step.token for step in self._ready}
+        waiting = self._ledger.items(Stage.WAITING)
+        self._held.extend(item.step for item in waiting if item.step.token not in ready)
 
     def receive(self, message: SourceMessage) -> None:
-        """Take in this message and all that wait behind it, then fill the executors, then claim."""
+        """Take in this message and all that wait behind it, then feed the executors, then claim."""
         self._take_in(message)
         for envelope in self.take_waiting(1000):
             self._take_in(envelope.message)
@@ -109,7 +114,7 @@ class StepSource(Actor):
                 self._alone = False
             case StepsCommitted():
                 self._capacity.measure(item.finished.duration_ms for item in message.won if item.finished is not None)
-                self._ready.extend(message.continued)
+                self._held.extend(message.continued)
                 self._recorder.claimed(message.continued, None)
                 if message.released:
                     self._claim_due = True
@@ -117,26 +122,34 @@ class StepSource(Actor):
                 self._claim_due = True
             case ExtendLeases():
                 self._extend()
+            case DispatchAll():
+                self._wake(len(self._ready))
             case StopClaiming():
                 self._draining = True
                 self._capacity.closed = True
+            case _:
+                assert_never(message)
 
     def _dispatch(self) -> None:
-        while self._ready and self._free and not self._alone:
-            if self._ready[0].suspect:
+        """Make held steps ready, and wake as many executors as they are worth."""
+        while self._held and not self._alone:
+            if self._held[0].suspect:
                 # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
-                if len(self._free) < len(self._executors):
-                    return
+                if self._ready or len(self._free) < len(self._executors):
+                    break
                 self._alone = True
-            step = self._ready.popleft()
-            self._executors[self._free.pop()].tell(
-                ExecuteStep(step), trace=step.trace, correlation_id=step.task.correlation_id
-            )
+            self._ready.append(self._held.popleft())
+        busy = len(self._executors) - len(self._free)
+        self._wake(self._capacity.executors_for(len(self._ready)) - busy)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(min(count, len(self._free))):
+            self._executors[self._free.pop()].tell(ExecuteSteps())
 
     def _claim(self) -> None:
         limit = self._capacity.free(len(self._ledger))
         # A claim costs a round trip: wait for a few places unless executors are idle.
-        if limit == 0 or (self._ready and limit < self._capacity.total // 4):
+        if limit == 0 or ((self._ready or self._held) and limit < self._capacity.total // 4):
             return
         began = time.monotonic()
         max_bytes = min(MAX_CLAIM_BYTES, MAX_HELD_BYTES - self._ledger.bytes())
@@ -148,7 +161,7 @@ class StepSource(Actor):
             self._clock.wake_at = now + self._retry_interval
             return
         self._ledger.add(claimed.steps)
-        self._ready.extend(claimed.steps)
+        self._held.extend(claimed.steps)
         self._claim_due = claimed.more
         wait = self._poll_interval
         if claimed.next_run_in_ms is not None:
@@ -166,6 +179,7 @@ class StepSource(Actor):
 
     def _return_waiting(self) -> None:
         """Give back, uncounted, every step that has not begun."""
+        self._held.clear()
         self._ready.clear()
         items = self._ledger.take_waiting()
         if items:

@@ -83,16 +83,17 @@ class SupervisorRuntime:
         """Start a trace for a request that brought none."""
         return new_trace()
 
+    def liveness(self) -> HealthCheck:
+        """Look whether the main thread goes round its loop."""
+        loop_age_s = time.monotonic() - self._main_loop.last_round
+        message = f"main loop went round {loop_age_s:.1f} s ago"
+        return HealthCheck("supervisor", loop_age_s < _MAIN_LOOP_LIMIT_S, message, 0.0)
+
     def health(self) -> HealthReport:
         """Look at the main thread, the database and the workers."""
-        loop_age_s = time.monotonic() - self._main_loop.last_round
-        live = loop_age_s < _MAIN_LOOP_LIMIT_S
-        checks = (
-            HealthCheck("supervisor", live, f"main loop went round {loop_age_s:.1f} s ago", 0.0),
-            self._database_check(),
-            self._worker_check(),
-        )
-        return HealthReport(live=live, ready=all(check.healthy for check in checks), checks=checks)
+        liveness = self.liveness()
+        checks = (liveness, self._database_check(), self._worker_check())
+        return HealthReport(live=liveness.healthy, ready=all(check.healthy for check in checks), checks=checks)
 
     def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
         """Count created tasks and wake workers, here and elsewhere."""

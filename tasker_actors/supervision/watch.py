@@ -11,6 +11,7 @@ from tasker_actors.delivery.routing import return_document
 from tasker_actors.messages import (
     CommitItem,
     CommitItems,
+    DispatchAll,
     ExtendLeases,
     Heartbeat,
     StepFinished,
@@ -52,6 +53,7 @@ class WorkerWatch:
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
+        self._were_ready = False
 
     def tick(self, now: float, supervisor: ActorAddress) -> bool:
         """Do what is due; returns whether a handler is stuck past its limit, so that this worker must be replaced."""
@@ -62,6 +64,9 @@ class WorkerWatch:
         if now >= self._next_extension:
             self._next_extension = now + self._settings.worker.lease_ms / 1000 / _LEASE_PARTS
             self._pipeline.source.tell(ExtendLeases())
+        if parts.ready and self._were_ready:
+            self._pipeline.source.tell(DispatchAll())
+        self._were_ready = bool(parts.ready)
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + self._settings.worker.heartbeat_interval_ms / 1000
             self._beat(supervisor)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.actors.hosted import start_configured
 from tasker_actors.errors import TaskerError
 from tasker_actors.messages import (
     CancelLeases,
@@ -53,6 +54,7 @@ from tasker_actors.telemetry.phases import init_tracing
 LIFECYCLE = "lifecycle"
 
 _TICK_S = 0.05
+_BUSY_TICK_S = 0.01
 _STOP_S = 2.0
 _GIVE_BACK_S = 2.0
 """After the drain deadline: time for one more commit that gives unfinished steps back."""
@@ -85,6 +87,7 @@ class Worker:
         try:
             pipeline, watch = self._build()
             pipeline.start()
+            start_configured(self._system, self._settings.actors)
         except TaskerError as error:
             logger.error("The worker cannot start", error=str(error))
             self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
@@ -151,7 +154,8 @@ class Worker:
         drain_by: float | None = None
         while True:
             now = time.monotonic()
-            message = self._next(min(_TICK_S, max(0.0, pipeline.parts.clock.wake_at - now)))
+            tick = _BUSY_TICK_S if pipeline.parts.ready else _TICK_S
+            message = self._next(min(tick, max(0.0, pipeline.parts.clock.wake_at - now)))
             match message:
                 case WorkAvailable():
                     pipeline.source.tell(message)

@@ -43,6 +43,14 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         redirect_slashes=False,
         exception_handlers=exception_handlers(),
         lifespan=_bound_threads,
+        # FastAPI can instrument itself. Our spans and metrics are those of SPEC 4, made elsewhere.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     # /v1/events/dlq comes before anything that could take its name for a part of /v1/events.
     for router in (

@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.postgres.session import DatabaseBusyError, OutcomeUnknownError, QueryTimeoutError
@@ -19,6 +20,7 @@ from tasker_actors.web.json_response import JsonResponse
 
 MAX_FAULTS = 100
 _RETRY_AFTER_S = "1"
+_METHODS = ("DELETE", "GET", "POST")
 _READING = frozenset({"GET", "HEAD"})
 
 Handler: TypeAlias = Callable[[Request, Any], Coroutine[Any, Any, Response]]
@@ -50,6 +52,12 @@ def internal_error() -> JsonResponse:
     """Make the answer for a fault of our own; what it was stands in the log, under the correlation id of the answer."""
     message = "something went wrong in the supervisor; its log has it under the x-correlation-id of this answer"
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message)
+
+
+def stopping() -> JsonResponse:
+    """Make the answer for a request that a stop of the supervisor cut off."""
+    message = "the supervisor stops, and whether the request was carried out is not known"
+    return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", message)
 
 
 def faults_of(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> list[dict[str, str]]:
@@ -94,19 +102,29 @@ async def _http_exception(request: Request, error: HTTPException) -> JsonRespons
         case HTTPStatus.NOT_FOUND:
             code, message = "not_found", f"there is no {request.url.path}; GET /api-docs lists what there is"
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "another method")
+            allowed = _allowed_methods(request)
             code, message = "method_not_allowed", f"{request.url.path} takes {allowed}, not {request.method}"
+            return error_response(error.status_code, code, message, headers={"Allow": allowed})
         case _:
             code, message = "refused", str(error.detail)
     return error_response(error.status_code, code, message, headers=error.headers)
 
 
+def _allowed_methods(request: Request) -> str:
+    """Find the methods that any route takes for this path; Starlette itself names those of the first route alone."""
+    allowed = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+    return ", ".join(allowed)
+
+
 async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JsonResponse:
     """Answer query parameters that cannot be used; bodies are read by `read_body`."""
-    faults = faults_of(error.errors(), skip=1)
-    return error_response(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "parameters of the query cannot be used", faults=faults
-    )
+    faults = [{**fault, "path": fault["path"].removeprefix("/")} for fault in faults_of(error.errors(), skip=1)]
+    message = f"a parameter cannot be used: {faults[0]['path']}: {faults[0]['message']}"
+    return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", message, faults=faults)
 
 
 async def _database_error(request: Request, error: Exception) -> JsonResponse:

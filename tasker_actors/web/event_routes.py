@@ -90,8 +90,7 @@ def _publish(runtime: Runtime, event: NewEvent, context: RequestContext) -> Publ
         message = f"the event became a dead letter: {error.message}"
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, message, faults=faults) from error
     except PublishUnavailableError as error:
-        message = "no worker is there to publish the event; nothing was published"
-        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_worker", message) from error
+        raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "no_worker", str(error)) from error
     except TimeoutError as error:
         message = (
             "the event was not committed in time, and may still be: look for its correlation_id before you repeat it"

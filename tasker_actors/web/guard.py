@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasker_actors.telemetry.trace_context import correlated
 from tasker_actors.web.body_limit import BodyTooLargeError, has_body, read_body_message, replay
-from tasker_actors.web.errors import error_response, internal_error
+from tasker_actors.web.errors import error_response, internal_error, stopping
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.request_context import RequestContext, add_headers, read_context
 from tasker_actors.web.runtime import Runtime
@@ -55,6 +55,10 @@ class Guard:
                 await self._answer(scope, receive, answer)
             except ClientDisconnect:
                 return
+            except asyncio.CancelledError:
+                # Only a stop that has run out of patience cancels requests; what a thread still does is not known.
+                if not answer.started:
+                    await stopping()(scope, receive, answer.send)
             except Exception:
                 logger.exception("HTTP request failed", method=scope["method"], path=scope["path"])
                 if not answer.started:
@@ -136,6 +140,6 @@ class _Answer:
     async def send(self, message: Message) -> None:
         """Send one part of the answer."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])
             add_headers(message, self._context)
         await self._send(message)

@@ -57,7 +57,7 @@ class PublishReceipt:
 
 
 class PublishUnavailableError(TaskerError):
-    """No worker is there to publish an event; nothing was published."""
+    """No worker is there to publish an event, or it ended meanwhile; the message says what is known of the event."""
 
 
 class PublicationRefusedError(TaskerError):
@@ -93,6 +93,9 @@ class Runtime(Protocol):
 
     def new_trace(self) -> TraceContext:
         """Start a trace for a request that brought none, sampled as telemetry is configured; does not block."""
+
+    def liveness(self) -> HealthCheck:
+        """Say whether the supervisor itself goes on, whatever its database does; does not block."""
 
     def health(self) -> HealthReport:
         """Look at everything that requests and work depend on; may block for seconds where something hangs."""

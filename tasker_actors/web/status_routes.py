@@ -66,30 +66,34 @@ def status_routes(runtime: Runtime) -> APIRouter:
 
 
 def _add_health(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> None:
-    async def answer(is_good: Callable[[HealthReport], bool]) -> JsonResponse:
-        try:
-            report = await threads.run(runtime.health)
-        except TimeoutError:
-            late = HealthCheck(
-                "supervisor", healthy=False, message="no answer in time", duration_ms=PROBE_TIMEOUT_S * 1000
-            )
-            report = HealthReport(live=False, ready=False, checks=(late,))
-        return _health_response(report, good=is_good(report))
-
     @router.get("/health", responses=answers(200, HealthView, 503))
     async def get_health() -> JsonResponse:
         """Return every check; 503 if the supervisor is not alive."""
-        return await answer(lambda report: report.live)
+        report = await _report(runtime, threads)
+        return _health_response(report, good=report.live)
 
     @router.get("/health/live", responses=answers(200, HealthView, 503))
     async def get_liveness() -> JsonResponse:
-        """Say whether the supervisor is alive; 503 if only a restart would help."""
-        return await answer(lambda report: report.live)
+        """Say whether the supervisor is alive; 503 if only a restart would help. The database plays no part in it."""
+        check = await threads.run(runtime.liveness)
+        return _health_response(HealthReport(check.healthy, check.healthy, (check,)), good=check.healthy)
 
     @router.get("/health/ready", responses=answers(200, HealthView, 503))
     async def get_readiness() -> JsonResponse:
         """Say whether requests and work can be taken now; 503 with the failing checks named."""
-        return await answer(lambda report: report.ready)
+        report = await _report(runtime, threads)
+        return _health_response(report, good=report.ready)
+
+
+async def _report(runtime: Runtime, threads: ProbeThreads) -> HealthReport:
+    """Ask for all checks; where they hang, what is known without them."""
+    try:
+        return await threads.run(runtime.health)
+    except TimeoutError:
+        duration_ms = PROBE_TIMEOUT_S * 1000
+        late = HealthCheck("checks", healthy=False, message="no answer in time", duration_ms=duration_ms)
+        alive = await threads.run(runtime.liveness)
+        return HealthReport(live=alive.healthy, ready=False, checks=(alive, late))
 
 
 def _add_metrics(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> None:

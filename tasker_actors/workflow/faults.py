@@ -37,7 +37,8 @@ _LIMITS = {
     "less_than_equal": ("le", "at most"),
 }
 
-_LENGTHS = {
+_PHRASES = {
+    "missing": "is missing",
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
 }
@@ -133,8 +134,6 @@ def _step_name(document: Any, index: int) -> str | None:
 
 def _message(details: ErrorDetails) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
-    if kind == "missing":
-        return "is missing"
     if kind == "value_error":
         return str(context["error"])
     if kind == "enum" and isinstance(value, str):
@@ -146,8 +145,8 @@ def _message(details: ErrorDetails) -> str:
     if kind in _LIMITS:
         name, words = _LIMITS[kind]
         return f"must be {words} {int(context[name])}, not {_shown(value)}"
-    if kind in _LENGTHS:
-        return _LENGTHS[kind].format(**context)
+    if kind in _PHRASES:
+        return _PHRASES[kind].format(**context)
     return details["msg"]
 
 

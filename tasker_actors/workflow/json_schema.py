@@ -62,7 +62,7 @@ def value_faults(schema: Mapping[str, Any], value: Any, *, limit: int) -> list[P
     """Say what is wrong with a value by a checked schema, at most `limit` things; an empty list means it is good.
 
     A missing property is reported at the place where it should be. Raises nothing for any JSON value. Messages can
-    be stored and sent as JSON, whatever the value has in it.
+    be stored and sent as JSON, because jsonschema quotes values by their repr, which escapes what JSON cannot carry.
     """
     found: list[PathFault] = []
     try:
@@ -87,9 +87,8 @@ def json_pointer(path: Iterable[str | int]) -> str:
 
 
 def shortened(message: str) -> str:
-    """Cut a message that quotes a value to a bearable length, and escape lone surrogates, which JSON cannot carry."""
-    storable = message.encode(errors="backslashreplace").decode()
-    return storable if len(storable) <= _MAX_MESSAGE else f"{storable[:_MAX_MESSAGE]}..."
+    """Cut a message that quotes a value to a bearable length."""
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
 @lru_cache(maxsize=512)

@@ -109,7 +109,7 @@ def _read(path: Path) -> str | Fault:
     if len(content) > MAX_FILE_BYTES:
         return Fault(str(path), None, "", f"is larger than {MAX_FILE_BYTES} bytes, the most a template may have")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
         return Fault(str(path), None, "", f"is not UTF-8: byte {error.start} cannot be decoded")
 

@@ -173,7 +173,7 @@ class StepTemplate(TemplateModel):
 
 
 def _check_step_count(steps: Any) -> Any:
-    # Before the steps are read: pydantic's own check counts those that are valid, and would report a second fault.
+    # Not pydantic's own limits: they count the steps that are valid, and would add a fault to one that is not.
     if isinstance(steps, list | tuple) and not 1 <= len(steps) <= MAX_STEPS:
         raise ValueError(f"must have from 1 to {MAX_STEPS} entries, not {len(steps)}")
     return steps

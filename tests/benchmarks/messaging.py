@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasker_actors.actors import Actor, ActorSystem, MessageRegistry, ProcessLink
+from tasker_actors.actors import Actor, ActorSystem, ActorUnavailableError, MessageRegistry, ProcessLink
 
 MESSAGE_BYTES = 500
 TELLS = 60_000
@@ -156,15 +156,23 @@ def _counting_process() -> Iterator[Any]:
     with _child("actor") as sock:
         link = ProcessLink(sock)
         system.add_link("counting", link)
-        remote = system.address("counting/counter")
-        while True:
-            try:
-                remote.ask(HowMany(), TIMEOUT_SECONDS)
-                break
-            except Exception:
-                time.sleep(0.01)
-        yield remote
-        link.close(time.monotonic() + 5)
+        try:
+            remote = system.address("counting/counter")
+            _await_actor(remote)
+            yield remote
+        finally:
+            link.close(time.monotonic() + 5)
+
+
+def _await_actor(remote: Any) -> None:
+    """Ask until the other process has started its actor."""
+    while True:
+        try:
+            remote.ask(HowMany(), TIMEOUT_SECONDS)
+        except ActorUnavailableError:
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextlib.contextmanager
@@ -201,4 +209,4 @@ if __name__ == "__main__":
     if options.serve:
         _serve(options.serve[0], int(options.serve[1]))
     else:
-        print(json.dumps(run(options.rounds), indent=2))
+        print(json.dumps(run(options.rounds), indent=2))  # noqa: T201 - a program whose output this is

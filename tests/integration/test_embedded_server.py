@@ -197,8 +197,11 @@ def test_a_stale_process_number_that_is_somebody_elses_by_now_is_no_server(home,
     server.stop(soon())
     file = postmaster_file(ServerFiles.below(home).data)
     lines = file.read_text().splitlines()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    # Of the same user: PostgreSQL tells by itself that one of another user's is not its own.
+    owner = file.stat().st_uid
+    with subprocess.Popen(["sleep", "60"], **({"user": owner} if os.geteuid() == 0 else {})) as stranger:
         file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        (Path(lines[4]) / ".s.PGSQL.5432.lock").write_text(f"{stranger.pid}\n")
         server = start()
         assert postmaster_pid(home) not in (pid, stranger.pid)
         server.stop(soon())

@@ -1,5 +1,9 @@
 """PGMQ and its queues on real servers."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from pgmq import PGMQueue, get_embedded_install_sql
 from psycopg import sql
@@ -140,3 +144,47 @@ def test_the_pgmq_packages_own_client_works(connection, empty_database_url):
         assert message.headers == {"traceparent": "00-1-2-01"}
     finally:
         client.close()
+
+
+@pytest.fixture
+def extension_database(embedded_server):
+    """A database whose server has PGMQ as an extension, made of the SQL that the `pgmq` package ships."""
+    directory = Path(tempfile.mkdtemp(prefix="tasker-extension-"))
+    extension = directory / "extension"
+    extension.mkdir()
+    control = "comment = 'queues'\ndefault_version = '1.99.0'\nschema = 'pgmq'\nsuperuser = true\nrelocatable = false\n"
+    (extension / "pgmq.control").write_text(control, encoding="utf-8")
+    (extension / "pgmq--1.99.0.sql").write_text(get_embedded_install_sql(), encoding="utf-8")
+    for path in (directory, extension):
+        path.chmod(0o755)
+    with embedded_server.database(migrated=False) as url:
+        with connect(url, application_name="tests") as connection:
+            path = sql.Literal(f"{directory}:$system")
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("ALTER DATABASE {} SET extension_control_path = {}").format(name, path))
+        yield url
+    shutil.rmtree(directory)
+
+
+def test_the_extension_is_taken_where_the_server_has_it(extension_database):
+    with connect(extension_database, application_name="tests") as connection:
+        installed = install_pgmq(connection)
+        assert (installed.source, installed.version) == (PgmqSource.EXTENSION, "1.99.0")
+        assert install_pgmq(connection) == installed
+        assert ensure_queue(connection, QUEUE, correlation_index=True) is True
+
+
+def test_a_role_that_may_not_create_the_extension_gets_the_sql(extension_database):
+    with connect(extension_database, application_name="tests") as connection:
+        database = sql.Identifier(connection.info.dbname)
+        role = sql.Identifier(f"owner_{connection.info.dbname}")
+        connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        try:
+            connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, role))
+            connection.execute(sql.SQL("SET ROLE {}").format(role))
+            assert install_pgmq(connection).source is PgmqSource.SQL
+            assert ensure_queue(connection, QUEUE) is True
+        finally:
+            connection.execute("RESET ROLE")
+            connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(role))
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))

@@ -75,7 +75,7 @@ def test_every_event_that_applies_is_a_message_or_a_dead_letter(
         facts,
         outcome,
         will_retry=will_retry,
-        failed_at_and_fired_at=datetime(2025, 12, 1, tzinfo=UTC),
+        moment=datetime(2025, 12, 1, tzinfo=UTC),
         declarations=bind_declarations(declared, publishers),
         code_events=from_code,
         max_payload_bytes=200,

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from support.waiting import until
 
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.embedded.launch import programs, server_version
@@ -75,6 +77,33 @@ def debian_programs() -> Path | None:
         if re.fullmatch(r"\d+", path.parent.parent.name) and path.parent.parent.name != embedded
     }
     return found[max(found)] if found and max(found) >= 15 else None
+
+
+@contextmanager
+def pooled(program: Path, url: str) -> Iterator[str]:
+    """The URL of a PgBouncer before a database, in transaction mode: each transaction may get another session."""
+    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    home = Path(tempfile.mkdtemp(prefix="tasker-pgbouncer-"))
+    if account:
+        os.chown(home, account.pw_uid, account.pw_gid)
+    target = conninfo_to_dict(url)
+    settings = home / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = host={target['host']} port={target.get('port', 5432)} user={target['user']} "
+        f"password='{target['password']}'\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {home}\n"
+        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nlogfile = {home}/log\npidfile = {home}/pid\n",
+        encoding="utf-8",
+    )
+    settings.chmod(0o644)
+    identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+    process = subprocess.Popen([program, "-q", settings], stderr=subprocess.DEVNULL, cwd="/", **identity)
+    try:
+        until((home / ".s.PGSQL.6432").exists)
+        yield f"postgresql://anybody@/{target['dbname']}?host={home}&port=6432"
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(home)
 
 
 @contextmanager

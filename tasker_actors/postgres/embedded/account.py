@@ -18,6 +18,7 @@ import structlog
 from tasker_actors.errors import StartupError
 
 _ACCOUNTS = ("postgres", "nobody")
+_READ = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _SEARCH = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 logger = structlog.get_logger(__name__)
@@ -56,9 +57,9 @@ class ServerAccount:
 
     def open_programs(self, directory: Path) -> None:
         """Let the account run what is in a directory tree, which a strict umask at installation may have closed."""
-        self.open_way(directory / "any")
-        probe = directory.stat()
-        if not self.switch or not self._class_bits(probe) & _SEARCH & ~probe.st_mode:
+        self.open_way(directory)
+        found = directory.stat()
+        if not self.switch or not self._class_bits(found) & (_READ | _SEARCH) & ~found.st_mode:
             return
         for path in (directory, *directory.rglob("*")):
             if not path.is_symlink():

@@ -42,6 +42,13 @@ def programs() -> Path:
     return found[max(found)]
 
 
+def program_trees() -> list[Path]:
+    """Return the directories that the programs need to run: their installation, and the libraries packed beside it."""
+    installation = programs().parent
+    libraries = installation.parent.with_name(f"{installation.parent.name}.libs")
+    return [tree for tree in (installation, libraries) if tree.exists()]
+
+
 def server_version(directory: Path) -> str:
     """Return the version of the programs in a directory, such as 18.4."""
     output = subprocess.run(  # noqa: S603  a program of the wheel
@@ -121,6 +128,8 @@ def launch(
     if stale is not None and psutil.pid_exists(stale.pid):
         # The number of a killed server is another program's by now; PostgreSQL would take that for the server.
         postmaster_file(files.data).unlink()
+    for left in socket_directory.glob(".s.PGSQL.*"):
+        left.unlink()  # the lock beside the socket has that number too
     files.rotate_log()
     files.write_settings(socket_directory, account)
     with files.log.open("ab") as log:

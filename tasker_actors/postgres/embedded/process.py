@@ -54,7 +54,6 @@ def leftover_processes(data: Path) -> list[int]:
 
 def _works_in(pid: int, data: Path) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == data
+        return Path(psutil.Process(pid).cwd()) == data
     except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-        return False
+        return False  # gone, a zombie, or another user's

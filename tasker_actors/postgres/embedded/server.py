@@ -27,11 +27,12 @@ from tasker_actors.postgres.embedded.files import (
     make_socket_directory,
     socket_path,
 )
-from tasker_actors.postgres.embedded.launch import initialise, launch, programs, require_same_version
+from tasker_actors.postgres.embedded.launch import initialise, launch, program_trees, require_same_version
 from tasker_actors.postgres.embedded.process import Postmaster, running_postmaster
 
 _PAUSE_S = 0.02
 _IMMEDIATE_STOP_S = 5.0
+_LAST_BREATH_S = 1.0
 _LEAST_CONNECT_TIMEOUT_S = 2  # libpq waits no less
 
 logger = structlog.get_logger(__name__)
@@ -118,7 +119,8 @@ class EmbeddedServer:
         """Bring the server up and return its URL; the change lock is held."""
         account = server_account(self._files.data)
         account.open_way(self._files.data)
-        account.open_programs(programs().parent)
+        for tree in program_trees():
+            account.open_programs(tree)
         initialise(self._files, account, deadline)
         require_same_version(self._files)
         account.take(self._files.data)
@@ -198,10 +200,13 @@ class EmbeddedServer:
         if self._use is not None:
             self._use.release()
             self._use = None
-        if self._process is not None and self._process.poll() is None:
-            # It goes on without us, so nobody will ask for its exit code.
-            self._process.returncode = 0
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            ending = running_postmaster(self._files.data) is None
+            try:
+                process.wait(_LAST_BREATH_S if ending else 0)  # one that is ending would stay a zombie
+            except subprocess.TimeoutExpired:
+                process.returncode = 0  # it goes on without us: nobody will ask for its exit code
 
 
 def running_url(home: Path) -> str | None:

@@ -3,7 +3,7 @@
 SELECT msg_id, (
     CASE WHEN jsonb_typeof(message) = 'object' THEN message ELSE jsonb_build_object('payload_repr', message::text) END
     || jsonb_build_object(
-        'namespace', {namespace}::text, 'queue', {queue}::text, 'msg_id', msg_id,
+        'namespace', left({queue}::text, -length('_domain_events_dlq')), 'queue', {queue}::text, 'msg_id', msg_id,
         'enqueued_at', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'redrivable', coalesce(message ? 'payload' AND message #>> '{{event,event_id}}' IS NOT NULL
                                AND message #>> '{{event,event_name}}' IS NOT NULL

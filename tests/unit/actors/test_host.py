@@ -9,14 +9,18 @@ import time
 
 import pykka
 import pytest
+from pykka._envelope import Envelope as PykkaEnvelope
 
 from tasker_actors.actors import (
     Actor,
     ActorError,
     ActorStartError,
+    ActorSystem,
     ActorUnavailableError,
+    Envelope,
     RestartPolicy,
 )
+from tasker_actors.errors import TaskerError
 from tasker_actors.telemetry.trace_context import current_correlation_id, current_trace, new_trace
 
 QUICK = RestartPolicy(backoff_base_ms=0, backoff_max_ms=0)
@@ -48,6 +52,21 @@ class Recorder(Actor):
             case _:
                 self.log.append(message)
         return message
+
+
+def ask_in_thread(address, message):
+    """Start a thread that asks; returns it and the list that gets the error of its ask."""
+    errors = []
+
+    def ask():
+        try:
+            address.ask(message, 5)
+        except TaskerError as error:
+            errors.append(error)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    return asker, errors
 
 
 def test_start_returns_after_on_start_ran_in_the_actors_thread(system):
@@ -88,7 +107,7 @@ def test_start_gives_up_on_an_on_start_that_does_not_return(system, until):
         def on_start(self):
             assert release.wait(5)
 
-    with pytest.raises(ActorStartError, match="within 0.05 s"):
+    with pytest.raises(ActorStartError, match=r"within 0\.05 s"):
         system.start("slow", lambda: Slow([]), timeout=0.05)
     release.set()
     until(lambda: "slow" not in {thread.name for thread in threading.enumerate()})
@@ -172,14 +191,12 @@ def test_escalates_once_beyond_the_allowed_restarts_and_refuses_what_waits(syste
     recorder.tell(gate)
     for message in ("!raise", "!raise", "!raise", 1, 2):
         recorder.tell(message)
-    refused = []
-    asker = threading.Thread(target=lambda: refused.append(pytest.raises(ActorUnavailableError, recorder.ask, 3, 5)))
-    asker.start()
+    asker, errors = ask_in_thread(recorder, 3)
     until(lambda: system.actors()[0].mailbox_depth == 6)
     gate.set()
     asker.join(5)
     until(lambda: heard.escalations)
-    assert len(refused) == 1
+    assert [type(error) for error in errors] == [ActorUnavailableError]
     assert heard.escalations == [
         ("recorder", "restarted 2 times in 30 s and failed again: ValueError: broken"),
     ]
@@ -206,12 +223,12 @@ def test_a_start_that_fails_during_a_restart_counts_as_a_failure(system, heard, 
     assert "no connection" in heard.escalations[0][1]
 
 
-def test_a_callback_that_raises_does_not_end_the_actor(system):
-    system._reports.restarted  # noqa: B018 - the test is about the report below
-    object.__setattr__(system._reports, "restarted", lambda *args: 1 / 0)
+def test_a_callback_that_raises_does_not_end_the_actor():
+    system = ActorSystem("worker-1", on_restart=lambda *args: 1 / 0)
     recorder = system.start("recorder", lambda: Recorder([]), QUICK)
     recorder.tell("!raise")
     assert recorder.ask(1, 5) == 1
+    assert system.stop("recorder", time.monotonic() + 5)
 
 
 def test_a_stop_ends_the_pause_before_a_restart(system):
@@ -251,12 +268,17 @@ def test_an_actor_may_stop_itself_after_its_mailbox(system, until):
     assert log == ["start", "leave", 1, "stop"]
 
 
-def test_a_thread_that_is_killed_from_outside_receive_is_escalated(system, heard, until):
+@pytest.mark.parametrize("way", ["its thread dies in pykka's loop", "pykka's loop ends"])
+def test_an_actor_that_ends_past_us_is_escalated(system, heard, until, way):
     recorder = system.start("recorder", lambda: Recorder([]))
     host = system._hosts["recorder"]
-    host.actor_inbox.put(None)  # what pykka cannot even open: the thread dies in pykka's own loop
+    if way == "pykka's loop ends":
+        host.actor_stopped.set()
+        host.actor_inbox.put(PykkaEnvelope(Envelope("last", None, None, None, 0)))
+    else:
+        host.actor_inbox.put(None)  # what pykka cannot even open
     until(lambda: heard.escalations)
-    assert heard.escalations[0][0] == "recorder"
+    assert [actor for actor, _ in heard.escalations] == ["recorder"]
     with pytest.raises(ActorUnavailableError):
         recorder.ask(1, 5)
 
@@ -289,17 +311,27 @@ def test_the_envelope_is_there_only_inside_receive(system):
         _ = looking.envelope
 
 
-def test_the_context_of_one_message_does_not_reach_the_next(system):
+def test_the_context_of_one_message_does_not_reach_what_comes_after_it(system):
+    seen = []
+
     class Looking(Actor):
+        def on_start(self):
+            seen.append(current_correlation_id())
+
+        def on_stop(self):
+            seen.append(current_correlation_id())
+
         def receive(self, message):
             if message == "!raise":
                 raise ValueError(message)
             return current_correlation_id()
 
     looking = system.start("looking", Looking, QUICK)
-    assert looking.ask("look", 5, correlation_id="c-1") == "c-1"
-    looking.tell("!raise", correlation_id="c-2")
+    looking.tell("!raise", correlation_id="c-1")
     assert looking.ask("look", 5) is None
+    assert looking.ask("look", 5, correlation_id="c-2") == "c-2"
+    assert system.stop("looking", time.monotonic() + 5)
+    assert seen == [None, None, None]
 
 
 def test_take_waiting_drains_tells_in_order_and_leaves_the_rest(system, until):
@@ -388,18 +420,14 @@ def test_a_deferred_reply_is_refused_when_its_actor_fails_or_stops(system, end, 
 
     log: list[object] = []
     deferring = system.start("deferring", lambda: Deferring(log), QUICK)
-    caught = []
-    asker = threading.Thread(
-        target=lambda: caught.append(pytest.raises(ActorUnavailableError, deferring.ask, "defer", 5))
-    )
-    asker.start()
+    asker, errors = ask_in_thread(deferring, "defer")
     until(lambda: "defer" in log)
     if end == "stop":
         system.stop("deferring", time.monotonic() + 5)
     else:
         deferring.tell(end)
     asker.join(5)
-    assert len(caught) == 1
+    assert [type(error) for error in errors] == [ActorUnavailableError]
 
 
 def test_only_an_ask_can_be_deferred(system, until):

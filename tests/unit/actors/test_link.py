@@ -39,7 +39,7 @@ class Ends:
         self.receiver = Receiver()
         self.reasons = []
         self.link = ProcessLink(ours, limits=limits, on_close=self.reasons.append)
-        self.link.start(self.receiver)
+        self.link.start(self.receiver, "peer")
 
     def read_packets(self, count):
         packets = []
@@ -188,8 +188,8 @@ def test_what_was_not_sent_when_the_peer_vanished_is_counted(ends, until):
     taken = fill(ends)
     ends.peer.close()
     until(lambda: ends.receiver.ends)
-    reason, unsent = ends.receiver.ends[0]
-    assert 10 <= unsent <= taken
+    _, unsent = ends.receiver.ends[0]
+    assert 10 < unsent <= taken  # the queue of ten, and what the writer had taken out of it
 
 
 def test_close_sends_what_is_queued(ends):
@@ -199,6 +199,16 @@ def test_close_sends_what_is_queued(ends):
     assert ends.read_packets(2000) == list(range(2000))
     assert ends.peer.recv(10) == b""
     assert ends.reasons == []
+
+
+def test_close_sends_what_a_sender_that_it_overtook_could_not_finish(ends, until):
+    closer = threading.Thread(target=ends.link.close, args=(time.monotonic() + 5,))
+    with ends.link._sending:
+        closer.start()
+        until(lambda: ends.link._outbox._closed)
+        ends.link._remainder, ends.link._loaded = memoryview(frame(b"[1]")), 1
+    assert ends.read_packets(1) == [1]
+    closer.join(5)
 
 
 @pytest.mark.parametrize("ends", [SMALL], indirect=True)
@@ -228,7 +238,7 @@ def test_the_end_of_a_link_can_be_passed_on_as_a_number_and_is_not_inherited():
     ours.set_inheritable(True)
     link = ProcessLink.from_fd(ours.detach())
     assert not link._socket.get_inheritable()
-    link.start(Receiver())
+    link.start(Receiver(), "peer")
     link.send(b"1")
     assert theirs.recv(100) == frame(b"[1]")
     link.close(time.monotonic() + 5)

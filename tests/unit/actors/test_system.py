@@ -110,6 +110,19 @@ def test_an_ask_times_out_and_its_late_answer_is_counted(system, until):
     assert echo.ask("next", 5) == "next"
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_an_ask_may_wait_for_ever(system, timeout):
+    assert system.start("echo", Echo).ask(1, timeout) == 1
+
+
+def test_an_ask_with_no_time_left_times_out(system):
+    echo = system.start("echo", Echo)
+    gate = threading.Event()
+    with pytest.raises(AskTimeoutError):
+        echo.ask(gate, -1.0)
+    gate.set()
+
+
 def test_an_actor_that_asks_itself_hears_so_at_once(system):
     class Narcissus(Actor):
         def receive(self, message):
@@ -128,6 +141,16 @@ def test_messages_of_one_sender_arrive_in_order(system, until):
     until(lambda: len(kept) == 1000)
     assert [envelope.message for envelope in kept] == list(range(1000))
     assert len({envelope.message_id for envelope in kept}) == 1000
+
+
+def test_the_next_incarnation_of_a_process_counts_its_messages_from_elsewhere(heard, until):
+    """Else a late answer for the first could fit an ask of the second."""
+    kept = []
+    for _ in range(2):
+        system = heard.system("worker-1")
+        system.start("keeper", lambda: Keeper(kept)).tell("first message")
+        assert system.stop("keeper", time.monotonic() + 5)
+    assert abs(kept[0].message_id - kept[1].message_id) > 1000
 
 
 def test_trace_and_correlation_travel_from_actor_to_actor(system, until):
@@ -229,7 +252,7 @@ def test_actors_tells_depth_restarts_and_how_long_each_is_busy(system, until):
     until(lambda: system.actors()[0].mailbox_depth == 2)
     busy, idle = system.actors()
     assert (busy.name, busy.is_running, busy.restarts, busy.last_reason) == ("echo", True, 0, None)
-    until(lambda: system.actors()[0].busy_seconds > 0)
+    until(lambda: (system.actors()[0].busy_seconds or 0) > 0)
     assert (idle.name, idle.mailbox_depth, idle.busy_seconds) == ("idle", 0, None)
     gate.set()
     until(lambda: system.actors()[0].busy_seconds is None)
@@ -275,6 +298,17 @@ def test_a_tell_that_races_with_a_stop_is_handled_or_reported(heard, until):
         assert system.stop("counting", time.monotonic() + 5)
         sender.join(5)
         assert len(handled) + len(heard.undeliverable) == 300
+
+
+def test_a_message_put_into_a_stopped_actors_mailbox_is_reported(system, heard):
+    echo = system.start("echo", Echo)
+    assert system.stop("echo", time.monotonic() + 5)
+    # As when the actor stops between pykka's look at it and pykka's put.
+    system._hosts["echo"].actor_ref.is_alive = lambda: True
+    echo.tell(1)
+    assert heard.undeliverable == [("worker-1/echo", "int", "the actor has stopped")]
+    with pytest.raises(ActorUnavailableError):
+        echo.ask(1, 60)
 
 
 def test_systems_of_one_process_are_strangers_and_pykkas_registry_stays_empty(system, heard):

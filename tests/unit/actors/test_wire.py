@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import pickle
 import uuid
@@ -130,7 +130,7 @@ def test_an_integer_is_a_float_where_a_float_is_declared():
         (list, "is not one of"),
         (list[int], "is not one of"),
         (set[int], "is not one of"),
-        (datetime.datetime, "is not one of"),
+        (dt.datetime, "is not one of"),
         (uuid.UUID, "is not one of"),
         (object, "is not one of"),
         (Level, "is not one of"),
@@ -199,7 +199,7 @@ def test_one_name_belongs_to_one_class():
         (Tree({1, 2}, None, None), "not JSON serializable"),
         (Tree(b"bytes", None, None), "not JSON serializable"),
         (Tree(Point(1, 2.0), None, None), "not JSON serializable"),
-        (Tree(datetime.datetime(2025, 12, 1, tzinfo=datetime.UTC), None, None), "not JSON serializable"),
+        (Tree(dt.datetime(2025, 12, 1, tzinfo=dt.UTC), None, None), "not JSON serializable"),
         (Empty(), "Empty is not registered"),
         (object(), "not JSON serializable"),
         (math.nan, "contains nan"),

@@ -7,7 +7,7 @@ import threading
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasker_actors.cli.errors import InputFileError
@@ -44,7 +44,8 @@ def test_blank_lines_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_co
     assert (batch.first_line, batch.last_line) == (1, 4)
 
 
-@given(st.lists(st.integers(min_value=2, max_value=400_000), min_size=1, max_size=40))
+@settings(deadline=None)  # the machine is busy, not the code slow
+@given(st.lists(st.sampled_from([2, 1_000, 300_000, 699_000, 700_000, 1_500_000]), min_size=1, max_size=12))
 def test_batches_have_every_line_in_order_and_stay_below_the_limit_of_a_request(sizes):
     lines = [b"{%s}" % (b" " * (size - 2)) for size in sizes]
 

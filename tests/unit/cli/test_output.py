@@ -42,6 +42,12 @@ def test_json_in_a_pipe_is_one_line(capsys):
     assert capsys.readouterr().out == '{"a":[1,"é"]}\n'
 
 
+def test_a_name_that_is_no_utf_8_can_be_shown_as_json(capsys):
+    output.write_json({"file": "caf\udce9.yaml"})
+
+    assert capsys.readouterr().out == '{"file": "caf\\udce9.yaml"}\n'
+
+
 def test_fields_stand_below_each_other(capsys):
     output.write_fields({"id": 1, "namespace": None})
 

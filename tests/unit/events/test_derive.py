@@ -55,7 +55,7 @@ def facts(**changes: Any) -> StepFacts:
 
 def run(outcome: Any, *declared: dict[str, Any], **options: Any) -> Derived:
     publishers = options.pop("publishers", {})
-    settings = {"will_retry": False, "failed_at_and_fired_at": MOMENT, "code_events": (), **options}
+    settings = {"will_retry": False, "moment": MOMENT, "code_events": (), **options}
     declarations = bind_declarations([EventDeclaration(**each) for each in declared], publishers)
     return derive(settings.pop("facts", facts()), outcome, declarations=declarations, **settings)
 
@@ -421,4 +421,4 @@ def test_an_event_outside_a_step_is_refused_by_the_same_rules(change, code):
 
 def test_a_moment_without_a_time_zone_is_a_programming_error():
     with pytest.raises(ValueError, match="time zone"):
-        run(StepSuccess(1), {"name": "a.b"}, failed_at_and_fired_at=MOMENT.replace(tzinfo=None))
+        run(StepSuccess(1), {"name": "a.b"}, moment=MOMENT.replace(tzinfo=None))

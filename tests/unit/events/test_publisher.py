@@ -45,7 +45,7 @@ def published_by(publisher: BasePublisher, outcome: Any = None, **declaration: A
         facts(),
         StepSuccess(dict(RESULT)) if outcome is None else outcome,
         will_retry=True,
-        failed_at_and_fired_at=MOMENT,
+        moment=MOMENT,
         declarations=bind_declarations([declared], {"custom": publisher}),
     )
 
@@ -169,7 +169,7 @@ def test_a_publisher_that_changes_what_it_got_changes_neither_the_result_nor_ano
         facts(),
         StepSuccess(result),
         will_retry=False,
-        failed_at_and_fired_at=MOMENT,
+        moment=MOMENT,
         declarations=bind_declarations(declared, {"redacting": Redacting()}),
     )
     assert result == RESULT

@@ -163,6 +163,13 @@ def test_the_supervisors_own_figures():
         book.count(TASK_REQUESTS, ("flights", "delay_report"), -1)
 
 
+def test_a_label_of_the_supervisor_is_cleaned_like_a_workers():
+    book = StatsBook()
+    for character in ("\ud800", "\udfff", "?"):
+        book.count(WORKERS_RESTARTS, ("0", character))
+    assert book.figures().counters[WORKERS_RESTARTS] == {("0", "?"): 3}
+
+
 def test_own_and_worker_figures_of_one_series_add_up_and_asking_changes_nothing():
     book = StatsBook()
     value = HistogramValue().observe(1.0)

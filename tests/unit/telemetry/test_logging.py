@@ -77,15 +77,18 @@ def test_another_setup_reaches_loggers_that_exist(config, stream, terminal):
     init_console_only(config(), None, stream=stream)
     log, standard = get_logger("x"), logging.getLogger("y")
     log.info("first")
-    for slot in (1, 2):
-        init_console_only(config(), slot, stream=terminal)
+    init_console_only(config(), 1, stream=terminal)
+    between = get_logger("z")
+    between.info("between")
+    init_console_only(config(), 2, stream=terminal)
     log.info("second")
     standard.warning("third")
     assert [line["event"] for line in stream.lines][1:] == ["first"]
     assert "second" in terminal.text
     assert "third" in terminal.text
-    assert terminal.text.count("worker=2") == 3
-    assert terminal.text.count("worker=1") == 1
+    between.info("fourth")
+    assert terminal.text.count("worker=2") == 4
+    assert terminal.text.count("worker=1") == 2
 
 
 ISOLATED = """

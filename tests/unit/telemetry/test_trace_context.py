@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 
@@ -54,7 +55,7 @@ def test_reads_a_future_version_as_far_as_it_is_known(more):
         f" 00-{TRACE_ID}-{SPAN_ID}-01",
         f"cc-{TRACE_ID}-{SPAN_ID}-01more",
         f"00_{TRACE_ID}_{SPAN_ID}_01",
-        f"00-{TRACE_ID}-{SPAN_ID}-٠١",
+        f"00-{TRACE_ID}-{SPAN_ID}-\u0660\u0661",
     ],
 )
 def test_what_is_no_traceparent_is_none(text):
@@ -69,7 +70,7 @@ def test_what_is_no_traceparent_is_none(text):
         "tenant@system=t61rcWkgMzE",
         "0digit=first",
         "a=1 , b=2\t,,c=3",
-        "a= spaces inside are kept ~!\"#",
+        'a= spaces inside are kept ~!"#',
         "a=" + "x" * 256,
         ",".join(f"k{number}=1" for number in range(32)),
     ],
@@ -137,7 +138,7 @@ def test_correlated_lasts_as_long_as_its_block():
     outer, inner = new_trace(), new_trace()
     assert (current_trace(), current_correlation_id()) == (None, None)
     with correlated(outer, "outer"):
-        with pytest.raises(ZeroDivisionError), correlated(inner, "inner"):
+        with contextlib.suppress(ZeroDivisionError), correlated(inner, "inner"):
             assert (current_trace(), current_correlation_id()) == (inner, "inner")
             _ = 1 / 0
         assert (current_trace(), current_correlation_id()) == (outer, "outer")

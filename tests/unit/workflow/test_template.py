@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -114,6 +115,8 @@ def test_a_definition_that_cannot_be_read_is_an_error_with_all_faults():
 
 def test_the_hash_does_not_know_the_order_of_keys_nor_defaults_that_are_written_out():
     backwards = dict(reversed(SMALL.items()))
+    tagged = {"metadata": {"a": 1, "b": 2}}
+    assert template(**tagged).content_hash() == template(metadata={"b": 2, "a": 1}).content_hash()
     spelled = {**STEP, "retry": {"max_attempts": 3, "retryable": True}, "dependencies": [], "type": "standard"}
     same = {
         template().content_hash(),
@@ -124,6 +127,11 @@ def test_the_hash_does_not_know_the_order_of_keys_nor_defaults_that_are_written_
     }
     assert len(same) == 1
     assert len(same.pop()) == 64
+
+
+def test_the_hash_is_of_what_the_file_says_so_that_a_later_releases_keys_do_not_change_it():
+    said = json.dumps(SMALL, sort_keys=True, separators=(",", ":"))
+    assert template().content_hash() == hashlib.sha256(said.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_versions_sort_from_the_oldest_to_the_newest(older, newer):
 def test_missing_places_are_zero_and_still_no_two_versions_are_equal():
     keys = [version_key(text) for text in ("1", "1.0", "1.0.0", "v1", "1+build")]
     assert len(set(keys)) == len(keys)
+    assert version_key("1.0.0-rc.1") < version_key("1")
     assert all(version_key("0.9.9") < key < version_key("1.0.1") for key in keys)
 
 

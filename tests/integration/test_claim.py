@@ -1,0 +1,214 @@
+"""Claiming: which steps a worker gets, in which order, and what it gets with them (DESIGN 3, the steps table)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from support.flow import AGAIN, CHAIN, DONE, MIB, Flow, Worker, finish, own_database
+from support.servers import DatabaseServer
+
+from tasker_actors.delivery.committer import WorkerFencedError
+from tasker_actors.postgres.workers import fence
+from tasker_actors.workflow.outcome import StepFailure, StepSuccess
+
+
+@pytest.fixture(scope="module")
+def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
+    yield from own_database(embedded_server)
+
+
+@pytest.fixture
+def flow(database: Flow) -> Iterator[Flow]:
+    yield from database.emptied()
+
+
+def tasks_of(steps):
+    return [step.task.task_uuid for step in steps]
+
+
+def test_the_most_urgent_step_comes_first_then_the_oldest(flow: Flow):
+    registered = flow.register({"only": []})
+    first, urgent, second, soon = (flow.create(registered, priority=n)[0].task_uuid for n in (0, 7, 0, 3))
+    worker = Worker(flow)
+
+    assert [tasks_of(worker.claim(1)) for _ in range(4)] == [[urgent], [soon], [first], [second]]
+
+
+def test_one_claim_of_many_steps_lists_them_in_that_order_too(flow: Flow):
+    registered = flow.register({"only": []})
+    first, urgent, second, soon = (flow.create(registered, priority=n)[0].task_uuid for n in (0, 7, 0, 3))
+
+    assert tasks_of(Worker(flow).claim()) == [urgent, soon, first, second]
+
+
+def test_a_released_successor_is_as_old_and_as_urgent_as_its_task(flow: Flow):
+    registered = flow.register(CHAIN)
+    old, younger = (flow.create(registered)[0].task_uuid for _ in range(2))
+    worker = Worker(flow)
+    (step,) = worker.claim(1)
+    worker.commit(finish(step))
+
+    assert [(step.task.task_uuid, step.plan.name) for one in range(2) for step in worker.claim(1)] == [
+        (old, "second"),
+        (younger, "first"),
+    ]
+
+
+def test_a_step_that_is_given_back_keeps_its_place_in_the_queue(flow: Flow):
+    registered = flow.register({"only": []})
+    old, younger = (flow.create(registered)[0].task_uuid for _ in range(2))
+    worker = Worker(flow)
+    (step,) = worker.claim(1)
+    flow.settlement().settle(worker.worker_id, running=(), reason="killed")
+
+    assert [tasks_of(Worker(flow).claim(1)) for _ in range(2)] == [[old], [younger]]
+
+
+def test_a_retry_waits_for_its_delay_to_the_millisecond(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    worker.commit(finish(step, StepFailure("later", "handler_error", retry_after_ms=3_600_017)))
+
+    (only,) = flow.steps(row.task_uuid).values()
+    assert only["state"] == "waiting_for_retry"
+    assert (only["run_at"] - only["updated_at"]).total_seconds() * 1000 == 3_600_017
+    waiting = worker.claimer.claim(10, MIB)
+    assert waiting is not None
+    assert waiting.steps == ()
+    assert 3_500_000 < (waiting.next_run_in_ms or 0) <= 3_600_017
+
+
+def test_a_retry_whose_delay_is_over_is_claimed_as_the_next_attempt(flow: Flow):
+    flow.create(flow.register({"only": []}, retry={"backoff": "none"}))
+    worker = Worker(flow)
+    attempts = []
+    for _ in range(3):
+        (step,) = worker.claim()
+        attempts.append(step.attempt)
+        worker.commit(finish(step, AGAIN))
+
+    assert attempts == [1, 2, 3]
+    assert worker.claim() == []
+
+
+def test_a_claim_is_bounded_by_the_bytes_of_its_input_and_one_step_always_fits(flow: Flow):
+    registered = flow.register({"only": []})
+    flow.create(registered, count=5, context=orjson.dumps({"text": "x" * 1000}))
+    worker = Worker(flow)
+
+    claimed = [worker.claimer.claim(5, 2500), worker.claimer.claim(5, 10), worker.claimer.claim(5, MIB)]
+
+    assert [(len(one.steps), one.more) for one in claimed if one] == [(2, True), (1, True), (2, False)]
+
+
+def test_results_that_a_step_depends_on_count_as_its_input(flow: Flow):
+    registered = flow.register({"root": [], **{f"leaf{n}": ["root"] for n in range(4)}})
+    flow.create(registered)
+    worker = Worker(flow)
+    (root,) = worker.claim()
+    worker.commit(finish(root, StepSuccess({"text": "x" * 1000})))
+
+    assert len(worker.claim(10, max_bytes=2500)) == 2
+
+
+def test_a_claim_takes_no_more_than_its_limit_and_says_that_there_is_more(flow: Flow):
+    flow.create(flow.register({"only": []}), count=3)
+    claimer = Worker(flow).claimer
+
+    claims = [claimer.claim(2, MIB), claimer.claim(2, MIB), claimer.claim(2, MIB)]
+
+    assert [(len(one.steps), one.more) for one in claims if one] == [(2, True), (1, False), (0, False)]
+
+
+def test_a_claim_passes_over_steps_that_another_session_holds(flow: Flow):
+    registered = flow.register({"only": []})
+    held, free = flow.create(registered), flow.create(registered)
+    with flow.pool.connection() as other, other.transaction():
+        other.execute("SELECT FROM tasker.steps WHERE task_uuid = %s FOR UPDATE", [held[0].task_uuid])
+
+        assert tasks_of(Worker(flow).claim()) == [free[0].task_uuid]
+
+
+def test_workers_that_claim_at_once_never_get_the_same_step(flow: Flow):
+    flow.create(flow.register({"only": []}), count=200)
+    workers = [Worker(flow) for _ in range(4)]
+    taken: list[list[int]] = [[] for _ in workers]
+    together = threading.Barrier(len(workers))
+
+    def claim_all(number: int) -> None:
+        together.wait()
+        while steps := workers[number].claim(7):
+            taken[number].extend(step.token for step in steps)
+
+    threads = [threading.Thread(target=claim_all, args=(number,)) for number in range(len(workers))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    tokens = [token for one in taken for token in one]
+    assert len(tokens) == len(set(tokens)) == 200
+    leases = flow.rows("SELECT worker_id, count(*) AS n FROM tasker.steps WHERE state = 'in_progress' GROUP BY 1")
+    assert {row["worker_id"]: row["n"] for row in leases} == {
+        worker.worker_id: len(one) for worker, one in zip(workers, taken, strict=True) if one
+    }
+
+
+def test_a_worker_claims_only_its_namespaces_the_oldest_of_all_first(flow: Flow):
+    rows = {}
+    for namespace in ("bakery", "shop", "cafe"):
+        registered = flow.register({"only": []}, namespace=namespace)
+        rows[namespace] = [flow.create(registered)[0].task_uuid for _ in range(2)]
+    worker = Worker(flow, namespaces=("cafe", "bakery"))
+
+    assert set(tasks_of(worker.claim(3))) == {*rows["bakery"], rows["cafe"][0]}
+    assert tasks_of(worker.claim(3)) == [rows["cafe"][1]]
+
+
+def test_a_step_gets_the_results_of_all_its_ancestors_and_the_context_of_its_task(flow: Flow):
+    flow.create(flow.register(CHAIN), context=b'{"amount": 7}')
+    worker = Worker(flow)
+    for result in ({"n": 1}, None):
+        (step,) = worker.claim()
+        worker.commit(finish(step, StepSuccess(result)))
+    (third,) = worker.claim()
+
+    assert third.dependency_results == {"first": {"n": 1}, "second": None}
+    assert orjson.loads(third.task.context) == {"amount": 7}
+
+
+def test_the_context_of_a_task_comes_once_for_all_its_steps(flow: Flow):
+    flow.create(flow.register({f"step{n}": [] for n in range(5)}), context=orjson.dumps({"text": "x" * 5000}))
+    reply = flow.rows(
+        "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000) AS r", Worker(flow).worker_id
+    )[0]["r"]
+
+    assert len(orjson.loads(reply)["steps"]) == 5
+    assert reply.count("x" * 5000) == 1
+
+
+def test_a_fenced_worker_claims_nothing(flow: Flow):
+    flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    with flow.pool.connection() as connection:
+        fence(connection, worker.worker_id, "test")
+
+    with pytest.raises(WorkerFencedError):
+        worker.claim()
+    assert len(Worker(flow).claim()) == 1
+
+
+def test_each_claim_of_a_step_has_a_token_of_its_own(flow: Flow):
+    flow.create(flow.register({"only": []}, retry={"backoff": "none"}))
+    worker = Worker(flow)
+    (before,) = worker.claim()
+    worker.commit(finish(before, AGAIN))
+    (after,) = worker.claim()
+
+    assert after.token > before.token
+    assert worker.commit(finish(before, DONE)).won == frozenset()
+    assert worker.commit(finish(after, DONE)).won == {after.token}

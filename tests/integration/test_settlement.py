@@ -1,0 +1,272 @@
+"""What becomes of a dead worker's steps and counts (DESIGN 3 rules 3 and 4, SPEC 2.1 and 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.flow import AGAIN, MIB, SHOP, Flow, Worker, event, finish, own_database
+from support.servers import DatabaseServer
+
+from tasker_actors.delivery.committer import WorkerFencedError
+from tasker_actors.events.publisher import BasePublisher
+from tasker_actors.postgres.session import session
+from tasker_actors.postgres.workers import fence, heartbeat, local_workers, stale_workers, WorkerState
+from tasker_actors.stats.counters import CommittedCount
+
+ONCE = {"max_attempts": 1}
+
+
+@pytest.fixture(scope="module")
+def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
+    yield from own_database(embedded_server)
+
+
+@pytest.fixture
+def flow(database: Flow) -> Iterator[Flow]:
+    yield from database.emptied()
+
+
+def settle(flow: Flow, worker: Worker, running, publishers=None):
+    return flow.settlement(publishers).settle(worker.worker_id, running=running, reason="SIGKILL")
+
+
+def the_step(flow: Flow, task_uuid: str):
+    (row,) = flow.steps(task_uuid).values()
+    return row
+
+
+# Rule 3: token and attempt are two things
+
+
+def test_what_had_not_begun_goes_back_uncounted_and_unsuspected(flow: Flow):
+    rows = flow.create(flow.register({"only": []}), count=3)
+    worker = Worker(flow)
+    worker.claim()
+
+    settle(flow, worker, running=())
+
+    for row in rows:
+        step = the_step(flow, row.task_uuid)
+        assert (step["state"], step["attempts"], step["suspect"], step["token"]) == ("enqueued", 0, False, None)
+        assert flow.attempts(row.task_uuid) == []
+    assert [step.attempt for step in Worker(flow).claim()] == [1, 1, 1]
+
+
+def test_a_step_that_ran_alone_is_charged(flow: Flow):
+    alone, waiting = (flow.create(flow.register({"only": []}))[0].task_uuid for _ in range(2))
+    worker = Worker(flow)
+    tokens = {step.task.task_uuid: step.token for step in worker.claim()}
+
+    settle(flow, worker, running={tokens[alone]})
+
+    assert flow.attempts(alone) == [(1, 1, "waiting_for_retry")]
+    step = the_step(flow, alone)
+    assert (step["state"], step["attempts"], step["suspect"]) == ("waiting_for_retry", 1, False)
+    assert step["error"]["error_type"] == "worker_lost"
+    assert (step["run_at"] - step["updated_at"]).total_seconds() == 1
+    assert the_step(flow, waiting)["state"] == "enqueued"
+
+
+def test_steps_that_ran_beside_each_other_are_suspects_and_none_is_charged(flow: Flow):
+    rows = flow.create(flow.register({"only": []}), count=2)
+    worker = Worker(flow)
+
+    settle(flow, worker, running={step.token for step in worker.claim()})
+
+    for row in rows:
+        step = the_step(flow, row.task_uuid)
+        assert (step["state"], step["attempts"], step["suspect"]) == ("enqueued", 0, True)
+        assert flow.attempts(row.task_uuid) == [(1, 1, "lost")]
+    assert [(step.attempt, step.suspect) for step in Worker(flow).claim()] == [(1, True), (1, True)]
+
+
+def test_only_the_step_that_kills_is_charged_for_it(flow: Flow):
+    registered = flow.register({"only": []}, retry={"backoff": "none", "max_attempts": 2})
+    poison = flow.create(registered)[0].task_uuid
+    innocent = {row.task_uuid for row in flow.create(registered, count=7)}
+    deaths = 0
+    while any(row["state"] != "error" for row in flow.steps(poison).values()):
+        worker = Worker(flow)
+        steps = worker.claim()
+        suspects = [step for step in steps if step.suspect][:1]  # StepSource runs each of them alone
+        running = suspects or steps
+        if any(step.task.task_uuid == poison for step in running):
+            settle(flow, worker, running={step.token for step in running})
+            deaths += 1
+        else:
+            worker.commit(*(finish(step) for step in running))
+            settle(flow, worker, running=())
+
+    assert deaths <= 4
+    assert [outcome for _, _, outcome in flow.attempts(poison) if outcome != "lost"] == ["waiting_for_retry", "error"]
+    Worker(flow).run()
+    assert {flow.task(uuid)["status"] for uuid in innocent} == {"complete"}
+    assert {outcome for uuid in innocent for *_, outcome in flow.attempts(uuid)} == {"lost", "complete"}
+
+
+def test_a_suspect_that_ran_to_its_end_is_no_suspect_any_more(flow: Flow):
+    (row, _) = flow.create(flow.register({"only": []}, retry={"backoff": "none"}), count=2)
+    worker = Worker(flow)
+    settle(flow, worker, running={step.token for step in worker.claim()})
+    other = Worker(flow)
+    other.commit(*(finish(step, AGAIN) for step in other.claim()))
+
+    assert the_step(flow, row.task_uuid)["suspect"] is False
+
+
+def test_where_nobody_knows_what_had_begun_everything_may_have(flow: Flow):
+    rows = flow.create(flow.register({"only": []}), count=2)
+    worker = Worker(flow)
+    worker.claim()
+
+    settle(flow, worker, running=None)
+
+    assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [True, True]
+
+
+# SPEC 2.1: the last attempt was lost
+
+
+def test_a_lost_last_attempt_fails_the_step_and_publishes_its_events(flow: Flow):
+    declared = [
+        event("a.failed", condition="permanent_failure"),
+        event("a.always", "broadcast"),
+        event("a.fast", "fast"),
+        event("a.done", condition="success"),
+    ]
+    (row,) = flow.create(flow.register({"only": [], "below": ["only"]}, retry=ONCE, publishes_events=declared))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+
+    counts = settle(flow, worker, running={step.token})
+
+    assert flow.states(row.task_uuid) == {"only": "error", "below": "pending"}
+    assert flow.task(row.task_uuid)["status"] == "error"
+    messages = [one["message"] for one in flow.queue()]
+    assert [message["event_name"] for message in messages] == ["a.failed", "a.always"]
+    assert {message["payload"]["error_type"] for message in messages} == {"worker_lost"}
+    assert {message["execution"]["status"] for message in messages} == {"error"}
+    assert sorted(counts) == [
+        CommittedCount(SHOP, "a.always", "broadcast", "default", 1, 0),
+        CommittedCount(SHOP, "a.failed", "durable", "default", 1, 0),
+    ]
+
+
+def test_a_lost_attempt_that_is_tried_again_publishes_nothing(flow: Flow):
+    flow.create(flow.register({"only": []}, publishes_events=[event(condition="always")]))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+
+    assert settle(flow, worker, running={step.token}) == ()
+    assert flow.queue() == []
+
+
+def test_a_publisher_that_refuses_costs_its_event_and_not_the_settlement(flow: Flow):
+    class Broken(BasePublisher):
+        publisher_name = "broken"
+
+        def transform_payload(self, context):
+            raise ValueError("no")
+
+    declared = [{**event("a.broken"), "publisher": "broken"}, event("a.fine")]
+    (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=declared))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+
+    settle(flow, worker, running={step.token}, publishers={"broken": Broken()})
+
+    assert flow.states(row.task_uuid) == {"only": "error"}
+    assert [one["message"]["event_name"] for one in flow.queue()] == ["a.fine"]
+    assert [one["message"]["event"]["event_name"] for one in flow.queue(f"{SHOP}_domain_events_dlq")] == ["a.broken"]
+
+
+def test_a_missing_queue_does_not_keep_a_dead_workers_steps(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=[event()]))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    with flow.pool.connection() as connection:
+        connection.execute("SELECT pgmq.drop_queue(%s)", [f"{SHOP}_domain_events"])
+
+    settle(flow, worker, running={step.token})
+
+    assert flow.states(row.task_uuid) == {"only": "error"}
+    assert [one["message"]["event_name"] for one in flow.queue()] == ["step.done"]
+
+
+# Rule 4: a dead worker's session may still act
+
+
+def test_a_settled_worker_can_neither_claim_nor_commit(flow: Flow):
+    (first, second) = flow.create(flow.register({"only": []}), count=2)
+    worker = Worker(flow)
+    (step,) = worker.claim(1)
+    settle(flow, worker, running=())
+
+    with pytest.raises(WorkerFencedError):
+        worker.commit(finish(step))
+    with pytest.raises(WorkerFencedError):
+        worker.claim()
+    assert {the_step(flow, row.task_uuid)["state"] for row in (first, second)} == {"enqueued"}
+
+
+def test_settling_returns_all_that_the_worker_has_committed(flow: Flow):
+    flow.create(flow.register({"only": []}, publishes_events=[event(), event("b.both", "broadcast")]), count=3)
+    worker = Worker(flow)
+    big = {"text": "x" * (MIB + 1)}
+    first, second, _ = worker.claim()
+    worker.commit(finish(first))
+    worker.commit(finish(second, type(finish(second).outcome)(big)))
+
+    assert sorted(settle(flow, worker, running=())) == [
+        CommittedCount(SHOP, "b.both", "broadcast", "default", 1, 1),
+        CommittedCount(SHOP, "step.done", "durable", "default", 1, 1),
+    ]
+
+
+def test_settling_twice_changes_nothing_and_gives_the_same_counts(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=[event()]))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    first = settle(flow, worker, running={step.token})
+    before = (flow.steps(row.task_uuid), flow.attempts(row.task_uuid), flow.queue())
+
+    assert settle(flow, worker, running={step.token}) == first
+    assert (flow.steps(row.task_uuid), flow.attempts(row.task_uuid), flow.queue()) == before
+
+
+def test_a_settlement_that_fails_halfway_leaves_the_worker_alive(flow: Flow):
+    flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    with (
+        pytest.raises(RuntimeError, match="pulled"),
+        session(flow.pool) as connection,
+        connection.transaction(),
+    ):
+        fence(connection, worker.worker_id, "test")
+        raise RuntimeError("pulled")
+
+    assert worker.commit(finish(step)).won == {step.token}
+
+
+def test_a_fenced_worker_is_no_longer_listed_and_cannot_come_back_with_a_heartbeat(flow: Flow):
+    worker = Worker(flow)
+    settle(flow, worker, running=())
+    with session(flow.pool) as connection:
+        heartbeat(connection, [WorkerState(worker.worker_id, "running", 3)])
+
+        assert local_workers(connection, "testhost") == []
+        assert stale_workers(connection, stale_ms=0, grace_ms=0) == []
+    (row,) = flow.rows("SELECT alive, state, last_reason, in_flight FROM tasker.workers")
+    assert row == {"alive": False, "state": "dead", "last_reason": "SIGKILL", "in_flight": 0}
+
+
+def test_a_worker_is_stale_by_the_servers_clock_only(flow: Flow):
+    quiet, lively = Worker(flow), Worker(flow)
+    with session(flow.pool) as connection:
+        connection.execute("UPDATE tasker.workers SET heartbeat_at = heartbeat_at - interval '1 minute'")
+        heartbeat(connection, [WorkerState(lively.worker_id, "running", 0)])
+
+        assert stale_workers(connection, stale_ms=30_000, grace_ms=0) == [quiet.worker_id]
+        assert stale_workers(connection, stale_ms=30_000, grace_ms=86_400_000) == []

@@ -1,0 +1,112 @@
+"""A supervisor's side of the HTTP API over a real database, without workers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tasker_actors.identifiers import new_uuid7
+from tasker_actors.postgres.session import Pool
+from tasker_actors.postgres.tasks import Lease
+from tasker_actors.settings import Settings
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace
+from tasker_actors.web.runtime import HealthCheck, HealthReport, Publication, PublishReceipt
+from tasker_actors.web.server import HttpServer
+from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.versions import version_key
+
+
+class RecordingRuntime:
+    """Knows the templates it is given, and remembers what the API told it."""
+
+    def __init__(self, pool: Pool, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.supervisor_id = str(uuid4())
+        self.pool = pool
+        self.registered: list[RegisteredTemplate] = []
+        self.created: list[tuple[str, str]] = []
+        self.cancelled: list[Lease] = []
+        self.published: list[Publication] = []
+        self.publish_error: Exception | None = None
+        self.checks = (HealthCheck("database", healthy=True, message="answers", duration_ms=1.0),)
+        self.alive = True
+        self.on_health: Callable[[], None] = lambda: None
+        self.on_metrics: Callable[[], None] = lambda: None
+
+    def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
+        found = [
+            each
+            for each in self.registered
+            if (each.template.namespace_name, each.template.name) == (namespace, name)
+            and version in (None, each.template.version)
+        ]
+        return max(found, key=lambda each: version_key(each.template.version), default=None)
+
+    def templates(self) -> Sequence[RegisteredTemplate]:
+        return self.registered
+
+    def new_trace(self) -> TraceContext:
+        return new_trace()
+
+    def liveness(self) -> HealthCheck:
+        return HealthCheck("supervisor", healthy=self.alive, message="goes round", duration_ms=0.0)
+
+    def health(self) -> HealthReport:
+        self.on_health()
+        ready = all(check.healthy for check in self.checks)
+        return HealthReport(live=self.alive, ready=ready, checks=self.checks)
+
+    def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
+        self.created.extend(tasks)
+
+    def task_cancelled(self, leases: Sequence[Lease]) -> None:
+        self.cancelled.extend(leases)
+
+    def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
+        if self.publish_error is not None:
+            raise self.publish_error
+        self.published.append(publication)
+        return PublishReceipt(new_uuid7())
+
+    def metrics_text(self) -> bytes:
+        self.on_metrics()
+        return b"tasker_workers_alive 1\n"
+
+    def event_stats(self) -> dict[str, Any]:
+        return {"router": {"total_routed": 1}, "worker_id": self.supervisor_id}
+
+
+@contextmanager
+def serving(runtime: RecordingRuntime, **client: Any) -> Iterator[httpx.Client]:
+    """A client of a server that runs over the runtime on a free port."""
+    server = HttpServer(runtime, "127.0.0.1", 0)
+    server.bind()
+    server.start()
+    try:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=30, **client) as opened:
+            yield opened
+    finally:
+        server.stop(time.monotonic() + 5)
+
+
+def in_threads(call: Callable[[int], Any], count: int) -> list[Any]:
+    """Call at the same time from several threads and return what came back."""
+    answers: list[Any] = [None] * count
+    start = threading.Barrier(count)
+
+    def run(index: int) -> None:
+        start.wait()
+        answers[index] = call(index)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers

@@ -1,0 +1,302 @@
+"""Work on its way through a real database: templates, tasks, and workers that claim and commit as ours do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+from support.servers import DatabaseServer
+from support.stored_work import task_row
+
+from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.committer import CommitReply
+from tasker_actors.delivery.publication import derive_publication
+from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import event_documents, return_document
+from tasker_actors.events.facts import CodeEvent
+from tasker_actors.events.publisher import BasePublisher
+from tasker_actors.identifiers import new_uuid7
+from tasker_actors.messages import CommitItem, FinishedStep, PendingPublication, PublishEvent
+from tasker_actors.postgres.claims import PostgresClaimer
+from tasker_actors.postgres.commits import PostgresCommitter
+from tasker_actors.postgres.connect import connect, open_pool
+from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.session import Pool
+from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
+from tasker_actors.postgres.templates import ensure_event_queues, register_template
+from tasker_actors.postgres.workers import register_worker
+from tasker_actors.steps.conclude import HandledStep, conclude
+from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.plans import StepPlans
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.trace_context import new_trace
+from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
+from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.template import TaskTemplate
+
+SHOP = "shop"
+MIB = 1024 * 1024
+
+DONE = StepSuccess({"ok": True})
+AGAIN = StepFailure("not now", "handler_error")
+NEVER = StepFailure("no", "permanent_error", retryable=False)
+
+CHAIN = {"first": [], "second": ["first"], "third": ["second"]}
+DIAMOND = {"top": [], "left": ["top"], "right": ["top"], "bottom": ["left", "right"]}
+
+_EMPTY = """
+DELETE FROM tasker.tasks; DELETE FROM tasker.steps; DELETE FROM tasker.step_attempts;
+DELETE FROM tasker.templates; DELETE FROM tasker.workers
+"""
+
+
+def template(
+    graph: Mapping[str, Sequence[str]],
+    *,
+    name: str = "work",
+    namespace: str = SHOP,
+    steps: Mapping[str, Mapping[str, Any]] | None = None,
+    **every_step: Any,
+) -> TaskTemplate:
+    """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps."""
+    changed = steps or {}
+    return TaskTemplate.model_validate(
+        {
+            "name": name,
+            "namespace_name": namespace,
+            "version": "1.0.0",
+            "steps": [
+                {
+                    "name": step,
+                    "handler": {"callable": f"{namespace}.{step}"},
+                    "dependencies": list(needs),
+                    **every_step,
+                    **changed.get(step, {}),
+                }
+                for step, needs in graph.items()
+            ],
+        }
+    )
+
+
+def event(name: str = "step.done", mode: str = "durable", condition: str = "always") -> dict[str, str]:
+    """Declare an event."""
+    return {"name": name, "delivery_mode": mode, "condition": condition}
+
+
+def finish(
+    step: LeasedStep,
+    outcome: StepOutcome = DONE,
+    *,
+    code_events: Sequence[CodeEvent] = (),
+    random: float = 0.5,
+) -> FinishedStep:
+    """Conclude an attempt as its executor would after the handler gave this outcome."""
+    handled = HandledStep(outcome, tuple(code_events), 1.5, step.leased_at, orjson.loads(step.task.context))
+    return conclude(
+        step, handled, now=datetime.now(UTC), ended_at=step.leased_at, random=random, max_payload_bytes=MIB
+    )
+
+
+def returned(step: LeasedStep) -> CommitItem:
+    """Make the entry that gives a step back before it began."""
+    return CommitItem(return_document(step), 0, step.token, step.task.task_uuid, None)
+
+
+def publication(payload: Any = None, *, namespace: str = SHOP, mode: str = "durable") -> CommitItem:
+    """Make the entry of an event from outside a step; nobody waits for its answer."""
+    text = orjson.dumps(payload).decode()
+    message = PublishEvent(new_uuid7(), "ops.noted", namespace, text, mode, new_uuid7(), None, "", None)
+    derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=MIB)
+    document = event_documents(derived, new_trace(), message.correlation_id)
+    pending = PendingPublication(derived, message.event_id, message.correlation_id, None, 0.0)
+    return CommitItem(document | {"namespace": namespace}, len(text), 0, None, None, pending)
+
+
+class Flow:
+    """One database with what a supervisor does to it."""
+
+    def __init__(self, url: str, pool: Pool) -> None:
+        self.url = url
+        self.pool = pool
+        self.workers: list[Worker] = []
+
+    def emptied(self) -> Iterator[Flow]:
+        """Yield this database without any work in it: the body of a fixture for one test."""
+        with self.pool.connection() as connection:
+            connection.execute(_EMPTY)
+            for (queue,) in connection.execute("SELECT queue_name FROM pgmq.list_queues()").fetchall():
+                connection.execute("SELECT pgmq.drop_queue(%s)", [queue])
+        yield self
+        for worker in self.workers:
+            worker.close()
+        self.workers.clear()
+
+    def register(self, graph: Mapping[str, Sequence[str]], **keys: Any) -> RegisteredTemplate:
+        """Register a template made by `template`, with its queues."""
+        with self.pool.connection() as connection:
+            return register_template(connection, template(graph, **keys), accept_changed_content=False)[0]
+
+    def create(self, registered: RegisteredTemplate, count: int = 1, **columns: Any) -> list[NewTaskRow]:
+        """Create tasks of a template in one transaction."""
+        rows = [task_row(registered, **columns) for _ in range(count)]
+        create_tasks(self.pool, rows)
+        return rows
+
+    def cancel(self, task_uuid: str) -> Cancellation:
+        """Cancel a task as the API does."""
+        cancellation = cancel_task(self.pool, task_uuid)
+        assert cancellation is not None
+        return cancellation
+
+    def settlement(self, publishers: Mapping[str, BasePublisher] | None = None) -> Settlement:
+        """Make what the supervisor settles dead workers with."""
+        plans = StepPlans(HandlerRegistry({}, publishers or {}, []), handler_timeout_ms=30_000)
+        return Settlement(self.pool, plans, max_payload_bytes=MIB, uniform=lambda: 0.5)
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Read rows as dicts."""
+        with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]  # literals of tests
+
+    def task(self, task_uuid: str) -> dict[str, Any]:
+        """Read a task's row."""
+        return self.rows("SELECT * FROM tasker.tasks WHERE task_uuid = %s", task_uuid)[0]
+
+    def steps(self, task_uuid: str) -> dict[str, dict[str, Any]]:
+        """Read a task's steps by name."""
+        found = self.rows("SELECT * FROM tasker.steps WHERE task_uuid = %s ORDER BY position", task_uuid)
+        return {row["name"]: row for row in found}
+
+    def states(self, task_uuid: str) -> dict[str, str]:
+        """Read the states of a task's steps by name."""
+        return {name: row["state"] for name, row in self.steps(task_uuid).items()}
+
+    def attempts(self, task_uuid: str) -> list[tuple[int, int, str]]:
+        """Read a task's attempts in the order of their leases: position, attempt, outcome."""
+        found = self.rows(
+            "SELECT position, attempt, outcome FROM tasker.step_attempts WHERE task_uuid = %s ORDER BY token", task_uuid
+        )
+        return [(row["position"], row["attempt"], row["outcome"]) for row in found]
+
+    def queue(self, name: str = f"{SHOP}_domain_events") -> list[dict[str, Any]]:
+        """Read a queue in order: msg_id, message, headers."""
+        table = sql.Identifier("pgmq", f"q_{name}")
+        query = sql.SQL("SELECT msg_id, message, headers FROM {} ORDER BY msg_id").format(table)
+        with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query).fetchall()
+
+    def counts(self, worker_id: int) -> dict[tuple[str, str], tuple[int, int]]:
+        """Read what a worker has committed: (event, mode) → (published, failed)."""
+        found = self.rows("SELECT * FROM tasker.worker_counts WHERE worker_id = %s", worker_id)
+        return {(row["event_name"], row["delivery_mode"]): (row["published"], row["failed"]) for row in found}
+
+
+def own_database(server: DatabaseServer) -> Iterator[Flow]:
+    """Yield a new migrated database: the body of a fixture for all tests of a file, beside one of `Flow.emptied`.
+
+    Its commits do not wait for the disk: no test of these stops the server.
+    """
+    with server.database(migrated=True) as url:
+        with connect(url, application_name="tests") as connection:
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
+        with open_pool(url, application_name="tests", max_size=8) as pool:
+            yield Flow(url, pool)
+
+
+class Worker:
+    """A worker's side of the database with the real claimer and committer, one connection each; for one thread."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        *,
+        url: str | None = None,
+        namespaces: Sequence[str] = (SHOP,),
+        lease_ms: int = 30_000,
+        publishers: Mapping[str, BasePublisher] | None = None,
+    ) -> None:
+        with flow.pool.connection() as connection:
+            self.worker_id = register_worker(
+                connection,
+                supervisor_id=str(uuid4()),
+                host="testhost",
+                slot=0,
+                incarnation=1,
+                restarts=0,
+                last_reason=None,
+            )
+        self.plans = StepPlans(HandlerRegistry({}, publishers or {}, []), handler_timeout_ms=30_000)
+        self.lease_ms = lease_ms
+        self.seq = 0
+        self.claims = session_of(partial(connect, url or flow.url, application_name="test claim"))
+        self.commits = session_of(partial(connect, url or flow.url, application_name="test commit"))
+        flow.workers.append(self)
+        self.claimer = PostgresClaimer(
+            self.claims,
+            worker_id=self.worker_id,
+            namespaces=namespaces,
+            plans=self.plans,
+            lease_ms=lease_ms,
+            new_plans=lambda _template_id: None,
+            logger=get_logger("tests"),
+        )
+        self.committer = PostgresCommitter(
+            self.commits,
+            repair_queues=lambda: [ensure_event_queues(self.commits.connection(), name) for name in namespaces],
+            logger=get_logger("tests"),
+        )
+
+    def claim(self, limit: int = 100, max_bytes: int = MIB) -> list[LeasedStep]:
+        """Lease steps that can run."""
+        claimed = self.claimer.claim(limit, max_bytes)
+        assert claimed is not None, "the database did not answer a claim"
+        return list(claimed.steps)
+
+    def batch(self, *entries: FinishedStep | CommitItem, places: int = 0, seq: int | None = None) -> bytes:
+        """Make the next batch of results and returned steps."""
+        items = [commit_item(entry) if isinstance(entry, FinishedStep) else entry for entry in entries]
+        return batch_json(
+            items,
+            worker_id=self.worker_id,
+            seq=self.seq + 1 if seq is None else seq,
+            lease_ms=self.lease_ms,
+            places=places,
+        )
+
+    def commit(self, *entries: FinishedStep | CommitItem, places: int = 0) -> CommitReply:
+        """Commit results and returned steps in one batch."""
+        reply = self.committer.commit(self.batch(*entries, places=places))
+        self.seq += 1
+        return reply
+
+    def run(self, outcome: StepOutcome = DONE) -> int:
+        """Claim and commit with the same outcome until nothing can run now; returns how many steps that were."""
+        count = 0
+        while steps := self.claim():
+            self.commit(*(finish(step, outcome) for step in steps))
+            count += len(steps)
+        return count
+
+    def continued(self, reply: CommitReply, step: LeasedStep) -> list[LeasedStep]:
+        """Make leased steps of a reply's continuation, for steps of the same task as `step`."""
+        return [self.plans.lease(row, step.task) for row in reply.steps]
+
+    def close(self) -> None:
+        """Close both connections."""
+        self.claims.close()
+        self.commits.close()
+
+
+def session_of(connector: Callable[[], Connection[Any]]) -> Session:
+    """Make a session that tries again at once."""
+    return Session(connector, backoff_ms=1, backoff_max_ms=20)

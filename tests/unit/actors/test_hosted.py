@@ -1,0 +1,103 @@
+"""A user's own pykka actor under our supervision."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pykka
+import pytest
+
+from tasker_actors.actors import ActorError, RestartPolicy, hosted
+from tasker_actors.telemetry.trace_context import current_correlation_id
+
+QUICK = RestartPolicy(backoff_base_ms=0, backoff_max_ms=0)
+
+
+class Users(pykka.ThreadingActor):
+    """As a user writes it for pykka."""
+
+    def __init__(self, log, greeting="hello"):
+        super().__init__()
+        self.log = log
+        self.greeting = greeting
+
+    def on_start(self):
+        self.log.append("start")
+
+    def on_stop(self):
+        self.log.append("stop")
+
+    def on_failure(self, exception_type, exception_value, traceback):
+        self.log.append(exception_type.__name__)
+
+    def on_receive(self, message):
+        match message:
+            case "raise":
+                raise ValueError(message)
+            case "exit":
+                sys.exit(1)
+            case "tell yourself":
+                self.actor_ref.tell("told myself")
+            case "stop":
+                self.stop()
+            case "reference":
+                return self.actor_ref
+            case "correlation":
+                return current_correlation_id()
+        self.log.append(message)
+        return f"{self.greeting} {message}"
+
+    def method(self, number):
+        return number + 1
+
+
+def test_is_asked_and_told_by_address(system):
+    log: list[str] = []
+    users = system.start("users", hosted(Users, log, greeting="good day"))
+    assert users.ask("sir", 5) == "good day sir"
+    assert users.ask("correlation", 5, correlation_id="c-1") == "c-1"
+    assert system.stop("users", time.monotonic() + 5)
+    assert log == ["start", "sir", "stop"]
+
+
+def test_is_restarted_with_its_mailbox(system, heard):
+    log: list[str] = []
+    users = system.start("users", hosted(Users, log), QUICK)
+    for message in ("a", "raise", "b", "exit", "c"):
+        users.tell(message)
+    assert users.ask("d", 5) == "hello d"
+    assert log == ["start", "a", "ValueError", "start", "b", "SystemExit", "start", "c", "d"]
+    assert [reason for _, reason in heard.restarts] == ["ValueError", "SystemExit"]
+    with pytest.raises(ActorError, match="ValueError"):
+        users.ask("raise", 5)
+
+
+def test_its_own_reference_works_over_a_restart(system):
+    log: list[str] = []
+    users = system.start("users", hosted(Users, log), QUICK)
+    users.tell("tell yourself")
+    reference = users.ask("reference", 5)
+    users.tell("raise")
+    assert reference.ask("again", timeout=5) == "hello again"
+    with pytest.raises(ValueError, match="raise"):
+        reference.ask("raise", timeout=5)
+    assert log == ["start", "tell yourself", "told myself", "ValueError", "start", "again"]
+
+
+def test_a_proxy_calls_its_methods(system):
+    users = system.start("users", hosted(Users, []))
+    actor = system._hosts["users"]._behaviour._pykka
+    assert actor.actor_ref.proxy().method(1).get(timeout=5) == 2
+    assert users.ask("sir", 5) == "hello sir"
+
+
+def test_may_stop_itself_and_answers_nobody_after_that(system, until):
+    log: list[str] = []
+    users = system.start("users", hosted(Users, log))
+    reference = users.ask("reference", 5)
+    users.tell("stop")
+    until(lambda: not system.actors()[0].is_running)
+    assert log == ["start", "stop", "stop"]
+    with pytest.raises(pykka.ActorDeadError):
+        reference.ask("anyone?", timeout=5)

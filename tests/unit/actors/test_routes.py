@@ -1,0 +1,119 @@
+"""Ways between systems, here all in one process: what is relayed, and what must not go in circles."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from tasker_actors.actors import Actor, ActorUnavailableError, AskTimeoutError, MessageRegistry, ProcessLink
+from tasker_actors.actors.relay import RelayedAsks
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    text: str
+
+
+class Echo(Actor):
+    def receive(self, message):
+        return message
+
+
+@pytest.fixture
+def connect():
+    """Link two systems, each under the name that the other knows it by."""
+    links = []
+
+    def connect(first, name_of_first, second, name_of_second, *, default=False):
+        ends = [ProcessLink(sock) for sock in socket.socketpair()]
+        first.add_link(name_of_second, ends[0])
+        second.add_link(name_of_first, ends[1], default=default)
+        links.extend(ends)
+        return ends
+
+    yield connect
+    for link in links:
+        link.close(time.monotonic() + 5)
+
+
+@pytest.fixture
+def make(heard):
+    """Make systems that know `Note`, and stop their actors in the end."""
+    systems = []
+
+    def make(name):
+        systems.append(heard.system(name, MessageRegistry([Note])))
+        return systems[-1]
+
+    yield make
+    for system in systems:
+        assert system.stop_all([], time.monotonic() + 5) == ()
+
+
+def test_a_packet_is_passed_on_once_and_not_over_a_default_link(make, connect):
+    hub, near, far = make("hub"), make("near"), make("far")
+    connect(hub, "hub", near, "near", default=True)
+    connect(far, "far", hub, "hub", default=True)  # the hub's way out, which is no way for what it relays
+    with pytest.raises(ActorUnavailableError, match="no link leads from hub to elsewhere"):
+        near.address("elsewhere/echo").ask(Note("?"), 60)
+
+
+def test_processes_that_disagree_about_their_names_do_not_play_ball(make, connect):
+    first, second = make("first"), make("second")
+    connect(first, "nobody", second, "nobody")
+    with pytest.raises(ActorUnavailableError, match="no link leads from second to nobody"):
+        first.address("nobody/echo").ask(Note("?"), 60)
+
+
+def test_asks_in_both_directions_over_one_link(make, connect):
+    first, second = make("first"), make("second")
+    connect(first, "first", second, "second")
+    for system in (first, second):
+        system.start("echo", Echo)
+    for _ in range(50):
+        assert first.address("second/echo").ask(Note("there"), 5) == Note("there")
+        assert second.address("first/echo").ask(Note("back"), 5) == Note("back")
+
+
+def test_a_link_that_was_replaced_does_not_take_the_new_one_with_it(make, connect, until):
+    first, second = make("first"), make("second")
+    second.start("echo", Echo)
+    old, _ = connect(first, "first", second, "second")
+    connect(first, "first", second, "second")
+    old.close(time.monotonic() + 5)
+    assert first.address("second/echo").ask(Note("new"), 5) == Note("new")
+
+
+def test_an_answer_whose_asker_is_gone_is_counted_by_the_relay(make, connect, until):
+    hub, near, far = make("hub"), make("near"), make("far")
+    to_near, _ = connect(hub, "hub", near, "near", default=True)
+    connect(hub, "hub", far, "far", default=True)
+    replies = []
+
+    class Deferring(Actor):
+        def receive(self, message):
+            replies.append(self.defer_reply())
+
+    far.start("deferring", Deferring)
+    with pytest.raises(AskTimeoutError, match="far/deferring"):
+        near.address("far/deferring").ask(Note("?"), 0.01)
+    until(lambda: replies)
+    to_near.close(time.monotonic() + 5)
+    replies[0].answer("too late")
+    until(lambda: hub.counts().late == 1)
+
+
+def test_the_relay_forgets_expired_asks_before_it_refuses_new_ones():
+    relayed = RelayedAsks(max_asks=2)
+    asker, answerer = (ProcessLink(sock) for sock in socket.socketpair())
+    assert relayed.add("w", 1, asker, answerer, 0)
+    assert relayed.add("w", 2, asker, answerer, 60_000)
+    assert relayed.add("w", 3, asker, answerer, 60_000)
+    assert not relayed.add("w", 4, asker, answerer, 60_000)
+    relayed.settle("w", 2)
+    assert relayed.add("w", 4, asker, answerer, 60_000)
+    for link in (asker, answerer):
+        link.close(time.monotonic())

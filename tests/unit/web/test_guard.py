@@ -1,0 +1,321 @@
+"""The guard over a real socket: keys, hosts, sizes, and an answer for everything."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import structlog
+from fastapi import APIRouter
+from support.api_runtime import RecordingRuntime, in_threads, serving
+from support.waiting import until
+
+from tasker_actors.settings import Settings
+from tasker_actors.web import body_limit, guard
+from tasker_actors.web.server import HttpServer
+
+KEY = "s3cret"
+ORDER = b'{"namespace": "shop", "name": "order"}'
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def runtime() -> RecordingRuntime:
+    return RecordingRuntime(pool=None)  # type: ignore[arg-type]  # nothing here reaches the database
+
+
+@pytest.fixture
+def client(runtime: RecordingRuntime) -> Iterator[httpx.Client]:
+    with serving(runtime) as opened:
+        yield opened
+
+
+@pytest.fixture
+def locked_client() -> Iterator[httpx.Client]:
+    settings = Settings.model_validate({"http": {"api_key": KEY}})
+    with serving(RecordingRuntime(None, settings)) as opened:  # type: ignore[arg-type]  # the same
+        yield opened
+
+
+def error(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    found: dict[str, Any] = response.json()["error"]
+    assert found["code"] == code
+    assert found["message"]
+    return found
+
+
+def raw_answer(client: httpx.Client, request: bytes) -> bytes:
+    """Send bytes as they are and return all that comes back until the server closes."""
+    address = urlsplit(str(client.base_url))
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/tasks", "/v1/workers", "/config", "/metrics/events", "/api-docs", "/nope", "/v1/events/stream"]
+)
+def test_without_the_key_nothing_is_told(locked_client, path) -> None:
+    for headers in ({}, {"x-api-key": "wrong"}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
+        response = locked_client.get(path, headers=headers)
+        error(response, 401, "unauthorized")
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_without_the_key_nothing_is_changed(locked_client) -> None:
+    error(locked_client.post("/v1/tasks", content=ORDER, headers=JSON), 401, "unauthorized")
+    error(locked_client.delete("/v1/tasks/x"), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+def test_probes_and_scrapes_need_no_key_and_no_host(locked_client, client, path) -> None:
+    assert locked_client.get(path).status_code == 200
+    assert client.get(path, headers={"host": "10.0.0.1"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}])
+def test_with_the_key_everything_is_there(locked_client, headers) -> None:
+    assert locked_client.get("/config", headers=headers).json()["http"]["api_key"] == "***"
+    assert locked_client.get("/v1/templates", headers={**headers, "host": "api.example"}).status_code == 200
+
+
+def test_without_a_key_a_page_that_made_its_name_point_here_gets_nothing(client) -> None:
+    assert client.get("/v1/templates").status_code == 200
+    error(client.get("/v1/templates", headers={"host": "evil.example"}), 403, "forbidden_host")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_body_that_a_page_could_send_unasked_is_refused(client, content_type) -> None:
+    error(
+        client.post("/v1/tasks", content=ORDER, headers={"content-type": content_type}), 415, "unsupported_media_type"
+    )
+
+
+def test_a_body_without_a_declared_type_is_refused(client) -> None:
+    error(client.post("/v1/tasks", content=ORDER), 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"])
+def test_json_may_be_declared_in_many_ways(client, content_type) -> None:
+    response = client.post("/v1/tasks", content=ORDER, headers={"content-type": content_type})
+    error(response, 404, "unknown_template")
+
+
+def body_of(size: int) -> bytes:
+    return b'{"namespace": "' + b"x" * (size - 17) + b'"}'
+
+
+def test_a_body_up_to_the_limit_is_read(client, runtime) -> None:
+    error(client.post("/v1/tasks", content=body_of(runtime.settings.http.max_body_bytes), headers=JSON), 422, "invalid")
+
+
+def test_a_larger_one_is_refused_by_its_declared_length(client, runtime) -> None:
+    body = body_of(runtime.settings.http.max_body_bytes + 1)
+    error(client.post("/v1/tasks", content=body, headers=JSON), 413, "body_too_large")
+
+
+def test_a_declared_length_is_refused_before_the_body_is_sent(client) -> None:
+    head = b"POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    assert raw_answer(client, head + b"content-length: 99999999\r\n\r\n").startswith(b"HTTP/1.1 413")
+
+
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(client, runtime) -> None:
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(64):
+            sent += 65_536
+            yield b" " * 65_536
+
+    error(client.post("/v1/tasks", content=chunks(), headers=JSON), 413, "body_too_large")
+    # The connection is good for the next request: what was sent in vain was dropped.
+    assert client.get("/health").status_code == 200
+
+
+def test_a_refused_chunked_body_is_not_kept_in_memory(client, runtime, monkeypatch) -> None:
+    largest = 0
+    original = body_limit.read_body_message
+
+    async def watched(scope, receive, max_bytes):
+        nonlocal largest
+        size = 0
+
+        async def counted():
+            nonlocal largest, size
+            message = await receive()
+            size += len(message.get("body", b""))
+            largest = max(largest, size)
+            return message
+
+        return await original(scope, counted, max_bytes)
+
+    monkeypatch.setattr(guard, "read_body_message", watched)
+    response = client.post("/v1/tasks", content=iter([b" " * 65_536] * 256), headers=JSON)
+    error(response, 413, "body_too_large")
+    assert largest < runtime.settings.http.max_body_bytes + 1_000_000
+
+
+def test_a_client_that_sends_too_slowly_is_told_so(client, monkeypatch) -> None:
+    monkeypatch.setattr(body_limit, "READ_TIMEOUT_S", 0.1)
+    release = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"{"
+        release.wait(5)
+        yield b"}"
+
+    answer: list[httpx.Response] = []
+    thread = threading.Thread(
+        target=lambda: answer.append(client.post("/v1/tasks", content=chunks(), headers=JSON)), daemon=True
+    )
+    thread.start()
+    pause = threading.Event()
+    pause.wait(0.5)
+    release.set()
+    thread.join(10)
+    error(answer[0], 408, "request_timeout")
+
+
+def test_unknown_paths_and_methods_are_answered_like_everything_else(client) -> None:
+    error(client.get("/nope"), 404, "not_found")
+    error(client.get("/v1/tasks/"), 404, "not_found")
+    error(client.get("/docs"), 404, "not_found")
+    response = client.put("/v1/tasks")
+    error(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "GET, POST"
+    error(client.post("/metrics", content=b""), 405, "method_not_allowed")
+    error(client.options("/v1/tasks"), 405, "method_not_allowed")
+
+
+def test_a_fault_of_ours_is_500_and_shows_nothing(client, runtime) -> None:
+    def explode() -> None:
+        raise RuntimeError("secret connection string")
+
+    runtime.on_metrics = explode
+    runtime.find_template = lambda *_: explode()
+    with structlog.testing.capture_logs() as lines:
+        response = client.get("/metrics")
+        error(response, 500, "internal_error")
+        error(client.post("/v1/tasks", content=ORDER, headers=JSON), 500, "internal_error")
+        until(lambda: len([line for line in lines if line["log_level"] == "error"]) == 2)
+    assert "secret" not in response.text
+    assert response.headers["x-correlation-id"]
+
+
+def test_answers_are_neither_sniffed_nor_kept(client) -> None:
+    headers = client.get("/v1/templates").headers
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert "server" not in headers
+
+
+def test_a_client_that_goes_away_costs_nothing(client) -> None:
+    head = (
+        b"POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    )
+    raw_answer(client, head)
+    assert client.get("/health").status_code == 200
+
+
+def test_slow_requests_hold_up_neither_probes_nor_scrapes(runtime, monkeypatch) -> None:
+    monkeypatch.setattr(guard, "MAX_ACTIVE", 4)
+    release = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def slow(*_: object) -> None:
+        waiting.release()
+        release.wait(20)
+
+    runtime.find_template = slow
+    with serving(runtime) as client:
+        answers: list[list[httpx.Response]] = []
+
+        def post(_: int) -> httpx.Response:
+            with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as own:
+                return own.post("/v1/tasks", content=ORDER, headers=JSON)
+
+        thread = threading.Thread(target=lambda: answers.append(in_threads(post, 8)))
+        thread.start()
+        for _ in range(4):
+            assert waiting.acquire(timeout=10)
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/metrics").status_code == 200
+        assert not waiting.acquire(timeout=0.2), "more requests than places are answered at once"
+        release.set()
+        thread.join(20)
+    assert [response.status_code for response in answers[0]] == [404] * 8
+
+
+def test_too_many_waiting_requests_are_turned_away(runtime, monkeypatch) -> None:
+    monkeypatch.setattr(guard, "MAX_ACTIVE", 1)
+    monkeypatch.setattr(guard, "MAX_WAITING", 0)
+    release = threading.Event()
+    began = threading.Event()
+
+    def slow(*_: object) -> None:
+        began.set()
+        release.wait(20)
+
+    runtime.find_template = slow
+    with serving(runtime) as client:
+        response = client.get("/v1/templates")
+        error(response, 503, "overloaded")
+        assert response.headers["retry-after"] == "1"
+
+
+def test_more_routes_can_be_added_under_the_same_guard() -> None:
+    router = APIRouter()
+
+    @router.get("/v1/more")
+    def more() -> dict[str, int]:
+        return {"x": 1}
+
+    settings = Settings.model_validate({"http": {"api_key": KEY}})
+    server = HttpServer(RecordingRuntime(None, settings), "127.0.0.1", 0, [router])  # type: ignore[arg-type]  # the same
+    server.bind()
+    server.start()
+    try:
+        error(httpx.get(f"{server.url}/v1/more", trust_env=False), 401, "unauthorized")
+        assert httpx.get(f"{server.url}/v1/more", headers={"x-api-key": KEY}, trust_env=False).json() == {"x": 1}
+    finally:
+        server.stop(time.monotonic() + 5)
+
+
+_INSTRUMENTED = """
+import sys
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.api_runtime import RecordingRuntime, serving
+
+spans, figures = InMemorySpanExporter(), InMemoryMetricReader()
+trace.set_tracer_provider(TracerProvider())
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(spans))
+metrics.set_meter_provider(MeterProvider([figures]))
+with serving(RecordingRuntime(None)) as client:
+    assert client.get("/v1/templates").status_code == 200
+    assert client.get("/nope").status_code == 404
+sys.exit(len(spans.get_finished_spans()) + (figures.get_metrics_data() is not None))
+"""
+
+
+def test_the_web_framework_adds_no_spans_and_no_metrics_of_its_own() -> None:
+    tests = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", _INSTRUMENTED], env={**os.environ, "PYTHONPATH": tests}, check=False)
+    assert done.returncode == 0
