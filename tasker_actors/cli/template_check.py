@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasker_actors.errors import ConfigurationError, Fault, HandlerNotFoundError, TemplateError
+from tasker_actors.errors import ConfigurationError, Fault, TemplateError
 from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.references import reference_faults
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.workflow.faults import settle
 from tasker_actors.workflow.load import LoadedTemplates, load_templates
-from tasker_actors.workflow.references import check_references
-from tasker_actors.workflow.template import HandlerSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def check_templates(
     if not loaded.templates:
         msg = f"there is no template (*.yaml, *.yml) in {', '.join(map(str, paths))}"
         raise ConfigurationError(msg)
-    faults = [*loaded.warnings, *(_missing_references(loaded, registry) if registry is not None else ())]
+    faults = [*loaded.warnings, *(reference_faults(loaded, registry) if registry is not None else ())]
     if strict:
         try:
             settle(faults, strict=True)
@@ -78,26 +77,6 @@ def _with_warnings(
     known = set(errors)
     warnings = (fault for fault in everything if fault not in known)
     return (*errors, *(Fault(fault.file, fault.step, fault.key, fault.message, "warning") for fault in warnings))
-
-
-def _missing_references(loaded: LoadedTemplates, registry: HandlerRegistry) -> list[Fault]:
-    def handler_exists(spec: HandlerSpec) -> str | None:
-        try:
-            registry.resolve(spec)
-        except HandlerNotFoundError as error:
-            return str(error)
-        return None
-
-    return [
-        fault
-        for template in loaded.templates
-        for fault in check_references(
-            template,
-            file=loaded.files[template.identity],
-            handler_exists=handler_exists,
-            publishers=registry.publishers,
-        )
-    ]
 
 
 def _checked(loaded: LoadedTemplates) -> list[CheckedTemplate]:

@@ -61,9 +61,7 @@ def derive(
     if not declarations and not code_events:
         return _NOTHING
     succeeded = isinstance(outcome, StepSuccess)
-    attempt = AttemptMessage(
-        facts, outcome, will_retry=will_retry, moment=moment, encoded_result=encoded_result
-    )
+    attempt = AttemptMessage(facts, outcome, will_retry=will_retry, moment=moment, encoded_result=encoded_result)
     made: list[OutgoingEvent | RefusedEvent | None] = []
     for bound in declarations:
         if applies(bound.declaration.condition, succeeded=succeeded, will_retry=will_retry):

@@ -24,6 +24,8 @@ NAMED_VARIABLES = {
     "TASKER_API_KEY": "http.api_key",
     "DATABASE_URL": "database.url",
 }
+# Where the commands find a supervisor; no setting of the supervisor itself.
+CLIENT_VARIABLE = "TASKER_URL"
 # Kubernetes sets TASKER_PORT, TASKER_SERVICE_HOST and the like in every pod beside a service named tasker.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)$")
 
@@ -123,7 +125,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     }
     faults: list[str] = []
     for variable in sorted(environ):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NAMED_VARIABLES:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (*NAMED_VARIABLES, CLIENT_VARIABLE):
             continue
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         source = f"environment variable {variable}"

@@ -160,7 +160,7 @@ class Supervisor:
                 self.drain()
             case signal.SIGHUP:
                 self._to_replace = [slot.number for slot in self._crew.slots if slot.is_alive]
-            case signal.SIGTTIN:
+            case signal.SIGTTIN if self.phase is not Phase.DRAINING:
                 self._crew.add()
             case signal.SIGTTOU:
                 self._crew.remove_last()
@@ -230,7 +230,8 @@ class Supervisor:
 
     def _replace_next(self) -> None:
         """Replace workers one by one: the next only when the one before runs again."""
-        if not self._to_replace or any(slot.state is not SlotState.RUNNING for slot in self._crew.slots):
+        settled = (SlotState.RUNNING, SlotState.EMPTY)  # a slot that TTOU emptied stays empty
+        if not self._to_replace or any(slot.state not in settled for slot in self._crew.slots):
             return
         self._crew.replace(self._to_replace.pop(0), self._settings.supervisor.drain_timeout_ms)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasker_actors.errors import Fault, HandlerNotFoundError, TaskerError
+from tasker_actors.errors import HandlerNotFoundError
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.templates import register_template
 from tasker_actors.settings import Settings
+from tasker_actors.steps.references import reference_faults
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.workflow.faults import settle
 from tasker_actors.workflow.load import load_templates
-from tasker_actors.workflow.references import check_references
 from tasker_actors.workflow.registered import RegisteredTemplate
-from tasker_actors.workflow.template import HandlerSpec, TaskTemplate
+from tasker_actors.workflow.template import TaskTemplate
 from tasker_actors.workflow.versions import version_key
 
 logger = get_logger("tasker_actors.templates")
@@ -27,14 +27,7 @@ def read_templates(settings: Settings, registry: HandlerRegistry, paths: Sequenc
     Raises TemplateError with every fault of every file, and HandlerNotFoundError where only handlers are missing.
     """
     loaded = load_templates(paths, environment=settings.environment, strict=settings.templates.strict)
-    faults: list[Fault] = []
-    for template in loaded.templates:
-        faults += check_references(
-            template,
-            file=loaded.files[template.identity],
-            handler_exists=lambda spec: _missing(registry, spec),
-            publishers=registry.publishers,
-        )
+    faults = reference_faults(loaded, registry)
     missing = [fault for fault in faults if fault.severity == "error"]
     if missing:
         raise HandlerNotFoundError("\n".join(str(fault) for fault in missing))
@@ -53,14 +46,6 @@ def register_templates(pool: Pool, templates: Sequence[TaskTemplate], *, environ
             logger.warning("Template warning", fault=str(fault))
         registered.append(one)
     return registered
-
-
-def _missing(registry: HandlerRegistry, spec: HandlerSpec) -> str | None:
-    try:
-        registry.resolve(spec)
-    except TaskerError as error:
-        return str(error)
-    return None
 
 
 class TemplateIndex:

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sysconfig
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,16 +112,18 @@ def _traces(process: psutil.Process) -> str:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(tmp_path / "temporary", tmp_path / "working", [])
-    machine.temporary.mkdir()
-    machine.working.mkdir()
-    yield machine
-    for process in machine.processes():
-        process.kill()
-    until(lambda: not machine.processes())
-    for run in machine.runs:
-        run.process.wait(LIMIT_S)
+def machine() -> Iterator[Machine]:
+    # Not pytest's own directory: a database in it would need a second one, on a path short enough for its socket.
+    with tempfile.TemporaryDirectory(prefix="tasker-machine-") as directory:
+        machine = Machine(Path(directory, "temporary"), Path(directory, "working"), [])
+        machine.temporary.mkdir()
+        machine.working.mkdir()
+        yield machine
+        for process in machine.processes():
+            process.kill()
+        until(lambda: not machine.processes())
+        for run in machine.runs:
+            run.process.wait(LIMIT_S)
 
 
 def router(url: str) -> dict[str, int]:

@@ -19,7 +19,12 @@ REGISTRIES = ["files." + "pythonhosted", "pypi." + "org/simple", "registry." + "
 INDEX_OPTION = "index" + "-url"
 # A checkout right below one of these has a parent that ordinary text names too.
 SHARED_PLACES = {Path("/"), Path("/tmp"), Path("/home"), Path("/srv"), Path("/opt"), Path("/root"), Path("/var")}  # noqa: S108
-ENVIRONMENT_READERS = {"settings", "telemetry/config.py"}
+ENVIRONMENT_READERS = {
+    "settings",
+    "telemetry/config.py",
+    "supervision/run.py",  # hands it to the notifier of systemd, whose variable is no setting of ours
+    "example/supervisor.py",  # hands it to the process that it starts
+}
 
 
 def repository_files():

@@ -1,7 +1,11 @@
 """How fast messages go between two actors in two processes, beside a bare socket pair on the same machine.
 
 Run: `python tests/benchmarks/messaging.py [--rounds N]`. Each figure is the median of the rounds. A message is 500
-bytes of text in a registered dataclass; a tell counts when the actor on the other side has handled it.
+bytes of text in a registered dataclass; a tell counts when the actor on the other side has handled it. The local
+figures are what one tell costs its sender, here and with pykka alone, while the actor is busy.
+
+One asker alone is bound by wake-ups, four a round trip: reader and actor there, reader and asker here. Run it under
+`taskset -c 0` to see the difference that the kernel's placing of these four threads makes.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pykka
 
 from tasker_actors.actors import Actor, ActorSystem, ActorUnavailableError, MessageRegistry, ProcessLink
 
@@ -60,18 +66,40 @@ class Counter(Actor):
         raise TypeError(message)
 
 
+class Sleeper(Actor):
+    """Is busy until an event is set."""
+
+    def receive(self, message: Any) -> None:
+        """Wait for an event, ignore all else."""
+        if isinstance(message, threading.Event):
+            message.wait()
+
+
+class PykkaSleeper(pykka.ThreadingActor):
+    """The same with nothing but pykka."""
+
+    use_daemon_thread = True
+
+    def on_receive(self, message: Any) -> None:
+        """Wait for an event, ignore all else."""
+        if isinstance(message, threading.Event):
+            message.wait()
+
+
 def registry() -> MessageRegistry:
     """Return the types that both processes know."""
     return MessageRegistry([Load, HowMany])
 
 
 def run(rounds: int = 5) -> dict[str, float]:
-    """Measure everything `rounds` times, both sides of each ratio in the same round; returns medians a second."""
+    """Measure everything `rounds` times, both sides of each ratio in the same round; returns medians."""
     with _counting_process() as remote, _bare_process() as bare:
         measures: dict[str, Callable[[], float]] = {
             "tell_per_second": lambda: _tells(remote),
             "ask_per_second_one_asker": lambda: _asks(remote, 1),
             "ask_per_second_eight_askers": lambda: _asks(remote, ASKERS),
+            "local_tell_microseconds": _local_tell,
+            "pykka_tell_microseconds": _pykka_tell,
             "bare_one_way_per_second": lambda: _bare_one_way(bare),
             "bare_round_trips_per_second": lambda: _bare_round_trips(bare),
         }
@@ -114,6 +142,34 @@ def _asks(remote: Any, askers: int) -> float:
     elapsed = time.perf_counter() - began
     remote.ask(HowMany(), TIMEOUT_SECONDS)
     return ASKS // askers * askers / elapsed
+
+
+def _local_tell() -> float:
+    system = ActorSystem("local")
+    busy = threading.Event()
+    address = system.start("sleeper", Sleeper)
+    address.tell(busy)
+    cost = _microseconds(lambda: address.tell("message"))
+    busy.set()
+    system.stop_all([], time.monotonic() + TIMEOUT_SECONDS)
+    return cost
+
+
+def _pykka_tell() -> float:
+    busy = threading.Event()
+    reference = PykkaSleeper.start()
+    reference.tell(busy)
+    cost = _microseconds(lambda: reference.tell("message"))
+    busy.set()
+    reference.stop(timeout=TIMEOUT_SECONDS)
+    return cost
+
+
+def _microseconds(call: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    for _ in range(TELLS):
+        call()
+    return (time.perf_counter() - began) / TELLS * 1e6
 
 
 def _bare_one_way(sock: socket.socket) -> float:

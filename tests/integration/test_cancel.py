@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.flow import AGAIN, CHAIN, DONE, NEVER, Flow, Worker, event, finish, own_database
+from support.flow import CHAIN, Flow, Worker, own_database
+from support.leases import AGAIN, DONE, NEVER, event, finish
 from support.servers import DatabaseServer
 
 from tasker_actors.identifiers import new_uuid7
@@ -33,9 +34,7 @@ def test_a_cancel_ends_every_step_that_is_not_finished_and_names_the_running_one
     cancellation = flow.cancel(row.task_uuid)
 
     assert (cancellation.status, cancellation.cancelled) == ("in_progress", True)
-    assert set(cancellation.leases) == {
-        Lease(steps[name].token, worker.worker_id) for name in ("running", "waiting")
-    }
+    assert set(cancellation.leases) == {Lease(steps[name].token, worker.worker_id) for name in ("running", "waiting")}
     assert flow.states(row.task_uuid) == {
         "done": "complete",
         "failed": "error",
@@ -59,7 +58,7 @@ def test_a_commit_after_a_cancel_does_not_revive_the_task(flow: Flow, outcome):
 
     reply = worker.commit(finish(step, outcome), places=5)
 
-    assert (reply.won, reply.released, reply.steps, reply.finished_tasks) == (frozenset(), 0, (), {})
+    assert (reply.won, reply.released, [*reply.steps], reply.finished_tasks) == (frozenset(), 0, [], {})
     assert (flow.task(row.task_uuid), flow.steps(row.task_uuid)) == before
     assert (flow.queue(), flow.attempts(row.task_uuid), worker.claim()) == ([], [], [])
 

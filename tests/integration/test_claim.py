@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
-from support.flow import AGAIN, CHAIN, DONE, MIB, Flow, Worker, finish, own_database
+from support.flow import CHAIN, Flow, Worker, own_database
+from support.leases import AGAIN, DONE, MIB, finish
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
@@ -78,7 +79,7 @@ def test_a_retry_waits_for_its_delay_to_the_millisecond(flow: Flow):
     assert (only["run_at"] - only["updated_at"]).total_seconds() * 1000 == 3_600_017
     waiting = worker.claimer.claim(10, MIB)
     assert waiting is not None
-    assert waiting.steps == ()
+    assert not waiting.steps
     assert 3_500_000 < (waiting.next_run_in_ms or 0) <= 3_600_017
 
 

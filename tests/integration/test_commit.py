@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import orjson
 import psycopg
 import pytest
-from support.flow import AGAIN, CHAIN, DIAMOND, DONE, NEVER, SHOP, Flow, Worker, event, finish, own_database, returned
+from support.flow import CHAIN, DIAMOND, Flow, Worker, own_database
+from support.leases import AGAIN, DONE, NEVER, SHOP, event, finish, returned
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
@@ -269,7 +270,7 @@ def test_a_blocked_step_is_not_released_by_its_other_parent(flow: Flow):
 
     reply = worker.commit(finish(sides["left"], NEVER), finish(sides["right"]), places=8)
 
-    assert (reply.released, reply.steps) == (0, ())
+    assert (reply.released, [*reply.steps]) == (0, [])
     assert reply.finished_tasks == {row.task_uuid: "error"}
     assert flow.states(row.task_uuid)["bottom"] == "pending"
 

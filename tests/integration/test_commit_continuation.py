@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.flow import CHAIN, DONE, MIB, NEVER, Flow, Worker, finish, own_database
+from support.flow import CHAIN, Flow, Worker, own_database
+from support.leases import DONE, MIB, NEVER, finish
 from support.servers import DatabaseServer
 
 from tasker_actors.workflow.outcome import StepSuccess
@@ -34,7 +35,7 @@ def test_a_chain_costs_one_claim_and_then_one_commit_a_step(flow: Flow):
 
     assert third.dependency_results == {"first": {"n": 1}, "second": {"n": 2}}
     assert (second.attempt, second.suspect, second.plan.name) == (1, False, "second")
-    assert (reply.steps, reply.finished_tasks) == ((), {row.task_uuid: "complete"})
+    assert ([*reply.steps], reply.finished_tasks) == ([], {row.task_uuid: "complete"})
 
 
 def test_what_is_continued_is_leased_like_a_claim_and_the_rest_is_released(flow: Flow):
@@ -59,7 +60,7 @@ def test_without_a_free_place_nothing_is_continued(flow: Flow, places: int):
 
     reply = worker.commit(finish(worker.claim()[0]), places=places)
 
-    assert (reply.steps, reply.released) == ((), 1)
+    assert ([*reply.steps], reply.released) == ([], 1)
 
 
 def test_a_blocked_successor_takes_no_place(flow: Flow):

@@ -6,20 +6,8 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from support.flow import (
-    AGAIN,
-    CHAIN,
-    DONE,
-    MIB,
-    NEVER,
-    SHOP,
-    Flow,
-    Worker,
-    event,
-    finish,
-    own_database,
-    publication,
-)
+from support.flow import CHAIN, Flow, Worker, own_database
+from support.leases import AGAIN, DONE, MIB, NEVER, SHOP, event, finish, publication
 from support.servers import DatabaseServer
 
 from tasker_actors.events.declaration import DeliveryMode

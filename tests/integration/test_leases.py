@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.flow import CHAIN, Flow, Worker, finish, own_database
+from support.flow import CHAIN, Flow, Worker, own_database
+from support.leases import finish
 from support.servers import DatabaseServer
 
 from tasker_actors.postgres.connect import connect
@@ -128,7 +129,7 @@ def test_a_continuation_whose_reply_was_lost_comes_back_this_way(flow: Flow):
     worker = Worker(flow)
     batch = worker.batch(finish(worker.claim()[0]), places=1)
     worker.committer.commit(batch)
-    assert worker.committer.commit(batch).steps == ()  # sent again: the kept reply does not name it
+    assert not worker.committer.commit(batch).steps  # sent again: the kept reply does not name it
     age_leases(flow, 6)
 
     worker.claimer.extend([])

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import threading
 
 import psycopg
 import pytest
 from psycopg import sql
+from support.waiting import until
 
 from tasker_actors.errors import StartupError
 from tasker_actors.postgres.connect import connect
@@ -149,6 +151,28 @@ def test_who_holds_the_lock_for_too_long_is_told_about(connection, files, empty_
         with pytest.raises(StartupError, match="changing the database's schema for 100 ms"):
             migrate(connection, known, lock_timeout_ms=100)
     assert migrate(connection, known) == ("0001_step.sql",)
+
+
+def test_a_migration_that_loses_a_deadlock_against_a_worker_is_repeated(connection, files, empty_database_url):
+    migrate(connection, files("CREATE TABLE tasker.a (x int); CREATE TABLE tasker.b (x int);"))
+    known = files(
+        "CREATE TABLE tasker.a (x int); CREATE TABLE tasker.b (x int);",
+        "ALTER TABLE tasker.a ADD COLUMN y int; ALTER TABLE tasker.b ADD COLUMN y int;",
+    )
+    connection.execute("SET deadlock_timeout = '10ms'")
+    with psycopg.connect(empty_database_url) as worker, psycopg.connect(empty_database_url, autocommit=True) as watcher:
+        # The worker never looks for a deadlock within the test, so that it is the migration that loses.
+        worker.execute("SET LOCAL deadlock_timeout = '1min'")
+        worker.execute("LOCK TABLE tasker.b")
+        applied = []
+        migration = threading.Thread(target=lambda: applied.extend(migrate(connection, known)))
+        migration.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tasker.b'::regclass"
+        until(lambda: watcher.execute(waits).fetchone()[0] == 1)
+        worker.execute("LOCK TABLE tasker.a")
+        worker.commit()
+        migration.join()
+    assert applied == ["0002_step.sql"]
 
 
 def test_a_connection_inside_a_transaction_is_refused(empty_database_url, files):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.flow import AGAIN, MIB, SHOP, Flow, Worker, event, finish, own_database
+from support.flow import Flow, Worker, own_database
+from support.leases import AGAIN, MIB, SHOP, event, finish
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.postgres.session import session
-from tasker_actors.postgres.workers import fence, heartbeat, local_workers, stale_workers, WorkerState
+from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_workers, stale_workers
 from tasker_actors.stats.counters import CommittedCount
 
 ONCE = {"max_attempts": 1}

@@ -3,51 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import orjson
+import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
+from support.leases import DONE, MIB, SHOP, finish, plans_of, template
 from support.servers import DatabaseServer
 from support.stored_work import task_row
+from support.waiting import until
 
 from tasker_actors.delivery.batch import batch_json
 from tasker_actors.delivery.committer import CommitReply
-from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.router import commit_item
-from tasker_actors.delivery.routing import event_documents, return_document
-from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.publisher import BasePublisher
-from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import CommitItem, FinishedStep, PendingPublication, PublishEvent
+from tasker_actors.messages import CommitItem, FinishedStep
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect, open_pool
-from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.outages import Session, Trouble
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
 from tasker_actors.postgres.workers import register_worker
-from tasker_actors.steps.conclude import HandledStep, conclude
 from tasker_actors.steps.lease import LeasedStep
-from tasker_actors.steps.plans import StepPlans
-from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.telemetry.logging import get_logger
-from tasker_actors.telemetry.trace_context import new_trace
-from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
+from tasker_actors.workflow.outcome import StepOutcome
 from tasker_actors.workflow.registered import RegisteredTemplate
-from tasker_actors.workflow.template import TaskTemplate
-
-SHOP = "shop"
-MIB = 1024 * 1024
-
-DONE = StepSuccess({"ok": True})
-AGAIN = StepFailure("not now", "handler_error")
-NEVER = StepFailure("no", "permanent_error", retryable=False)
 
 CHAIN = {"first": [], "second": ["first"], "third": ["second"]}
 DIAMOND = {"top": [], "left": ["top"], "right": ["top"], "bottom": ["left", "right"]}
@@ -56,69 +42,6 @@ _EMPTY = """
 DELETE FROM tasker.tasks; DELETE FROM tasker.steps; DELETE FROM tasker.step_attempts;
 DELETE FROM tasker.templates; DELETE FROM tasker.workers
 """
-
-
-def template(
-    graph: Mapping[str, Sequence[str]],
-    *,
-    name: str = "work",
-    namespace: str = SHOP,
-    steps: Mapping[str, Mapping[str, Any]] | None = None,
-    **every_step: Any,
-) -> TaskTemplate:
-    """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps."""
-    changed = steps or {}
-    return TaskTemplate.model_validate(
-        {
-            "name": name,
-            "namespace_name": namespace,
-            "version": "1.0.0",
-            "steps": [
-                {
-                    "name": step,
-                    "handler": {"callable": f"{namespace}.{step}"},
-                    "dependencies": list(needs),
-                    **every_step,
-                    **changed.get(step, {}),
-                }
-                for step, needs in graph.items()
-            ],
-        }
-    )
-
-
-def event(name: str = "step.done", mode: str = "durable", condition: str = "always") -> dict[str, str]:
-    """Declare an event."""
-    return {"name": name, "delivery_mode": mode, "condition": condition}
-
-
-def finish(
-    step: LeasedStep,
-    outcome: StepOutcome = DONE,
-    *,
-    code_events: Sequence[CodeEvent] = (),
-    random: float = 0.5,
-) -> FinishedStep:
-    """Conclude an attempt as its executor would after the handler gave this outcome."""
-    handled = HandledStep(outcome, tuple(code_events), 1.5, step.leased_at, orjson.loads(step.task.context))
-    return conclude(
-        step, handled, now=datetime.now(UTC), ended_at=step.leased_at, random=random, max_payload_bytes=MIB
-    )
-
-
-def returned(step: LeasedStep) -> CommitItem:
-    """Make the entry that gives a step back before it began."""
-    return CommitItem(return_document(step), 0, step.token, step.task.task_uuid, None)
-
-
-def publication(payload: Any = None, *, namespace: str = SHOP, mode: str = "durable") -> CommitItem:
-    """Make the entry of an event from outside a step; nobody waits for its answer."""
-    text = orjson.dumps(payload).decode()
-    message = PublishEvent(new_uuid7(), "ops.noted", namespace, text, mode, new_uuid7(), None, "", None)
-    derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=MIB)
-    document = event_documents(derived, new_trace(), message.correlation_id)
-    pending = PendingPublication(derived, message.event_id, message.correlation_id, None, 0.0)
-    return CommitItem(document | {"namespace": namespace}, len(text), 0, None, None, pending)
 
 
 class Flow:
@@ -159,8 +82,7 @@ class Flow:
 
     def settlement(self, publishers: Mapping[str, BasePublisher] | None = None) -> Settlement:
         """Make what the supervisor settles dead workers with."""
-        plans = StepPlans(HandlerRegistry({}, publishers or {}, []), handler_timeout_ms=30_000)
-        return Settlement(self.pool, plans, max_payload_bytes=MIB, uniform=lambda: 0.5)
+        return Settlement(self.pool, plans_of(publishers), max_payload_bytes=MIB, uniform=lambda: 0.5)
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Read rows as dicts."""
@@ -194,6 +116,21 @@ class Flow:
         with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query).fetchall()
 
+    @contextmanager
+    def in_flight(self, statement: str, *parameters: Any) -> Iterator[Connection[Any]]:
+        """Run a statement in a transaction that ends with the block: committed, unless the block rolled it back."""
+        with connect(self.url, application_name="in flight", autocommit=False) as connection:
+            connection.execute(statement, parameters)  # type: ignore[arg-type]  # literals of tests
+            yield connection
+            connection.commit()
+
+    def wait_until_blocked(self, sessions: int = 1) -> None:
+        """Wait until so many sessions of this database wait for a lock."""
+        query = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        until(lambda: self.rows(query)[0]["n"] >= sessions)
+
     def counts(self, worker_id: int) -> dict[tuple[str, str], tuple[int, int]]:
         """Read what a worker has committed: (event, mode) → (published, failed)."""
         found = self.rows("SELECT * FROM tasker.worker_counts WHERE worker_id = %s", worker_id)
@@ -211,6 +148,19 @@ def own_database(server: DatabaseServer) -> Iterator[Flow]:
             connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
         with open_pool(url, application_name="tests", max_size=8) as pool:
             yield Flow(url, pool)
+
+
+class RecordedSession(Session):
+    """A session that tries again at once and remembers what went wrong."""
+
+    def __init__(self, connector: Callable[[], Connection[Any]]) -> None:
+        super().__init__(connector, backoff_ms=1, backoff_max_ms=20)
+        self.errors: list[psycopg.Error] = []
+
+    def failed(self, error: psycopg.Error) -> Trouble:
+        """Take note of an error."""
+        self.errors.append(error)
+        return super().failed(error)
 
 
 class Worker:
@@ -235,11 +185,11 @@ class Worker:
                 restarts=0,
                 last_reason=None,
             )
-        self.plans = StepPlans(HandlerRegistry({}, publishers or {}, []), handler_timeout_ms=30_000)
+        self.plans = plans_of(publishers)
         self.lease_ms = lease_ms
         self.seq = 0
-        self.claims = session_of(partial(connect, url or flow.url, application_name="test claim"))
-        self.commits = session_of(partial(connect, url or flow.url, application_name="test commit"))
+        self.claims = RecordedSession(partial(connect, url or flow.url, application_name="test claim"))
+        self.commits = RecordedSession(partial(connect, url or flow.url, application_name="test commit"))
         flow.workers.append(self)
         self.claimer = PostgresClaimer(
             self.claims,
@@ -295,8 +245,3 @@ class Worker:
         """Close both connections."""
         self.claims.close()
         self.commits.close()
-
-
-def session_of(connector: Callable[[], Connection[Any]]) -> Session:
-    """Make a session that tries again at once."""
-    return Session(connector, backoff_ms=1, backoff_max_ms=20)

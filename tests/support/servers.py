@@ -91,7 +91,8 @@ def pooled(program: Path, url: str) -> Iterator[str]:
     settings.write_text(
         f"[databases]\n* = host={target['host']} port={target.get('port', 5432)} user={target['user']} "
         f"password='{target['password']}'\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {home}\n"
-        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nlogfile = {home}/log\npidfile = {home}/pid\n",
+        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nlogfile = {home}/log\n"
+        f"pidfile = {home}/pid\n",
         encoding="utf-8",
     )
     settings.chmod(0o644)

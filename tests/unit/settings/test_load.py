@@ -170,6 +170,10 @@ def test_a_secret_is_in_no_error():
     assert "s3cret" not in "\n".join(lines)
 
 
+def test_the_variable_of_the_commands_is_no_setting():
+    assert load_settings(environ={"TASKER_URL": "http://127.0.0.1:9"}) == Settings()
+
+
 @pytest.mark.parametrize("name", ["TASKER_SERVICE_HOST", "TASKER_PORT", "TASKER_PORT_8081_TCP_ADDR"])
 def test_the_service_links_of_kubernetes_are_no_settings(name):
     assert load_settings(environ={name: "tcp://10.0.0.1:8081"}) == Settings()
@@ -230,3 +234,7 @@ def test_beyond_loopback_a_key_is_needed(bind, host, port, loopback):
         with pytest.raises(ConfigurationError, match="TASKER_API_KEY"):
             require_key_when_exposed(settings)
         require_key_when_exposed(load_settings(None, {"http.bind": bind, "http.api_key": "k"}, {}))
+
+
+def test_the_address_that_commands_use_is_no_setting():
+    assert load_settings(environ={"TASKER_URL": "http://127.0.0.1:9"}) == load_settings(environ={})

@@ -36,7 +36,7 @@ def test_a_claimed_step_that_did_not_begin_is_handed_back():
     assert can_move(StepState.IN_PROGRESS, StepState.ENQUEUED)
 
 
-@pytest.mark.parametrize("current", TERMINAL_STEP_STATES)
+@pytest.mark.parametrize("current", sorted(TERMINAL_STEP_STATES))
 @pytest.mark.parametrize("to", StepState)
 def test_nothing_leaves_a_terminal_state_but_a_failure_that_a_person_settles(current, to):
     by_hand = (current, to) == (StepState.ERROR, StepState.RESOLVED_MANUALLY)
@@ -55,7 +55,7 @@ def test_only_a_running_step_can_finish(current, to):
     assert can_move(StepState.IN_PROGRESS, to)
 
 
-@pytest.mark.parametrize("current", set(StepState) - TERMINAL_STEP_STATES)
+@pytest.mark.parametrize("current", sorted(set(StepState) - TERMINAL_STEP_STATES))
 def test_every_unfinished_step_can_be_cancelled_and_resolved(current):
     assert can_move(current, StepState.CANCELLED)
     assert can_move(current, StepState.RESOLVED_MANUALLY)

@@ -1,0 +1,111 @@
+"""Measures what README's table of figures says: `scripts/bench [--rounds N] [--json] [CASE ...]`.
+
+Each case warms up with a round that does not count, runs several rounds, and prints median, least and most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import fast_events
+import latency
+import messaging
+import start
+import throughput
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a figure is, and what it should be; at most this for times and memory, else at least."""
+
+    text: str
+    unit: str
+    aim: float | None
+    is_limit: bool = False
+
+
+SMALL = 100
+
+AIMS: Mapping[str, Aim] = {
+    "steps_per_s": Aim("steps a second, 2 workers, one durable event each", "/s", None),
+    "steps_per_s_with_creation": Aim("the same, from the creation of the first task", "/s", None),
+    "pgbench_commits_per_s": Aim("one-row commits of pgbench, 8 clients", "/s", None),
+    "steps_per_pgbench_commit": Aim("steps per pgbench commit", "", 0.7),
+    "chain_p50_ms": Aim("four-step chain, idle, p50", " ms", 20.0, is_limit=True),
+    "chain_p99_ms": Aim("four-step chain, idle, p99", " ms", None),
+    "fast_events_per_s": Aim("fast events, one worker, one subscriber", "/s", 40_000),
+    "tell_per_second": Aim("tell to another process, 500 bytes", "/s", 60_000),
+    "ask_per_second_one_asker": Aim("ask to another process, one asker", "/s", None),
+    "ask_per_second_eight_askers": Aim("ask to another process, eight askers", "/s", 10_000),
+    "bare_one_way_per_second": Aim("a bare socket pair, one way", "/s", None),
+    "bare_round_trips_per_second": Aim("a bare socket pair, there and back", "/s", None),
+    "tell_to_bare": Aim("tell per bare one way", "", None),
+    "ask_to_bare": Aim("ask per bare round trip", "", None),
+    "start_to_ready_s": Aim("start to ready, embedded server present", " s", 3.0, is_limit=True),
+    "worker_rss_mb": Aim("resident memory of a worker at rest", " MB", 90.0, is_limit=True),
+}
+
+
+def _messaging(rounds: int) -> dict[str, list[float]]:
+    measured = [messaging.run(1) for _ in range(rounds)]
+    return {name: [one[name] for one in measured] for name in measured[0]}
+
+
+CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
+    "throughput": throughput.run,
+    "latency": latency.run,
+    "fast_events": fast_events.run,
+    "messaging": _messaging,
+    "start": start.run,
+}
+
+
+def main() -> None:
+    """Run the cases that were asked for, or all."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    options = parser.parse_args()
+    unknown = set(options.cases) - set(CASES)
+    if unknown:
+        parser.error(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    figures: dict[str, list[float]] = {}
+    for name in options.cases or CASES:
+        sys.stderr.write(f"measuring {name}\n")
+        figures |= CASES[name](options.rounds)
+    if options.json:
+        sys.stdout.write(json.dumps({"machine": _machine(), "rounds": options.rounds, "figures": figures}) + "\n")
+    else:
+        _print(figures)
+
+
+def _machine() -> str:
+    parts = (f"{os.cpu_count()} CPUs", platform.machine(), platform.system(), f"Python {platform.python_version()}")
+    return ", ".join(parts)
+
+
+def _print(figures: Mapping[str, list[float]]) -> None:
+    table = Table(title=_machine())
+    for column in ("figure", "median", "least", "most", "aim"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for name, values in figures.items():
+        aim = AIMS.get(name, Aim(name.replace("_", " "), "", None))
+        summary = (statistics.median(values), min(values), max(values))
+        cells = [f"{value:,.2f}" if value < SMALL else f"{value:,.0f}" for value in summary]
+        target = "" if aim.aim is None else f"{'≤' if aim.is_limit else '≥'} {aim.aim:,g}{aim.unit}"
+        table.add_row(aim.text, *(f"{cell}{aim.unit}" for cell in cells), target)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Fast events a second in one worker to one subscriber: from the commit's message to the subscriber's return."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasker_actors.actors import Actor, ActorSystem
+from tasker_actors.delivery.bus import InProcessEventBus
+from tasker_actors.delivery.event_log import EventLog
+from tasker_actors.delivery.patterns import PatternIndex
+from tasker_actors.delivery.publication import derive_publication
+from tasker_actors.delivery.router import EventRouter
+from tasker_actors.delivery.subscription import Subscription
+from tasker_actors.events.subscriber import SubscriberSpec
+from tasker_actors.identifiers import new_uuid7
+from tasker_actors.messages import CommitItem, PendingPublication, PublishEvent, StepsCommitted
+from tasker_actors.stats.block import BlockWriter, create_block
+from tasker_actors.stats.recorder import WorkerRecorder
+from tasker_actors.steps.ledger import Ledger
+
+EVENTS = 40_000
+COMMIT = 100
+NOTHING = threading.Event()
+
+
+class Unused(Actor):
+    """Stands where the router sends what this benchmark has none of."""
+
+    def receive(self, message: Any) -> None:
+        """Take a message."""
+
+
+class Answered:
+    """Takes the router's answers."""
+
+    def answer(self, value: Any) -> None:
+        """Take an answer."""
+
+    def fail(self, error: BaseException) -> None:
+        """Take a failure."""
+        raise error
+
+
+class Never:
+    """A logger that writes nothing, as with `logging.event_sample_rate = 0`."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_args, **_kwargs: None
+
+
+def run(rounds: int) -> dict[str, list[float]]:
+    """Hand commits of a hundred fast events to a real router, bus and subscription."""
+    with tempfile.TemporaryDirectory() as directory:
+        return {"fast_events_per_s": [_round(Path(directory), number) for number in range(rounds + 1)][1:]}
+
+
+def _round(directory: Path, number: int) -> float:
+    block = BlockWriter(create_block(directory, slot=0, incarnation=number, executors=1))
+    recorder = WorkerRecorder(block)
+    seen = 0
+    all_seen = threading.Event()
+
+    def subscriber(event: Any) -> None:
+        nonlocal seen
+        seen += event.payload["value"]
+        if seen == EVENTS:
+            all_seen.set()
+
+    spec = SubscriberSpec("benchmark", ("bench.*",), subscriber, is_async=False)
+    counter = block.shared_bus_counter(3)
+    subscription = Subscription(
+        spec, buffer_size=EVENTS, timeout_ms=5000, errors=counter, drops=lambda _count: None, logger=Never()
+    )
+    subscription.start()
+    system = ActorSystem("worker-0")
+    index = PatternIndex([(0, "bench.*")])
+    bus = system.start("bus", lambda: InProcessEventBus(subscriptions=[subscription], index=index, recorder=recorder))
+    other = system.start("unused", Unused)
+    log = EventLog(Never(), publishing=NOTHING.is_set, published=NOTHING.is_set)
+    router = system.start(
+        "router",
+        lambda: EventRouter(
+            ledger=Ledger(),
+            publisher=other,
+            bus=bus,
+            hooks=other,
+            recorder=recorder,
+            log=log,
+            max_payload_bytes=1024,
+        ),
+    )
+    commits = [_commit() for _ in range(EVENTS // COMMIT)]
+    began = time.perf_counter()
+    for commit in commits:
+        router.tell(commit)
+    all_seen.wait(60)
+    seconds = time.perf_counter() - began
+    system.stop_all((), time.monotonic() + 5)
+    subscription.stop()
+    return EVENTS / seconds
+
+
+def _commit() -> StepsCommitted:
+    return StepsCommitted(
+        won=tuple(_item() for _ in range(COMMIT)),
+        lost=(),
+        continued=(),
+        released=0,
+        finished_tasks={},
+        duration_ms=1.0,
+    )
+
+
+def _item() -> CommitItem:
+    message = PublishEvent(
+        event_id=new_uuid7(),
+        name="bench.event",
+        namespace="bench",
+        payload='{"value": 1, "text": "as long as a short sentence"}',
+        delivery_mode="fast",
+        correlation_id=new_uuid7(),
+        parent_correlation_id=None,
+        traceparent="",
+        tracestate=None,
+    )
+    derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=1024)
+    publication = PendingPublication(
+        derived, message.event_id, message.correlation_id, Answered(), finished_at=time.monotonic()
+    )
+    return CommitItem(document={}, size=0, token=0, task_uuid=None, finished=None, publication=publication)

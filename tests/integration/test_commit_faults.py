@@ -1,0 +1,241 @@
+"""One bad entry of a batch costs itself, and large batches are cut (DESIGN 3 rule 7), through the real publisher."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import orjson
+import pytest
+from support.flow import Flow, Worker, own_database
+from support.leases import DONE, MIB, SHOP, event, finish, publication
+from support.publishing import Publishing
+from support.servers import DatabaseServer
+
+from tasker_actors.actors import ActorSystem
+from tasker_actors.events.declaration import DeliveryMode
+from tasker_actors.events.facts import CodeEvent
+from tasker_actors.messages import FinishedStep
+from tasker_actors.workflow.outcome import StepSuccess
+
+LETTERS = f"{SHOP}_domain_events_dlq"
+REFUSED_JSON = b'{"text": "\\u0000"}'
+"""What our own codec never writes, and jsonb does not take."""
+
+
+@pytest.fixture(scope="module")
+def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
+    yield from own_database(embedded_server)
+
+
+@pytest.fixture
+def flow(database: Flow) -> Iterator[Flow]:
+    yield from database.emptied()
+
+
+@pytest.fixture
+def system() -> Iterator[ActorSystem]:
+    system = ActorSystem("worker-0")
+    yield system
+    assert system.stop_all([], time.monotonic() + 10) == ()
+
+
+def refuse_payload(flow: Flow, text: str) -> None:
+    """Let the queue refuse events whose payload contains a text."""
+    with flow.pool.connection() as connection:
+        connection.execute(
+            f"ALTER TABLE pgmq.q_{SHOP}_domain_events ADD CHECK (NOT message ->> 'payload' LIKE '%%{text}%%')"  # type: ignore[arg-type]
+        )
+
+
+def publishing(system: ActorSystem, worker: Worker, **limits: int) -> Publishing:
+    return Publishing(system, worker.committer, worker_id=worker.worker_id, lease=worker.plans.lease, **limits)
+
+
+def with_result(finished: FinishedStep, result: bytes) -> FinishedStep:
+    return replace(finished, result=result)
+
+
+def test_a_result_that_postgresql_refuses_fails_its_own_step_only(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}), count=9)
+    worker = Worker(flow)
+    results = [finish(step) for step in worker.claim()]
+    bad = results[6]
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(*results[:6], with_result(bad, REFUSED_JSON), *results[7:]))
+    commits = publisher.committed(9)
+
+    assert {item.token for one in commits for item in one.won} == {result.step.token for result in results}
+    states = {row.task_uuid: state for row in results_tasks(results) for state in flow.states(row.task_uuid).values()}
+    assert [uuid for uuid, state in states.items() if state != "complete"] == [bad.step.task.task_uuid]
+    (failed,) = flow.steps(bad.step.task.task_uuid).values()
+    assert (failed["state"], failed["error"]["error_type"], failed["attempts"]) == ("error", "result_refused", 1)
+    assert "\\u0000 cannot be converted to text" in failed["error"]["message"]
+    assert flow.task(bad.step.task.task_uuid)["status"] == "error"
+    assert len(publisher.ledger) == 0
+
+
+def results_tasks(results):
+    return [result.step.task for result in results]
+
+
+def test_what_is_told_of_a_refused_result_is_that_it_failed(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}, publishes_events=[event("a.fast", "fast")]))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(with_result(finish(step), REFUSED_JSON)))
+    ((item,),) = [one.won for one in publisher.committed(1)]
+
+    assert item.finished is not None
+    assert (item.finished.state, item.finished.derived.events) == ("error", ())
+    assert getattr(item.finished.outcome, "error_type", "success") == "result_refused"
+
+
+def test_an_event_that_postgresql_refuses_is_a_dead_letter_and_its_step_complete(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}, publishes_events=[event()]), count=5)
+    refuse_payload(flow, "poison")
+    worker = Worker(flow)
+    first, *others = worker.claim()
+    bad = finish(first, StepSuccess({"text": "poison"}))
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(*(finish(step) for step in others), bad))
+    publisher.committed(5)
+
+    assert {row["state"] for row in flow.rows("SELECT state FROM tasker.steps")} == {"complete"}
+    assert len(flow.queue()) == 4
+    (letter,) = [one["message"] for one in flow.queue(LETTERS)]
+    assert letter["event"]["event_id"] == bad.derived.events[0].event_id
+    assert (letter["reason"]["code"], letter["payload_repr"]) == ("refused_by_database", "{'text': 'poison'}")
+    assert flow.counts(worker.worker_id) == {("step.done", "durable"): (4, 1)}
+
+
+def test_an_event_that_became_a_dead_letter_in_the_commit_is_not_told_as_published(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}, publishes_events=[event("a.both", "broadcast"), event("a.fast", "fast")]))
+    refuse_payload(flow, "poison")
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(finish(step, StepSuccess({"text": "poison"}))))
+    ((item,),) = [one.won for one in publisher.committed(1)]
+
+    assert item.finished is not None
+    derived = item.finished.derived
+    assert [one.event_name for one in derived.events] == ["a.fast"]
+    assert [(one.event_name, one.code) for one in derived.refused] == [("a.both", "refused_by_database")]
+    assert flow.counts(worker.worker_id) == {("a.both", "broadcast"): (0, 1)}
+
+
+def test_an_outside_event_that_postgresql_refuses_becomes_a_dead_letter_and_says_so(flow: Flow, system: ActorSystem):
+    flow.register({"only": []})
+    refuse_payload(flow, "poison")
+    worker = Worker(flow)
+    publisher = publishing(system, worker)
+
+    publisher.send(publication("fine"), publication("poison"))
+    won = [item for one in publisher.committed(2) for item in one.won]
+
+    assert [one["message"]["payload"] for one in flow.queue()] == ["fine"]
+    assert [one["message"]["payload_repr"] for one in flow.queue(LETTERS)] == ["'poison'"]
+    assert [[one.code for one in item.publication.derived.refused] for item in won if item.publication] == [
+        [],
+        ["refused_by_database"],
+    ]
+
+
+def test_a_queue_that_cannot_be_made_costs_the_events_of_its_namespace_only(flow: Flow, system: ActorSystem):
+    rows = {}
+    for namespace in (SHOP, "cafe"):
+        registered = flow.register({"only": []}, namespace=namespace, publishes_events=[event()])
+        rows[namespace] = flow.create(registered)[0].task_uuid
+    worker = Worker(flow, namespaces=(SHOP, "cafe"))
+    steps = worker.claim()
+    with flow.pool.connection() as connection:  # a view stands where the queue's table would have to be made
+        connection.execute("ALTER TABLE pgmq.q_cafe_domain_events RENAME TO away")
+        connection.execute("CREATE VIEW pgmq.q_cafe_domain_events AS SELECT 1 AS one")
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(*map(finish, steps)))
+    publisher.committed(2)
+    with flow.pool.connection() as connection:
+        connection.execute("DROP VIEW pgmq.q_cafe_domain_events")
+        connection.execute("ALTER TABLE pgmq.away RENAME TO q_cafe_domain_events")
+
+    assert {name: flow.states(uuid)["only"] for name, uuid in rows.items()} == {SHOP: "complete", "cafe": "complete"}
+    assert len(flow.queue()) == 1
+    assert len(flow.queue("cafe_domain_events_dlq")) == 1
+
+
+def test_300_results_of_1_mib_are_cut_by_bytes_and_all_stored(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}), count=300)
+    worker = Worker(flow)
+    steps = worker.claim(300)
+    publisher = publishing(system, worker)
+    large = finish(steps[0], StepSuccess({"text": "x" * MIB})).result
+    assert large is not None
+
+    publisher.send(*publisher.hold(*(with_result(finish(step), large) for step in steps)))
+    commits = publisher.committed(300)
+
+    assert max(sum(item.size for item in one.won) for one in commits) <= 4 * MIB
+    assert flow.rows("SELECT count(*) AS n, min(result_bytes) AS b FROM tasker.steps WHERE state = 'complete'") == [
+        {"n": 300, "b": len(large)}
+    ]
+    assert worker.commits.errors == []
+
+
+def test_results_with_large_dead_letters_are_cut_by_bytes_too(flow: Flow, system: ActorSystem):
+    schema = {"type": "object", "required": ["missing"]}
+    flow.create(flow.register({"only": []}, publishes_events=[event(schema=schema)]), count=12)
+    worker = Worker(flow)
+    steps = worker.claim()
+    publisher = publishing(system, worker)
+    large = StepSuccess({"text": "x" * (MIB // 2)})
+    results = [finish(step, large) for step in steps]
+    letters = len(results[0].derived.refused[0].dead_letter)
+
+    publisher.send(*publisher.hold(*results))
+    commits = publisher.committed(12)
+
+    assert max(len(one.won) * letters for one in commits) <= 4 * MIB
+    assert len(flow.queue(LETTERS)) == 12
+
+
+def test_a_batch_takes_all_that_waits_up_to_its_limit(flow: Flow, system: ActorSystem):
+    flow.create(flow.register({"only": []}, publishes_events=[event()]), count=50)
+    worker = Worker(flow)
+    steps = worker.claim()
+    publisher = publishing(system, worker, max_batch=20)
+    with flow.in_flight("SELECT FROM tasker.tasks FOR UPDATE"):
+        publisher.send(*publisher.hold(finish(steps[0])))
+        flow.wait_until_blocked()
+        for step in steps[1:]:
+            publisher.send(*publisher.hold(finish(step)))
+
+    commits = publisher.committed(50)
+    assert [len(one.won) for one in commits] == [1, 20, 20, 9]
+    assert len(flow.queue()) == 50
+
+
+def test_a_chain_is_continued_through_the_publisher_and_its_ledger_never_empty_in_between(
+    flow: Flow, system: ActorSystem
+):
+    (row,) = flow.create(flow.register({"first": [], "second": ["first"]}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    publisher = publishing(system, worker)
+    code = [CodeEvent("a.code", orjson.loads(b"{}"), DeliveryMode.DURABLE)]
+
+    publisher.send(*publisher.hold(finish(step, DONE, code_events=code)))
+    ((second,),) = [one.continued for one in publisher.committed(1)]
+    assert [item.step.token for item in publisher.ledger.items()] == [second.token]
+    publisher.ledger.remove([second.token])
+    publisher.send(*publisher.hold(finish(second)))
+
+    assert [one.finished_tasks for one in publisher.committed(1)] == [{row.task_uuid: "complete"}]
+    assert publisher.ledger.emptied.is_set()

@@ -1,0 +1,84 @@
+"""DurablePublisher in a real actor system, with somebody who listens to it."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from support.leases import Inbox
+
+from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.delivery.committer import Committer
+from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
+from tasker_actors.delivery.router import commit_item
+from tasker_actors.messages import CommitItem, CommitItems, FinishedStep, StepsCommitted
+from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.lease import LeasedStep, TaskFacts
+from tasker_actors.steps.ledger import Ledger
+from tasker_actors.telemetry.logging import get_logger
+
+
+def nothing_to_lease(row: Mapping[str, Any], task: TaskFacts) -> LeasedStep:
+    """Stand for the plans of a worker that is never given a continued step."""
+    raise AssertionError(f"no step was to be continued: {row} of {task}")
+
+
+class Publishing:
+    """A DurablePublisher with its ledger; `heard` is what it told its listeners, `released` whom it woke."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        committer: Committer,
+        *,
+        worker_id: int = 1,
+        lease: Callable[[Mapping[str, Any], TaskFacts], LeasedStep] = nothing_to_lease,
+        max_batch: int = 300,
+        max_batch_bytes: int = 4 * 1024 * 1024,
+        concurrency: int = 8,
+    ) -> None:
+        self.ledger = Ledger()
+        self.capacity = Capacity(concurrency, prefetch=0)
+        self.state = CommitState()
+        self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.released: list[tuple[str, ...]] = []
+        inbox = system.start("inbox", lambda: Inbox(self.heard))
+        self.address: LocalAddress = system.start(
+            "durable_publisher",
+            lambda: DurablePublisher(
+                worker_id=worker_id,
+                ledger=self.ledger,
+                capacity=self.capacity,
+                state=self.state,
+                committer=committer,
+                lease=lease,
+                listeners=(inbox,),
+                released=lambda namespaces: self.released.append(tuple(namespaces)),
+                logger=get_logger("tests"),
+                max_batch=max_batch,
+                max_batch_bytes=max_batch_bytes,
+                lease_ms=30_000,
+            ),
+        )
+
+    def hold(self, *results: FinishedStep) -> tuple[CommitItem, ...]:
+        """Take results into the ledger as the router does, and make their entries."""
+        self.ledger.add(finished.step for finished in results)
+        for finished in results:
+            item = self.ledger.begin(finished.step.token, 0, 0.0)
+            assert item is not None
+            self.ledger.finish(item, finished)
+        self.ledger.committing([finished.step.token for finished in results])
+        return tuple(map(commit_item, results))
+
+    def send(self, *items: CommitItem) -> None:
+        """Send entries in one message."""
+        self.address.tell(CommitItems(items))
+
+    def committed(self, entries: int) -> list[StepsCommitted]:
+        """Wait for the commits of so many entries."""
+        commits: list[StepsCommitted] = []
+        while sum(len(one.won) + len(one.lost) for one in commits) < entries:
+            commits.append(self.heard.get(timeout=30))
+        return commits
