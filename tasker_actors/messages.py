@@ -323,10 +323,10 @@ class ReportEventStats:
 
 
 @dataclass(frozen=True, slots=True)
-class DeclareTemplates:
-    """Supervisor → StatsActor: let the label sets of these tasks exist, at 0."""
+class DeclareLabelSets:
+    """Supervisor → StatsActor: let these label sets exist, at 0."""
 
-    tasks: tuple[tuple[str, str], ...]
+    label_sets: tuple[tuple[Metric, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class _Inbox:
 class HostedPykkaActor(Actor):
     """Runs a user's actor in our host's thread, without a thread or an inbox of its own.
 
-    Its methods, `actor_ref`, proxies and `stop()` work as under pykka. What differs is a failure: a new instance goes on
-    with the same mailbox, and references to the old one reach the new one.
+    Its methods, `actor_ref`, proxies and `stop()` work as under pykka. A failure differs: a new instance goes on with
+    the same mailbox, and references to the old one reach the new one.
     """
 
     def __init__(self, make: Callable[[], pykka.ThreadingActor]) -> None:

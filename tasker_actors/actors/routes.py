@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 from tasker_actors.actors.address import LocalAddress, make_envelope
 from tasker_actors.actors.envelope import Envelope
@@ -99,18 +99,19 @@ class Routes:
     def received(self, link: ProcessLink, packets: list[Any]) -> None:
         """Deliver, relay or settle the packets of one frame, in order."""
         for packet in packets:
-            parsed = read_packet(packet)
-            if type(parsed) is Delivery:
-                process, _, actor = parsed.to.partition("/")
-                if process == self._process:
-                    self._deliver(link, parsed, actor)
-                else:
-                    self._relay(link, parsed, process, packet)
-            elif type(parsed) is Response:
-                if parsed.origin == self._process:
-                    self._settle(parsed)
-                else:
-                    self._relay_response(parsed, packet)
+            match read_packet(packet):
+                case Delivery() as delivery:
+                    process, _, actor = delivery.to.partition("/")
+                    if process == self._process:
+                        self._deliver(link, delivery, actor)
+                    else:
+                        self._relay(link, delivery, process, packet)
+                case Response() as response if response.origin == self._process:
+                    self._settle(response)
+                case Response() as response:
+                    self._relay_response(response, packet)
+                case never:
+                    assert_never(never)
 
     def closed(self, link: ProcessLink, reason: str, unsent: int) -> None:
         """Stop using a link, and fail at once what waits for an answer over it."""
@@ -171,7 +172,7 @@ class Routes:
         try:
             # A reader thread must not wait for another process: it would hold up everything behind this packet.
             onward.send(rewrite(packet), urgent=origin is not None, timeout=0)
-        except (LinkClosedError, LinkFullError) as error:
+        except (LinkClosedError, LinkFullError, ProtocolError) as error:
             if origin is not None:
                 self._relayed_asks.settle(origin, message_id)
             self._refuse(link, delivery, str(error))
@@ -181,14 +182,16 @@ class Routes:
     def _relay_response(self, response: Response, packet: list[Any]) -> None:
         self._relayed_asks.settle(response.origin, response.message_id)
         onward = self._links.get(response.origin)
+        if onward is None:
+            self._tally.late()
+            return
         try:
-            if onward is None:
-                self._tally.late()
-            else:
-                onward.send(rewrite(packet), urgent=True, timeout=0)
-                self._tally.relayed()
+            onward.send(rewrite(packet), urgent=True, timeout=0)
+            self._tally.relayed()
         except (LinkClosedError, LinkFullError) as error:
             self._undeliverable(response.origin, "answer", str(error))
+        except ProtocolError as error:
+            refuse(onward, response.origin, response.message_id, f"its answer could not be passed on: {error}")
 
     def _refuse(self, link: ProcessLink, delivery: Delivery, reason: str) -> None:
         if delivery.origin is not None:

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from tasker_actors.actors import Actor
 from tasker_actors.messages import (
     Count,
-    DeclareTemplates,
+    DeclareLabelSets,
     ReportEventStats,
     ReportMetrics,
     ShowGauges,
@@ -18,9 +18,8 @@ from tasker_actors.messages import (
 )
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
 from tasker_actors.stats.exposition import event_stats_document, prometheus_text
-from tasker_actors.telemetry import metrics
 
-Reports = WorkerAttached | WorkerDied | WorkerSettled | Count | ShowGauges | DeclareTemplates
+Reports = WorkerAttached | WorkerDied | WorkerSettled | Count | ShowGauges | DeclareLabelSets
 Questions = ReportMetrics | ReportEventStats
 
 
@@ -48,9 +47,9 @@ class StatsActor(Actor):
                 self._book.count(metric, labels, amount)
             case ShowGauges(metric, values):
                 self._book.replace_gauges(metric, values)
-            case DeclareTemplates(tasks):
-                for task in tasks:
-                    self._book.count(metrics.TASK_REQUESTS, task, 0)
+            case DeclareLabelSets(label_sets):
+                for metric, labels in label_sets:
+                    self._book.count(metric, labels, 0)
             case ReportMetrics():
                 return prometheus_text(self._book.figures())
             case ReportEventStats():

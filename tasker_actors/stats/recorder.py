@@ -10,6 +10,7 @@ from tasker_actors.delivery.routing import label_set
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.stats import layout
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.declared import declared_label_sets
 from tasker_actors.telemetry import metrics
 from tasker_actors.workflow.outcome import StepFailure
 
@@ -35,24 +36,9 @@ class WorkerRecorder:
 
     def declare(self, plans: Sequence[StepPlan]) -> None:
         """Let the label sets of a template's steps and events exist, at 0, before anything happens."""
-        for plan in plans:
-            step = (plan.namespace, plan.name)
-            for metric in (
-                metrics.STEP_EXECUTIONS,
-                metrics.STEP_SUCCESSES,
-                metrics.STEPS_CLAIMED,
-                metrics.STEP_RESULTS_SUBMITTED,
-            ):
-                self._block.declare(metric, step)
-            self._block.declare(metrics.TASK_COMPLETIONS, (plan.namespace, plan.task_type))
-            for bound in plan.declarations:
-                declared = bound.declaration
-                labels = (plan.namespace, declared.name, declared.delivery_mode.value, bound.publisher_name)
-                self._block.declare(metrics.EVENTS_PUBLISHED, labels)
-                self._block.declare(metrics.EVENTS_FAILED, labels)
-                self._block.declare(
-                    metrics.EVENT_PUBLISH_DURATION, (plan.namespace, declared.delivery_mode.value, _SUCCESS)
-                )
+        for metric, labels in declared_label_sets(plans):
+            if metric is not metrics.TASK_REQUESTS:
+                self._block.declare(metric, labels)
 
     def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
         """Count leases: of a claim that took `duration_ms`, or of a continuation (None)."""

@@ -87,13 +87,17 @@ def conclude(
 
 def without_publishers(step: LeasedStep) -> LeasedStep:
     """Return the step with custom publishers that refuse: for the second try after one of their hooks hung."""
-    declarations: Sequence[BoundDeclaration] = tuple(
+    return replace(step, plan=replace(step.plan, declarations=refusing(step.plan.declarations)))
+
+
+def refusing(declarations: Sequence[BoundDeclaration]) -> tuple[BoundDeclaration, ...]:
+    """Put publishers that refuse in the place of users' own."""
+    return tuple(
         declared
         if isinstance(declared.publisher, DefaultPublisher)
         else replace(declared, publisher=_HungPublisher(declared.publisher.publisher_name))
-        for declared in step.plan.declarations
+        for declared in declarations
     )
-    return replace(step, plan=replace(step.plan, declarations=tuple(declarations)))
 
 
 class _HungPublisher(BasePublisher):

@@ -21,7 +21,8 @@ from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem
-from tasker_actors.telemetry.trace_context import correlated
+from tasker_actors.steps.step_logger import StepLogger
+from tasker_actors.telemetry.trace_context import CURRENT, correlated
 from tasker_actors.workflow.outcome import StepOutcome
 
 
@@ -81,9 +82,12 @@ class StepExecutor(Actor):
         if item is None:
             return
         self._tokens[self._index] = step.token
+        # Log lines of the handler and of the hooks carry this step's ids.
+        context = CURRENT.set(step)
         try:
             finished = self._attempt(item)
         finally:
+            CURRENT.reset(context)
             self._tokens[self._index] = 0
         if self._ledger.finish(item, finished):
             self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
@@ -146,7 +150,7 @@ class StepExecutor(Actor):
             max_retries=plan.retry.max_attempts,
             deadline_monotonic=deadline,
             cancelled_flag=item,
-            logger=self._logger,
+            logger=StepLogger(self._logger, step),
             sink=code_events,
         )
         try:

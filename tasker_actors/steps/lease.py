@@ -67,6 +67,11 @@ class LeasedStep:
     leased_at: float
 
     @property
+    def correlation_id(self) -> str:
+        """The task's correlation id."""
+        return self.task.correlation_id
+
+    @property
     def bytes(self) -> int:
         """The size of the input, as far as it is known without encoding it again."""
         return len(self.task.context)

@@ -25,6 +25,7 @@ from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.workflow.states import StepState
 
 MAX_CLAIM_BYTES = 1024 * 1024
 """Input of one claim: a reply stays small enough to be read at once."""
@@ -48,6 +49,10 @@ class SourceClock:
     """When StepSource wants to be woken, in monotonic seconds; the worker's main thread looks at it."""
 
     wake_at: float = field(default=0.0)
+
+    def wake_by(self, moment: float, now: float) -> None:
+        """Wake at this moment, or earlier if that was wanted already."""
+        self.wake_at = min(moment, self.wake_at) if self.wake_at > now else moment
 
 
 class StepSource(Actor):
@@ -116,6 +121,7 @@ class StepSource(Actor):
                 self._capacity.measure(item.finished.duration_ms for item in message.won if item.finished is not None)
                 self._held.extend(message.continued)
                 self._recorder.claimed(message.continued, None)
+                self._expect_retries(message)
                 if message.released:
                     self._claim_due = True
             case WorkAvailable():
@@ -158,7 +164,7 @@ class StepSource(Actor):
         claimed = self._claimer.claim(limit, max_bytes)
         now = time.monotonic()
         if claimed is None:
-            self._clock.wake_at = now + self._retry_interval
+            self._clock.wake_by(now + self._retry_interval, now)
             return
         self._ledger.add(claimed.steps)
         self._held.extend(claimed.steps)
@@ -166,9 +172,20 @@ class StepSource(Actor):
         wait = self._poll_interval
         if claimed.next_run_in_ms is not None:
             wait = min(wait, max(0.0, claimed.next_run_in_ms / 1000))
-        self._clock.wake_at = now + wait
+        self._clock.wake_by(now + wait, now)
         if claimed.steps:
             self._recorder.claimed(claimed.steps, (now - began) * 1000)
+
+    def _expect_retries(self, committed: StepsCommitted) -> None:
+        """Look for work again when the first of the steps that failed just now may be tried again."""
+        delays = [
+            item.finished.delay_ms
+            for item in committed.won
+            if item.finished is not None and item.finished.state == StepState.WAITING_FOR_RETRY
+        ]
+        if delays:
+            now = time.monotonic()
+            self._clock.wake_by(now + min(delays) / 1000, now)
 
     def _extend(self) -> None:
         lost = self._claimer.extend([item.step for item in self._ledger.items()])

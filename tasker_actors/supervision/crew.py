@@ -30,7 +30,7 @@ from tasker_actors.supervision.boot import EXIT_ESCALATED, WorkerBoot
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.registrar import Registrar
-from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.supervision.settlement import Settled, Settlement
 from tasker_actors.supervision.slots import RestartBudget, Slot, SlotState
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
@@ -224,18 +224,16 @@ class Crew:
                 self._settle(slot, frozenset(), "never started")
             else:
                 self._start(slot)
-        elif kind == _SETTLE and isinstance(result, tuple):
-            if slot.incarnation in self._readers_of(slot):
-                self._stats.tell(WorkerSettled(slot.number, slot.incarnation, result))
-                del self._readers[slot.number]
+        elif kind == _SETTLE and isinstance(result, Settled):
+            if self._readers.pop(slot.number, None) is not None:
+                self._stats.tell(WorkerSettled(slot.number, slot.incarnation, result.committed))
+            for metric, labels in result.failures:
+                self._stats.tell(Count(metric, labels))
             self._after_settling(slot, time.monotonic())
 
     def close(self, deadline: float) -> None:
         """End the registrar's thread."""
         self._registrar.stop(deadline)
-
-    def _readers_of(self, slot: Slot) -> Collection[int]:
-        return (slot.incarnation,) if slot.number in self._readers else ()
 
     def _register(self, slot: Slot) -> None:
         slot.incarnation += 1
@@ -307,7 +305,7 @@ class Crew:
         """Kill a worker that does not end, or whose main thread gives no sign of life."""
         assert slot.worker is not None  # noqa: S101 - only called for slots with a process
         silent_s = now - slot.last_heartbeat
-        is_hung = silent_s > self._settings.worker.hang_timeout_ms / 1000 and slot.state is not SlotState.STARTING
+        is_hung = silent_s > self._settings.worker.hang_timeout_ms / 1000 and slot.state is SlotState.RUNNING
         if is_hung:
             slot.pending_reason = "hang"
             logger.error("Worker gives no sign of life and is killed", slot=slot.number, silent_s=round(silent_s, 1))

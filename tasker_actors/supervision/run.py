@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import Count, DeclareTemplates
+from tasker_actors.messages import Count, DeclareLabelSets
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.embedded import EmbeddedServer
 from tasker_actors.postgres.migrate import migrate
@@ -27,6 +27,7 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
+from tasker_actors.stats.declared import declared_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
@@ -133,7 +134,8 @@ class Start:
         self._stack = stack
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
-        self._settlement = Settlement(pool, plans, max_payload_bytes=settings.events.max_payload_bytes)
+        self._plans = plans
+        self._settlement = self._new_settlement()
         self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
         self._stats = self._start_stats()
 
@@ -163,6 +165,7 @@ class Start:
             work_released=wakeups.work_released,
             systemd=self._systemd,
             main_loop=main_loop,
+            check_hooks=self._settlement.check_hooks,
             on_ready=lambda: logger.info(
                 "Supervisor ready",
                 url=server.url,
@@ -183,11 +186,20 @@ class Start:
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
 
+    def _new_settlement(self) -> Settlement:
+        """Make a settlement for one thread."""
+        return Settlement(
+            self._pool,
+            self._plans,
+            max_payload_bytes=self._settings.events.max_payload_bytes,
+            hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+        )
+
     def _start_stats(self) -> LocalAddress:
         book = StatsBook()
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
-        names = tuple((one.template.namespace_name, one.template.name) for one in self._index.all)
-        stats.tell(DeclareTemplates(names))
+        plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
+        stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
@@ -200,7 +212,7 @@ class Start:
                 MaintenanceActor,
                 pool=self._pool,
                 settings=self._settings,
-                settlement=self._settlement,
+                settlement=self._new_settlement(),
                 stats=self._stats,
                 supervisor_id=self._supervisor_id,
                 others=note_others,

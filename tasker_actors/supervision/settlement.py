@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.publisher_hooks import HookTimeoutError
 from tasker_actors.delivery.routing import event_documents
 from tasker_actors.events.derive import lost_step_message
 from tasker_actors.events.facts import StepFacts
+from tasker_actors.events.outgoing import BoundDeclaration, Derived
 from tasker_actors.messages import CommitItem
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.templates import load_definition
 from tasker_actors.postgres.workers import fence, settle
 from tasker_actors.stats.counters import CommittedCount
+from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.metrics import Metric
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 
 WORKER_LOST = "worker_lost"
@@ -38,19 +46,43 @@ def judge(tokens: Sequence[int], suspects: Collection[int], running: Collection[
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a dead worker had committed in all, and what its end failed: metrics with their labels, one each."""
+
+    committed: tuple[CommittedCount, ...]
+    failures: tuple[tuple[Metric, tuple[str, ...]], ...]
+
+
 class Settlement:
-    """Shuts dead workers out and gives their work back, in one transaction each; for one thread."""
+    """Shuts dead workers out and gives their work back, in one transaction each; for one thread.
+
+    Publishers' hooks of steps that end here run in that thread, each worker's within one time limit, which another
+    thread enforces through `check_hooks`; past it their events become dead letters.
+    """
 
     def __init__(
-        self, pool: Pool, plans: StepPlans, *, max_payload_bytes: int, uniform: Callable[[], float] = random.random
+        self,
+        pool: Pool,
+        plans: StepPlans,
+        *,
+        max_payload_bytes: int,
+        hooks_timeout_ms: int,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._plans = plans
         self._max_payload_bytes = max_payload_bytes
+        self._hooks_timeout = hooks_timeout_ms / 1000
         self._random = uniform
+        self._guard: CallGuard[str] = CallGuard(HookTimeoutError)
 
-    def settle(self, worker_id: int, *, running: Collection[int] | None, reason: str) -> tuple[CommittedCount, ...]:
-        """Settle a dead worker and return all that it has committed; doing it again changes nothing.
+    def check_hooks(self, now: float) -> None:
+        """Interrupt hooks that run past their limit; from any other thread."""
+        self._guard.check(now, 0.0)
+
+    def settle(self, worker_id: int, *, running: Collection[int] | None, reason: str) -> Settled:
+        """Settle a dead worker; doing it again changes nothing.
 
         Durable and broadcast events of a step that was on its last attempt are published in the same transaction.
         Raises DatabaseUnavailableError while the database is away: nothing was done or everything was.
@@ -60,31 +92,17 @@ class Settlement:
             for template_id in {lease["template_id"] for lease in leases}:
                 if template_id not in self._plans:
                     self._plans.add(template_id, load_definition(connection, template_id))
-            _, counts = settle(connection, self.batch(worker_id, leases, running, reason))
-            return counts
+            documents = self.documents(leases, running, reason)
+            reply, committed = settle(connection, _batch(worker_id, documents))
+        return Settled(committed, tuple(self._failures(leases, documents, dict(reply["finished"]))))
 
-    def batch(
-        self,
-        worker_id: int,
-        leases: Sequence[Mapping[str, Any]],
-        running: Collection[int] | None,
-        reason: str,
-    ) -> bytes:
-        """Make the batch that settles these leases."""
-        verdicts = judge(
-            [lease["token"] for lease in leases], {lease["token"] for lease in leases if lease["suspect"]}, running
-        )
-        items = [
-            CommitItem(
-                document=self._document(lease, verdicts[lease["token"]], reason),
-                size=0,
-                token=lease["token"],
-                task_uuid=lease["task_uuid"],
-                finished=None,
-            )
-            for lease in leases
-        ]
-        return batch_json(items, worker_id=worker_id, seq=0, lease_ms=0, places=0)
+    def documents(
+        self, leases: Sequence[Mapping[str, Any]], running: Collection[int] | None, reason: str
+    ) -> list[dict[str, Any]]:
+        """Make the commit document of each lease."""
+        suspects = {lease["token"] for lease in leases if lease["suspect"]}
+        verdicts = judge([lease["token"] for lease in leases], suspects, running)
+        return [self._document(lease, verdicts[lease["token"]], reason) for lease in leases]
 
     def _document(self, lease: Mapping[str, Any], verdict: str, reason: str) -> dict[str, Any]:
         document: dict[str, Any] = {
@@ -111,14 +129,46 @@ class Settlement:
             return document
         document["outcome"] = "error"
         trace = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
-        derived = lost_step_message(
-            _facts(lease, plan),
-            failed_at=datetime.now(UTC),
-            declarations=plan.declarations,
-            max_payload_bytes=self._max_payload_bytes,
-        )
-        document.update(event_documents(derived, trace.child(), lease["correlation_id"]))
+        document.update(event_documents(self._lost_events(lease, plan), trace.child(), lease["correlation_id"]))
         return document
+
+    def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan) -> Derived:
+        def derive(declarations: Sequence[BoundDeclaration]) -> Derived:
+            return lost_step_message(
+                _facts(lease, plan),
+                failed_at=datetime.now(UTC),
+                declarations=declarations,
+                max_payload_bytes=self._max_payload_bytes,
+            )
+
+        try:
+            self._guard.begin(plan.name, time.monotonic() + self._hooks_timeout)
+            try:
+                return derive(plan.declarations)
+            finally:
+                self._guard.end()
+        except HookTimeoutError:
+            return derive(refusing(plan.declarations))
+
+    def _failures(
+        self, leases: Sequence[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]], finished: Mapping[str, str]
+    ) -> Iterator[tuple[Metric, tuple[str, ...]]]:
+        for lease, document in zip(leases, documents, strict=True):
+            if document["outcome"] not in ("waiting_for_retry", "error"):
+                continue
+            plan = self._plans.get(lease["template_id"], lease["position"])
+            yield metrics.STEP_EXECUTIONS, (plan.namespace, plan.name)
+            yield metrics.STEP_FAILURES, (plan.namespace, plan.name, WORKER_LOST, "true")
+            if finished.get(lease["task_uuid"]) == "error":
+                yield metrics.TASK_FAILURES, (plan.namespace, plan.task_type, WORKER_LOST)
+
+
+def _batch(worker_id: int, documents: Sequence[dict[str, Any]]) -> bytes:
+    items = [
+        CommitItem(document=document, size=0, token=document["token"], task_uuid=document["task"], finished=None)
+        for document in documents
+    ]
+    return batch_json(items, worker_id=worker_id, seq=0, lease_ms=0, places=0)
 
 
 def _facts(lease: Mapping[str, Any], plan: StepPlan) -> StepFacts:

@@ -265,4 +265,4 @@ if __name__ == "__main__":
     if options.serve:
         _serve(options.serve[0], int(options.serve[1]))
     else:
-        print(json.dumps(run(options.rounds), indent=2))  # noqa: T201 - a program whose output this is
+        print(json.dumps(run(options.rounds), indent=2))

@@ -17,7 +17,7 @@ from tasker_actors.actors import ActorSystem
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.messages import FinishedStep
-from tasker_actors.workflow.outcome import StepSuccess
+from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 
 LETTERS = f"{SHOP}_domain_events_dlq"
 REFUSED_JSON = b'{"text": "\\u0000"}'
@@ -68,17 +68,13 @@ def test_a_result_that_postgresql_refuses_fails_its_own_step_only(flow: Flow, sy
     commits = publisher.committed(9)
 
     assert {item.token for one in commits for item in one.won} == {result.step.token for result in results}
-    states = {row.task_uuid: state for row in results_tasks(results) for state in flow.states(row.task_uuid).values()}
-    assert [uuid for uuid, state in states.items() if state != "complete"] == [bad.step.task.task_uuid]
+    unfinished = flow.rows("SELECT task_uuid FROM tasker.steps WHERE state <> 'complete'")
+    assert [str(row["task_uuid"]) for row in unfinished] == [bad.step.task.task_uuid]
     (failed,) = flow.steps(bad.step.task.task_uuid).values()
     assert (failed["state"], failed["error"]["error_type"], failed["attempts"]) == ("error", "result_refused", 1)
     assert "\\u0000 cannot be converted to text" in failed["error"]["message"]
     assert flow.task(bad.step.task.task_uuid)["status"] == "error"
     assert len(publisher.ledger) == 0
-
-
-def results_tasks(results):
-    return [result.step.task for result in results]
 
 
 def test_what_is_told_of_a_refused_result_is_that_it_failed(flow: Flow, system: ActorSystem):
@@ -171,38 +167,36 @@ def test_a_queue_that_cannot_be_made_costs_the_events_of_its_namespace_only(flow
     assert len(flow.queue("cafe_domain_events_dlq")) == 1
 
 
-def test_300_results_of_1_mib_are_cut_by_bytes_and_all_stored(flow: Flow, system: ActorSystem):
+def test_300_large_results_are_cut_by_bytes_and_all_stored(flow: Flow, system: ActorSystem):
     flow.create(flow.register({"only": []}), count=300)
     worker = Worker(flow)
     steps = worker.claim(300)
-    publisher = publishing(system, worker)
-    large = finish(steps[0], StepSuccess({"text": "x" * MIB})).result
+    publisher = publishing(system, worker, max_batch_bytes=MIB // 4)
+    large = finish(steps[0], StepSuccess({"text": "x" * (MIB // 16)})).result
     assert large is not None
 
     publisher.send(*publisher.hold(*(with_result(finish(step), large) for step in steps)))
     commits = publisher.committed(300)
 
-    assert max(sum(item.size for item in one.won) for one in commits) <= 4 * MIB
+    assert {len(one.won) for one in commits} == {3}
     assert flow.rows("SELECT count(*) AS n, min(result_bytes) AS b FROM tasker.steps WHERE state = 'complete'") == [
         {"n": 300, "b": len(large)}
     ]
     assert worker.commits.errors == []
 
 
-def test_results_with_large_dead_letters_are_cut_by_bytes_too(flow: Flow, system: ActorSystem):
-    schema = {"type": "object", "required": ["missing"]}
-    flow.create(flow.register({"only": []}, publishes_events=[event(schema=schema)]), count=12)
+def test_dead_letters_count_among_the_bytes_of_a_batch(flow: Flow, system: ActorSystem):
+    declared = [event("a.strict", schema={"type": "object", "required": ["missing"]})]
+    flow.create(flow.register({"only": []}, publishes_events=declared), count=12)
     worker = Worker(flow)
-    steps = worker.claim()
-    publisher = publishing(system, worker)
-    large = StepSuccess({"text": "x" * (MIB // 2)})
-    results = [finish(step, large) for step in steps]
-    letters = len(results[0].derived.refused[0].dead_letter)
+    publisher = publishing(system, worker, max_batch_bytes=MIB // 4)
+    failure = StepFailure("no", "permanent_error", retryable=False, metadata={"text": "x" * (MIB // 16)})
+    results = [finish(step, failure) for step in worker.claim()]
 
     publisher.send(*publisher.hold(*results))
     commits = publisher.committed(12)
 
-    assert max(len(one.won) * letters for one in commits) <= 4 * MIB
+    assert max(len(one.won) for one in commits) == 3
     assert len(flow.queue(LETTERS)) == 12
 
 

@@ -59,6 +59,10 @@ class Flow:
             for (queue,) in connection.execute("SELECT queue_name FROM pgmq.list_queues()").fetchall():
                 connection.execute("SELECT pgmq.drop_queue(%s)", [queue])
         yield self
+        self.close()
+
+    def close(self) -> None:
+        """Close what workers of this database left open."""
         for worker in self.workers:
             worker.close()
         self.workers.clear()

@@ -5,16 +5,41 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tasker_actors.actors import Actor, ActorUnavailableError, AskTimeoutError, MessageRegistry, ProcessLink
 from tasker_actors.actors.relay import RelayedAsks
+from tasker_actors.errors import ProtocolError
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    content: Any
+
+
+class Deep(Actor):
+    """Answers with as many lists in each other as it is asked for."""
+
+    def receive(self, message):
+        return nested(int(message.text))
+
+
+def deepest(system):
+    """Find how deep a parcel's content may be for the sender."""
+    depth = 1
+    while True:
+        try:
+            system._routes._registry.encode(Parcel(nested(depth + 1)))
+        except ProtocolError:
+            return depth
+        depth += 1
 
 
 class Echo(Actor):
@@ -45,7 +70,7 @@ def make(heard):
     systems = []
 
     def make(name):
-        systems.append(heard.system(name, MessageRegistry([Note])))
+        systems.append(heard.system(name, MessageRegistry([Note, Parcel])))
         return systems[-1]
 
     yield make
@@ -104,6 +129,29 @@ def test_an_answer_whose_asker_is_gone_is_counted_by_the_relay(make, connect, un
     to_near.close(time.monotonic() + 5)
     replies[0].answer("too late")
     until(lambda: hub.counts().late == 1)
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_the_relay_cannot_write_again_is_refused_and_costs_no_link(make, connect):
+    """JSON can be read deeper than it can be written: a message may just fit, and not with one more wrapping."""
+    hub, near, far = make("hub"), make("near"), make("far")
+    for leaf, name in ((near, "near"), (far, "far")):
+        connect(hub, "hub", leaf, name, default=True)
+    far.start("echo", Echo)
+    far.start("deep", Deep)
+    echo = near.address("far/echo")
+    depth = deepest(near)
+    with pytest.raises(ActorUnavailableError, match="cannot be written as JSON"):
+        echo.ask(Parcel(nested(depth)), 5)
+    with pytest.raises(ActorUnavailableError, match="could not be passed on"):
+        near.address("far/deep").ask(Note(str(depth + 1)), 5)
+    assert echo.ask(Note("alive"), 5) == Note("alive")
 
 
 def test_the_relay_forgets_expired_asks_before_it_refuses_new_ones():

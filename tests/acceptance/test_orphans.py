@@ -1,0 +1,83 @@
+"""A killed supervisor leaves no process behind, and the next one finishes its work (DESIGN G7)."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+from support.project import Project
+from support.supervised import is_running, supervised
+from support.waiting import until
+
+HANDLERS = """
+import threading
+from tasker_actors import step_handler
+
+@step_handler("short")
+def short():
+    threading.Event().wait(0.02)
+
+@step_handler("gil")
+def gil():
+    sum(range(10 ** 12))
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    found = Project(tmp_path / "project")
+    found.module("orphan_handlers", HANDLERS)
+    found.template(
+        "pair",
+        {
+            "one": {"handler": "short", "publishes_events": [{"name": "pair.one"}]},
+            "two": {"handler": "short", "publishes_events": [{"name": "pair.two"}], "dependencies": ["one"]},
+        },
+        namespace="orphans",
+    )
+    found.template("gil", {"gil": {}}, namespace="orphans")
+    return found
+
+
+def test_a_killed_supervisor_leaves_no_worker_after_two_seconds_and_a_new_one_finishes(project, database_url):
+    with supervised(project, database_url, log="first.log") as first:
+        first.create_many("pair", 150, namespace="orphans")
+        query = "SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL"
+        until(lambda: first.rows(query)[0]["n"] < 145)
+        pids = first.worker_pids()
+        assert len(pids) == 2
+
+        first.process.kill()
+
+        until(lambda: not any(is_running(pid) for pid in pids), 2)
+        first.process.wait()
+        assert first.rows(query)[0]["n"] > 0
+    with supervised(project, database_url, log="second.log") as second:
+        until(lambda: second.rows(query)[0]["n"] == 0, 60)
+        messages = [row["message"] for row in second.queue("orphans_domain_events")]
+        assert len(messages) == 300 == len({message["metadata"]["step_uuid"] for message in messages})
+        assert second.rows("SELECT DISTINCT status FROM tasker.tasks") == [{"status": "complete"}]
+        dead = second.rows("SELECT count(*) AS n FROM tasker.workers WHERE alive")
+        assert dead == [{"n": 2}]
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux ties a worker that holds the interpreter")
+def test_even_a_worker_that_holds_the_interpreter_and_one_that_is_stopped_end_with_it(project, database_url):
+    with supervised(project, database_url) as one:
+        one.create("gil", namespace="orphans")
+        workers = [psutil.Process(pid) for pid in one.worker_pids()]
+
+        def holder():
+            busy = [worker for worker in workers if worker.cpu_percent(0.2) > 30]
+            return busy[0] if len(busy) == 1 else None
+
+        until(lambda: holder() is not None, 30)
+        stopped = next(worker for worker in workers if worker is not holder())
+        stopped.send_signal(signal.SIGSTOP)
+
+        one.process.kill()
+
+        until(lambda: not any(is_running(worker.pid) for worker in workers), 2)
+        one.process.wait()
