@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
@@ -24,28 +24,22 @@ class WorkerState:
     in_flight: int
 
 
-def register_worker(
-    connection: Connection[Any],
-    *,
-    supervisor_id: str,
-    host: str,
-    slot: int,
-    incarnation: int,
-    restarts: int,
-    last_reason: str | None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class WorkerPlace:
+    """Which incarnation a worker is, and where. `process_space` names where its pid means something."""
+
+    supervisor_id: str
+    host: str
+    process_space: str
+    slot: int
+    incarnation: int
+    restarts: int
+    last_reason: str | None
+
+
+def register_worker(connection: Connection[Any], place: WorkerPlace) -> int:
     """Make the row of an incarnation before its process starts, and return its id."""
-    row = connection.execute(
-        _SQL["register_worker"],
-        {
-            "supervisor_id": supervisor_id,
-            "host": host,
-            "slot": slot,
-            "incarnation": incarnation,
-            "restarts": restarts,
-            "last_reason": last_reason,
-        },
-    ).fetchone()
+    row = connection.execute(_SQL["register_worker"], asdict(place)).fetchone()
     assert row is not None  # noqa: S101 - RETURNING gives the inserted row
     return int(row[0])
 
@@ -77,9 +71,9 @@ def settle(connection: Connection[Any], batch: bytes) -> tuple[Mapping[str, Any]
     return reply, tuple(CommittedCount(*count) for count in reply["counts"])
 
 
-def local_workers(connection: Connection[Any], host: str) -> Sequence[tuple[int, int | None, float | None]]:
-    """List the workers of a host that are not settled: id, pid, process start."""
-    return connection.execute(_SQL["local_workers"], {"host": host}).fetchall()
+def local_workers(connection: Connection[Any], process_space: str) -> Sequence[tuple[int, int | None, float | None]]:
+    """List the workers of a process space that are not settled: id, pid, process start."""
+    return connection.execute(_SQL["local_workers"], {"process_space": process_space}).fetchall()
 
 
 def stale_workers(connection: Connection[Any], *, stale_ms: int, grace_ms: int) -> Sequence[int]:

@@ -6,12 +6,10 @@ import re
 
 _SCHEMES = ("postgresql://", "postgres://")
 _SECRET_KEYS = r"(?:password|sslpassword|scram_client_key|scram_server_key|oauth_client_secret)"  # noqa: S105  names, not values
-_SECRET_PARAMETER = re.compile(rf"([?&]{_SECRET_KEYS}=)[^&#]*", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(rf"([?&]{_SECRET_KEYS}=)[^&]*", re.IGNORECASE)
 # A quoted value may lack its closing quote: a text that libpq refuses is shown too, in the error about it.
 _SECRET_PAIR = re.compile(rf"\b({_SECRET_KEYS}\s*=\s*)(?:'(?:[^'\\]|\\.)*(?:'|$)|(?:\\.|[^\s\\])*)", re.IGNORECASE)
 _PAIRS = re.compile(r"\s*\w+\s*=")
-_HOSTS = re.compile(r"(\[[^\]]*\]|[^:,\[\]]*)(:\d*)?(,(\[[^\]]*\]|[^:,\[\]]*)(:\d*)?)*")
-_QUERY = re.compile(r"([\w.]+=[^&=]*(&[\w.]+=[^&=]*)*)?")
 
 MASK = "***"
 _MASKED = rf"\g<1>{MASK}"
@@ -34,9 +32,7 @@ def redact_url(url: str) -> str:
     end = re.search(r"[/?#]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     path, mark, query = tail.partition("?")
-    if "@" in path or (
-        "@" in tail and not (_HOSTS.fullmatch(authority.rpartition("@")[2]) and _QUERY.fullmatch(query))
-    ):
+    if "@" in path or ("@" in query and ":" in authority):
         # What looks like a path is the rest of a password with a slash, a question mark or an @ in it.
         return f"{scheme}://{rest.partition(':')[0]}:{MASK}@" + _SECRET_PARAMETER.sub(_MASKED, rest.rpartition("@")[2])
     if "@" in authority:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
 from tasker_actors.actors import Actor, LocalAddress
-from tasker_actors.delivery.routing import return_document
+from tasker_actors.delivery.returns import give_back
 from tasker_actors.messages import (
-    CommitItem,
-    CommitItems,
     DispatchAll,
     ExecuteSteps,
     ExecutorFree,
@@ -200,17 +198,4 @@ class StepSource(Actor):
         self._ready.clear()
         items = self._ledger.take_waiting()
         if items:
-            self._publisher.tell(
-                CommitItems(
-                    tuple(
-                        CommitItem(
-                            document=return_document(item.step),
-                            size=0,
-                            token=item.step.token,
-                            task_uuid=item.step.task.task_uuid,
-                            finished=None,
-                        )
-                        for item in items
-                    )
-                )
-            )
+            self._publisher.tell(give_back(items))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-from tasker_actors.actors import ActorSystem, LocalAddress, ProcessLink
+from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.messages import (
     CancelLeases,
     Count,
@@ -21,14 +18,11 @@ from tasker_actors.messages import (
     WorkerDied,
     WorkerSettled,
 )
-from tasker_actors.postgres.session import Pool, session
-from tasker_actors.postgres.workers import register_worker, worker_started
-from tasker_actors.settings import Settings, settings_to_json
-from tasker_actors.stats.block import create_block
+from tasker_actors.settings import Settings
 from tasker_actors.stats.reader import BlockReader
-from tasker_actors.supervision.boot import EXIT_ESCALATED, WorkerBoot
+from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.inbox import Forwarder, Inbox
-from tasker_actors.supervision.process import start_worker
+from tasker_actors.supervision.launcher import Launcher
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.settlement import Settled, Settlement
 from tasker_actors.supervision.slots import RestartBudget, Slot, SlotState
@@ -45,27 +39,6 @@ _NOTE = "noting a worker's process"
 _SETTLE = "settling a worker"
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessEnded:
-    """Link → main thread: the other end is gone, so the process is dead or about to be."""
-
-    slot: int
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class CrewIdentity:
-    """What every worker of this supervisor is told."""
-
-    supervisor_id: str
-    host: str
-    pid: int
-    database_url: str
-    namespaces: tuple[str, ...]
-    handler_modules: tuple[str, ...]
-    block_directory: Path
-
-
 class Crew:
     """Used by the supervisor's main thread only, but for `wake` and `cancel`, which any thread may call.
 
@@ -76,20 +49,18 @@ class Crew:
     def __init__(
         self,
         settings: Settings,
-        identity: CrewIdentity,
         *,
+        launcher: Launcher,
         system: ActorSystem,
         inbox: Inbox,
-        pool: Pool,
         registrar: Registrar,
         settlement: Settlement,
         stats: LocalAddress,
     ) -> None:
         self._settings = settings
-        self._identity = identity
+        self._launcher = launcher
         self._system = system
         self._inbox = inbox
-        self._pool = pool
         self._registrar = registrar
         self._settlement = settlement
         self._stats = stats
@@ -236,62 +207,13 @@ class Crew:
         self._registrar.stop(deadline)
 
     def _register(self, slot: Slot) -> None:
-        slot.incarnation += 1
-        slot.state = SlotState.REGISTERING
-        identity, number, incarnation = self._identity, slot.number, slot.incarnation
-        restarts, last_reason = slot.restarts, slot.last_reason
-
-        def register() -> int:
-            with session(self._pool) as connection:
-                return register_worker(
-                    connection,
-                    supervisor_id=identity.supervisor_id,
-                    host=identity.host,
-                    slot=number,
-                    incarnation=incarnation,
-                    restarts=restarts,
-                    last_reason=last_reason,
-                )
-
-        self._registrar.submit(number, _REGISTER, register)
+        self._registrar.submit(slot.number, _REGISTER, self._launcher.registration(slot))
 
     def _start(self, slot: Slot) -> None:
-        identity = self._identity
-        concurrency = self._settings.worker.concurrency
-        path = create_block(
-            identity.block_directory, slot=slot.number, incarnation=slot.incarnation, executors=concurrency
-        )
-        reader = self._readers[slot.number] = BlockReader(path)
+        reader, note = self._launcher.launch(slot)
+        self._readers[slot.number] = reader
         self._stats.tell(WorkerAttached(slot.number, slot.incarnation, slot.worker_id, reader))
-        slot.worker = start_worker(
-            WorkerBoot(
-                slot=slot.number,
-                incarnation=slot.incarnation,
-                worker_id=slot.worker_id,
-                supervisor_pid=identity.pid,
-                settings=settings_to_json(self._settings),
-                block_path=str(path),
-                database_url=identity.database_url,
-                namespaces=identity.namespaces,
-                handler_modules=identity.handler_modules,
-            )
-        )
-        ended = ProcessEnded(slot.number, slot.incarnation)
-        slot.link = ProcessLink(slot.worker.link, on_close=lambda _reason: self._inbox.put((slot.number, ended)))
-        self._system.add_link(f"worker-{slot.number}", slot.link)
-        slot.state = SlotState.STARTING
-        slot.kill_after = None
-        slot.pending_reason = None
-        slot.returned = ()
-        slot.started_at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        slot.last_heartbeat = time.monotonic()
-        process = slot.worker
-        note = partial(self._note_process, slot.worker_id, process.process.pid, process.process_start)
         self._registrar.submit(slot.number, _NOTE, note)
-
-    def _note_process(self, worker_id: int, pid: int, process_start: float) -> None:
-        with session(self._pool) as connection:
-            worker_started(connection, worker_id, pid=pid, process_start=process_start)
 
     def _drain(self, slot: Slot, timeout_ms: int) -> None:
         slot.state = SlotState.DRAINING

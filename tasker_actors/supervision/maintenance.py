@@ -47,6 +47,7 @@ class MaintenanceActor(Actor):
         stats: LocalAddress,
         supervisor_id: str,
         others: Callable[[bool], None],
+        revive: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._settings = settings
@@ -54,6 +55,7 @@ class MaintenanceActor(Actor):
         self._stats = stats
         self._supervisor_id = supervisor_id
         self._others = others
+        self._revive = revive
         self._next_depths = 0.0
         self._next_retention = 0.0
         self._away = False
@@ -67,6 +69,7 @@ class MaintenanceActor(Actor):
             if not self._away:
                 logger.warning("Maintenance waits for the database", error=str(error))
             self._away = True
+            self._revive()
         else:
             self._away = False
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -50,6 +52,19 @@ def start_worker(boot: WorkerBoot) -> WorkerProcess:
         theirs.close()
     boot.write(boot_write)
     return WorkerProcess(process, ours, start_time(process.pid) or 0.0)
+
+
+def process_space() -> str:
+    """Name the space in which pids mean something: one boot of one kernel, and one pid namespace of it.
+
+    A host name would not do: containers can share one and not see each other's processes.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    try:
+        return f"{boot.read_text().strip()} {namespace.readlink()}"
+    except OSError:
+        return f"{platform.node()} {int(psutil.boot_time())}"
 
 
 def start_time(pid: int) -> float | None:

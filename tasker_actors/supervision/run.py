@@ -8,12 +8,13 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets
 from tasker_actors.postgres.connect import connect, open_pool
@@ -31,11 +32,12 @@ from tasker_actors.stats.declared import declared_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
-from tasker_actors.supervision.crew import Crew, CrewIdentity
+from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
-from tasker_actors.supervision.process import start_time
+from tasker_actors.supervision.process import process_space, start_time
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.runtime import SupervisorRuntime
 from tasker_actors.supervision.sd_notify import SystemdNotifier
@@ -73,25 +75,30 @@ def run_supervisor(
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
-        url = _database(settings, embedded_home, start_by, stack)
+        url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
         index = TemplateIndex(register_templates(pool, templates, environment=settings.environment))
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
-        start = Start(settings, inbox, pool, url, index, plans, tuple(handlers), stack)
+        start = Start(settings, inbox, pool, url, revive, index, plans, tuple(handlers), stack)
         start.run()
     return 0
 
 
-def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> str:
-    """Return the URL of a database that is ready for us: reachable, with PGMQ, migrated."""
+def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> tuple[str, Callable[[], None]]:
+    """Return the URL of a database that is ready for us, reachable, with PGMQ, migrated, and what brings it back.
+
+    Only an embedded server is ours to start again; any other comes back by itself.
+    """
     url = settings.database.url
+    revive: Callable[[], None] = _leave_to_others
     if url is None:
         server = EmbeddedServer.start(home, _left_ms(start_by))
         stack.callback(lambda: server.stop(time.monotonic() + _STOP_S))
         url = server.url
+        revive = partial(_revive, server, settings.supervisor.startup_timeout_ms)
         logger.info("Embedded PostgreSQL is running", home=str(home))
     wait_for_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
     with connect(url, application_name="tasker setup", database=settings.database) as connection:
@@ -104,7 +111,19 @@ def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack)
         pgmq_source=pgmq.source.value,
         migrations_applied=len(applied),
     )
-    return url
+    return url, revive
+
+
+def _leave_to_others() -> None:
+    """Do nothing about a server that somebody else runs."""
+
+
+def _revive(server: EmbeddedServer, timeout_ms: int) -> None:
+    """Start the embedded server again if its process is gone."""
+    try:
+        server.ensure_running(timeout_ms)
+    except TaskerError as error:
+        logger.error("The embedded PostgreSQL could not be started again", error=str(error))
 
 
 def _left_ms(start_by: float) -> int:
@@ -120,6 +139,7 @@ class Start:
         inbox: Inbox,
         pool: Pool,
         url: str,
+        revive: Callable[[], None],
         index: TemplateIndex,
         plans: StepPlans,
         handlers: tuple[str, ...],
@@ -129,6 +149,7 @@ class Start:
         self._inbox = inbox
         self._pool = pool
         self._url = url
+        self._revive = revive
         self._index = index
         self._handlers = handlers
         self._stack = stack
@@ -141,15 +162,16 @@ class Start:
 
     def run(self) -> None:
         """Start the rest, run, stop."""
-        host = socket.gethostname()
-        self._settle_dead_of_this_host(host)
+        host, space = socket.gethostname(), process_space()
+        self._settle_dead_of_this_machine(space)
         registrar = Registrar(self._inbox)
         crew = Crew(
             self._settings,
-            self._identity(host),
+            launcher=Launcher(
+                self._settings, self._identity(host, space), system=self._system, inbox=self._inbox, pool=self._pool
+            ),
             system=self._system,
             inbox=self._inbox,
-            pool=self._pool,
             registrar=registrar,
             settlement=self._settlement,
             stats=self._stats,
@@ -216,10 +238,11 @@ class Start:
                 stats=self._stats,
                 supervisor_id=self._supervisor_id,
                 others=note_others,
+                revive=self._revive,
             ),
         )
 
-    def _identity(self, host: str) -> CrewIdentity:
+    def _identity(self, host: str, space: str) -> CrewIdentity:
         # Memory files: a page of a disk file that is being written back would make a counting worker wait.
         memory = Path("/dev/shm")  # noqa: S108 - the directory made in it is ours alone
         directory = Path(tempfile.mkdtemp(prefix="tasker-actors-", dir=memory if memory.is_dir() else None))
@@ -227,6 +250,7 @@ class Start:
         return CrewIdentity(
             supervisor_id=self._supervisor_id,
             host=host,
+            process_space=space,
             pid=os.getpid(),
             database_url=self._url,
             namespaces=self._index.namespaces,
@@ -260,10 +284,10 @@ class Start:
         server.bind()
         return server
 
-    def _settle_dead_of_this_host(self, host: str) -> None:
-        """Give back what workers of this host held whose processes are no more: their supervisor was killed."""
+    def _settle_dead_of_this_machine(self, space: str) -> None:
+        """Give back what workers of this machine held whose processes are no more: their supervisor was killed."""
         with session(self._pool) as connection:
-            rows = local_workers(connection, host)
+            rows = local_workers(connection, space)
         for worker_id, pid, process_start in rows:
             if pid is not None and process_start is not None and start_time(pid) == process_start:
                 continue

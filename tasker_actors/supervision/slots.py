@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from tasker_actors.actors import ProcessLink
@@ -35,7 +37,7 @@ class Slot:
     restarts: int = 0
     last_reason: str | None = None
     pending_reason: str | None = None
-    started_at: str | None = None
+    started_at: datetime | None = None
     start_after: float = 0.0
     last_heartbeat: float = 0.0
     in_flight: int = 0
@@ -45,6 +47,17 @@ class Slot:
     exit_code: int = 0
     was_draining: bool = False
     gave_up: bool = False
+
+    def begin(self, worker: WorkerProcess, link: ProcessLink, now: datetime) -> None:
+        """Take note of the process of a new incarnation, and forget what was said of the one before."""
+        self.worker = worker
+        self.link = link
+        self.state = SlotState.STARTING
+        self.kill_after = None
+        self.pending_reason = None
+        self.returned = ()
+        self.started_at = now
+        self.last_heartbeat = time.monotonic()
 
     @property
     def pid(self) -> int | None:

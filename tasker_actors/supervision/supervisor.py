@@ -22,8 +22,9 @@ from tasker_actors.messages import (
 )
 from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
-from tasker_actors.supervision.crew import END_S, Crew, ProcessEnded
+from tasker_actors.supervision.crew import END_S, Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
 from tasker_actors.supervision.sd_notify import SystemdNotifier

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasker_actors.actors import ActorAddress, ActorSystem
-from tasker_actors.delivery.routing import return_document
+from tasker_actors.delivery.returns import give_back
 from tasker_actors.messages import (
-    CommitItem,
-    CommitItems,
     DispatchAll,
     ExtendLeases,
     Heartbeat,
@@ -93,20 +91,7 @@ class WorkerWatch:
         ledger = self._pipeline.parts.ledger
         items = [*ledger.take_waiting(), *ledger.give_up_running()]
         if items:
-            self._system.address(PUBLISHER).tell(
-                CommitItems(
-                    tuple(
-                        CommitItem(
-                            document=return_document(item.step),
-                            size=0,
-                            token=item.step.token,
-                            task_uuid=item.step.task.task_uuid,
-                            finished=None,
-                        )
-                        for item in items
-                    )
-                )
-            )
+            self._system.address(PUBLISHER).tell(give_back(items))
         ledger.emptied.wait(max(0.0, deadline - time.monotonic()))
         return [f"{item.step.plan.name} of task {item.step.task.task_uuid}" for item in items]
 

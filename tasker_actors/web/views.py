@@ -121,8 +121,6 @@ class CreatedTasks(View):
 class EventView(View):
     """An event as its queue has it, and where that is."""
 
-    model_config = ConfigDict(extra="allow")
-
     event_id: str
     event_name: str
     event_version: str
@@ -151,18 +149,16 @@ class PublishedEvent(View):
 class DeadLetterView(View):
     """An event that could not be published; `payload` is there where it could be stored."""
 
-    model_config = ConfigDict(extra="allow")
-
     namespace: str
     queue: str
     msg_id: int
     enqueued_at: datetime
     redrivable: bool
-    event: dict[str, Any] | None = None
+    event: dict[str, Any]
     payload: Any = None
-    payload_repr: str | None = None
-    reason: dict[str, Any] | None = None
-    failed_at: str | None = None
+    payload_repr: str | None
+    reason: dict[str, Any]
+    failed_at: datetime
 
 
 class DeadLetterList(View):

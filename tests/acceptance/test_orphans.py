@@ -69,13 +69,14 @@ def test_even_a_worker_that_holds_the_interpreter_and_one_that_is_stopped_end_wi
         one.create("gil", namespace="orphans")
         workers = [psutil.Process(pid) for pid in one.worker_pids()]
 
-        def holder():
-            busy = [worker for worker in workers if worker.cpu_percent(0.2) > 30]
-            return busy[0] if len(busy) == 1 else None
+        busy: list[psutil.Process] = []
 
-        until(lambda: holder() is not None, 30)
-        stopped = next(worker for worker in workers if worker is not holder())
-        stopped.send_signal(signal.SIGSTOP)
+        def found() -> bool:
+            busy[:] = [worker for worker in workers if worker.cpu_percent(0.2) > 30]
+            return len(busy) == 1
+
+        until(found, 30)
+        next(worker for worker in workers if worker not in busy).send_signal(signal.SIGSTOP)
 
         one.process.kill()
 

@@ -168,7 +168,7 @@ def test_settling_waits_for_a_commit_in_flight_and_counts_it(flow: Flow, threads
         settled = threads.submit(flow.settlement().settle, worker.worker_id, running={step.token}, reason="SIGKILL")
         flow.wait_until_blocked()
 
-    assert settled.result() == (CommittedCount(SHOP, "step.done", "durable", "default", 1, 0),)
+    assert settled.result().committed == (CommittedCount(SHOP, "step.done", "durable", "default", 1, 0),)
     assert (flow.states(row.task_uuid), len(flow.queue())) == ({"only": "complete"}, 1)
 
 

@@ -194,6 +194,20 @@ def test_dead_letters_are_listed_with_what_can_be_done_about_them(pool: Pool) ->
     assert shown[0]["reason"] == good["reason"]
     assert shown[0]["namespace"] == "shop"
     assert dead_letters.read_dead_letters(pool, namespace="nobody", limit=10) is None
+    assert [each["event"]["event_id"] for each in shown] == [good["event"]["event_id"], bare["event"]["event_id"]]
     everywhere = dead_letters.read_dead_letters(pool, limit=1)
     assert everywhere is not None
     assert everywhere.truncated
+
+
+def test_messages_that_are_no_dead_letters_are_listed_as_far_as_they_go(pool: Pool) -> None:
+    send(
+        pool, LETTERS, [1], "text", None, {"event": 7}, {"event": {}, "reason": {}, "payload_repr": "", "failed_at": ""}
+    )
+    found = dead_letters.read_dead_letters(pool, namespace="shop", limit=10)
+    assert found is not None
+    shown = [orjson.loads(text) for text in found.texts]
+    assert len(shown) == 5
+    for each in shown:
+        assert (each["event"], each["redrivable"], each["reason"]["code"]) == ({}, False, "not_an_event")
+        assert each["failed_at"] == each["enqueued_at"]

@@ -102,10 +102,13 @@ def test_an_unknown_namespace_is_none_and_its_name_reaches_no_statement(pool: Po
     assert not events.namespace_has_queue(pool, "sho")
 
 
-def test_messages_that_somebody_else_sent_are_shown_too(pool: Pool) -> None:
-    send(pool, SHOP, [1, 2], "text", {"metadata": 7}, None)
-    found = read(pool)
-    assert [event.get("payload") for event in found if "metadata" not in event] == [[1, 2], "text", None]
+def test_messages_that_are_no_events_are_left_out(pool: Pool) -> None:
+    halves: list[Any] = [message(ONE, fired_at=at(1)) for _ in range(2)]
+    del halves[0]["payload"]
+    del halves[1]["metadata"]["fired_at"]
+    event = message(ONE, fired_at=at(2))
+    send(pool, SHOP, [1, 2], "text", {"metadata": 7}, {"metadata": {}}, None, *halves, event)
+    assert [found["event_id"] for found in read(pool)] == [event["event_id"]]
 
 
 def test_a_queue_whose_table_was_dropped_by_hand_is_passed_over(pool: Pool) -> None:

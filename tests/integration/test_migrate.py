@@ -159,9 +159,10 @@ def test_a_migration_that_loses_a_deadlock_against_a_worker_is_repeated(connecti
         "CREATE TABLE tasker.a (x int); CREATE TABLE tasker.b (x int);",
         "ALTER TABLE tasker.a ADD COLUMN y int; ALTER TABLE tasker.b ADD COLUMN y int;",
     )
-    connection.execute("SET deadlock_timeout = '10ms'")
+    # A session looks for a deadlock once, this long after it began to wait: by then the worker waits too.
+    connection.execute("SET deadlock_timeout = '2s'")
     with psycopg.connect(empty_database_url) as worker, psycopg.connect(empty_database_url, autocommit=True) as watcher:
-        # The worker never looks for a deadlock within the test, so that it is the migration that loses.
+        # The worker does not look within the test, so that it is the migration that loses.
         worker.execute("SET LOCAL deadlock_timeout = '1min'")
         worker.execute("LOCK TABLE tasker.b")
         applied = []

@@ -140,7 +140,7 @@ def test_a_lost_last_attempt_fails_the_step_and_publishes_its_events(flow: Flow)
     worker = Worker(flow)
     (step,) = worker.claim()
 
-    counts = settle(flow, worker, running={step.token})
+    counts = settle(flow, worker, running={step.token}).committed
 
     assert flow.states(row.task_uuid) == {"only": "error", "below": "pending"}
     assert flow.task(row.task_uuid)["status"] == "error"
@@ -159,7 +159,7 @@ def test_a_lost_attempt_that_is_tried_again_publishes_nothing(flow: Flow):
     worker = Worker(flow)
     (step,) = worker.claim()
 
-    assert settle(flow, worker, running={step.token}) == ()
+    assert settle(flow, worker, running={step.token}).committed == ()
     assert flow.queue() == []
 
 
@@ -219,7 +219,7 @@ def test_settling_returns_all_that_the_worker_has_committed(flow: Flow):
     worker.commit(finish(first))
     worker.commit(finish(second, type(finish(second).outcome)(big)))
 
-    assert sorted(settle(flow, worker, running=())) == [
+    assert sorted(settle(flow, worker, running=()).committed) == [
         CommittedCount(SHOP, "b.both", "broadcast", "default", 1, 1),
         CommittedCount(SHOP, "step.done", "durable", "default", 1, 1),
     ]
@@ -229,10 +229,10 @@ def test_settling_twice_changes_nothing_and_gives_the_same_counts(flow: Flow):
     (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=[event()]))
     worker = Worker(flow)
     (step,) = worker.claim()
-    first = settle(flow, worker, running={step.token})
+    first = settle(flow, worker, running={step.token}).committed
     before = (flow.steps(row.task_uuid), flow.attempts(row.task_uuid), flow.queue())
 
-    assert settle(flow, worker, running={step.token}) == first
+    assert settle(flow, worker, running={step.token}).committed == first
     assert (flow.steps(row.task_uuid), flow.attempts(row.task_uuid), flow.queue()) == before
 
 

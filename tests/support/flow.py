@@ -28,7 +28,7 @@ from tasker_actors.postgres.outages import Session, Trouble
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
-from tasker_actors.postgres.workers import register_worker
+from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.telemetry.logging import get_logger
@@ -86,7 +86,9 @@ class Flow:
 
     def settlement(self, publishers: Mapping[str, BasePublisher] | None = None) -> Settlement:
         """Make what the supervisor settles dead workers with."""
-        return Settlement(self.pool, plans_of(publishers), max_payload_bytes=MIB, uniform=lambda: 0.5)
+        return Settlement(
+            self.pool, plans_of(publishers), max_payload_bytes=MIB, hooks_timeout_ms=5000, uniform=lambda: 0.5
+        )
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Read rows as dicts."""
@@ -180,15 +182,16 @@ class Worker:
         publishers: Mapping[str, BasePublisher] | None = None,
     ) -> None:
         with flow.pool.connection() as connection:
-            self.worker_id = register_worker(
-                connection,
+            place = WorkerPlace(
                 supervisor_id=str(uuid4()),
                 host="testhost",
+                process_space="test",
                 slot=0,
                 incarnation=1,
                 restarts=0,
                 last_reason=None,
             )
+            self.worker_id = register_worker(connection, place)
         self.plans = plans_of(publishers)
         self.lease_ms = lease_ms
         self.seq = 0

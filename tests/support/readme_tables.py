@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import logging
 import re
 import signal
 import statistics
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import structlog
 from support.api_runtime import RecordingRuntime
 
 import tasker_actors.supervision.run  # noqa: F401 - with the commands it loads every error there is
@@ -97,23 +99,23 @@ def tables() -> dict[str, str]:
 
 
 def place(name: str) -> re.Pattern[str]:
-    """Match a marked place: what is between its two comments is the group `text`."""
+    """Match a marked place: what is between its two comments is the group."""
     mark = re.escape(name)
-    return re.compile(rf"<!-- {mark} -->\n(?P<text>.*?)\n<!-- end of {mark} -->", re.DOTALL)
+    return re.compile(rf"<!-- {mark} -->\n(.*?)<!-- end of {mark} -->", re.DOTALL)
 
 
 def in_place(readme: str, name: str) -> str:
     """Return what README has at a marked place; it must be there once."""
     found = place(name).findall(readme)
     assert len(found) == 1, f"README has the place {name!r} {len(found)} times"
-    return str(found[0])
+    return str(found[0]).strip("\n")
 
 
 def with_tables(readme: str, made: Mapping[str, str]) -> str:
     """Return README with these tables at their places."""
     for name, table in made.items():
         in_place(readme, name)
-        readme = place(name).sub(lambda _, text=f"<!-- {name} -->\n{table}\n<!-- end of {name} -->": text, readme)
+        readme = place(name).sub(lambda _, text=f"<!-- {name} -->\n\n{table}\n\n<!-- end of {name} -->": text, readme)
     return readme
 
 
@@ -278,6 +280,7 @@ def _figure(value: float, unit: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the tables into README.md, and the figures of a file if one is named."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     made = tables()
     if arguments:
         made[FIGURES] = figures_table(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))

@@ -12,7 +12,7 @@ from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import NewTaskRow, create_tasks
 from tasker_actors.postgres.templates import register_template
-from tasker_actors.postgres.workers import register_worker
+from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.template import TaskTemplate
@@ -85,15 +85,16 @@ class FakeWorker:
         self._namespaces = namespaces or ["shop"]
         self._seq = 0
         with pool.connection() as connection:
-            self.worker_id = register_worker(
-                connection,
+            place = WorkerPlace(
                 supervisor_id=str(uuid4()),
                 host="testhost",
+                process_space="test",
                 slot=0,
                 incarnation=1,
                 restarts=0,
                 last_reason=None,
             )
+            self.worker_id = register_worker(connection, place)
 
     def claim(self, limit: int = 100) -> list[dict[str, Any]]:
         """Lease the steps that can run."""

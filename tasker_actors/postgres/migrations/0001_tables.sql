@@ -108,6 +108,7 @@ CREATE TABLE tasker.workers (
     worker_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     supervisor_id uuid NOT NULL,
     host          text NOT NULL,
+    process_space text NOT NULL,
     slot          integer NOT NULL,
     incarnation   integer NOT NULL,
     pid           integer,

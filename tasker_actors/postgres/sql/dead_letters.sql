@@ -1,15 +1,25 @@
 -- name: read_dead_letters
 -- The dead letter and where it was found, as one JSON text. It can be redriven as it is where its payload was stored.
-SELECT msg_id, (
-    CASE WHEN jsonb_typeof(message) = 'object' THEN message ELSE jsonb_build_object('payload_repr', message::text) END
-    || jsonb_build_object(
-        'namespace', left({queue}::text, -length('_domain_events_dlq')), 'queue', {queue}::text, 'msg_id', msg_id,
-        'enqueued_at', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        'redrivable', coalesce(message ? 'payload' AND message #>> '{{event,event_id}}' IS NOT NULL
-                               AND message #>> '{{event,event_name}}' IS NOT NULL
-                               AND message #>> '{{event,metadata,correlation_id}}' IS NOT NULL, false)))::text
-FROM {table}
-WHERE msg_id = ANY (%(msg_ids)s::bigint[])
+-- What was not written by this package is shown as far as it goes, so that somebody can find it and take it away.
+SELECT r.msg_id, (CASE
+    WHEN r.message ?& ARRAY['event', 'payload_repr', 'reason', 'failed_at']
+         AND jsonb_typeof(r.message -> 'event') = 'object' AND r.message -> 'reason' ?& ARRAY['code', 'message']
+    THEN r.message
+    ELSE jsonb_build_object(
+        'event', '{{}}'::jsonb, 'payload_repr', left(r.message::text, 4096), 'failed_at', r.enqueued_at,
+        'reason', jsonb_build_object(
+            'code', 'not_an_event', 'message', 'this message is no dead letter of an event', 'path', ''))
+    END || jsonb_build_object(
+        'namespace', left({queue}::text, -length('_domain_events_dlq')), 'queue', {queue}::text,
+        'msg_id', r.msg_id, 'enqueued_at', r.enqueued_at,
+        'redrivable', coalesce(r.message ? 'payload' AND r.message #>> '{{event,event_id}}' IS NOT NULL
+                               AND r.message #>> '{{event,event_name}}' IS NOT NULL
+                               AND r.message #>> '{{event,metadata,correlation_id}}' IS NOT NULL, false)))::text
+FROM (
+    SELECT msg_id, message,
+           to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS enqueued_at
+    FROM {table}
+    WHERE msg_id = ANY (%(msg_ids)s::bigint[])) r
 
 -- name: lock_dead_letters
 -- The rows stay locked until the transaction ends: whoever else redrives them waits, and then finds them gone. Without

@@ -25,11 +25,12 @@ ORDER BY m.queue_name;
  LIMIT %(limit)s)
 
 -- name: read_events
--- The message and where it was found, as one JSON text: what is no object was not written by this package.
-SELECT msg_id, (
-    CASE WHEN jsonb_typeof(message) = 'object' THEN message ELSE jsonb_build_object('payload', message) END
-    || jsonb_build_object(
+-- The message and where it was found, as one JSON text; null for what was not written by this package.
+SELECT msg_id, CASE
+    WHEN message ?& ARRAY['event_id', 'event_name', 'event_version', 'payload', 'execution', 'metadata']
+         AND message -> 'metadata' ?& ARRAY['namespace', 'step_name', 'correlation_id', 'fired_at']
+    THEN (message || jsonb_build_object(
         'queue', {queue}::text, 'msg_id', msg_id,
-        'enqueued_at', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::text
+        'enqueued_at', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::text END
 FROM {table}
 WHERE msg_id = ANY (%(msg_ids)s::bigint[])

@@ -1,7 +1,7 @@
 -- name: register_worker
 WITH worker AS (
-    INSERT INTO tasker.workers (supervisor_id, host, slot, incarnation, restarts, last_reason)
-    VALUES (%(supervisor_id)s, %(host)s, %(slot)s, %(incarnation)s, %(restarts)s, %(last_reason)s)
+    INSERT INTO tasker.workers (supervisor_id, host, process_space, slot, incarnation, restarts, last_reason)
+    VALUES (%(supervisor_id)s, %(host)s, %(process_space)s, %(slot)s, %(incarnation)s, %(restarts)s, %(last_reason)s)
     RETURNING worker_id
 ), commits AS (
     INSERT INTO tasker.worker_commits (worker_id) SELECT worker_id FROM worker
@@ -25,8 +25,11 @@ SELECT tasker.fence_worker_v1(%(worker_id)s, %(reason)s);
 SELECT tasker.settle_results_v1(%(batch)s::jsonb);
 
 -- name: local_workers
--- The rows of this host that claim to be alive: those of a supervisor that was killed have no process any more.
-SELECT worker_id, pid, process_start FROM tasker.workers WHERE alive AND host = %(host)s;
+-- The rows of this machine that claim to be alive: those of a supervisor that was killed have no process any more. A row
+-- without a pid is of a worker that is being started at this moment, unless that moment was long ago.
+SELECT worker_id, pid, process_start FROM tasker.workers
+WHERE alive AND process_space = %(process_space)s
+  AND (pid IS NOT NULL OR heartbeat_at < statement_timestamp() - interval '10 s');
 
 -- name: stale_workers
 -- Never in the first seconds of a server's life: nobody could send a heartbeat while it was away.

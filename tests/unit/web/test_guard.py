@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from support.api_runtime import RecordingRuntime, in_threads, serving
 from support.waiting import until
 
 from tasker_actors.settings import Settings
-from tasker_actors.web import body_limit, guard
+from tasker_actors.web import app, body_limit, guard
 from tasker_actors.web.server import HttpServer
 
 KEY = "s3cret"
@@ -171,23 +172,11 @@ def test_a_refused_chunked_body_is_not_kept_in_memory(client, runtime, monkeypat
 
 def test_a_client_that_sends_too_slowly_is_told_so(client, monkeypatch) -> None:
     monkeypatch.setattr(body_limit, "READ_TIMEOUT_S", 0.1)
-    release = threading.Event()
-
-    def chunks() -> Iterator[bytes]:
-        yield b"{"
-        release.wait(5)
-        yield b"}"
-
-    answer: list[httpx.Response] = []
-    thread = threading.Thread(
-        target=lambda: answer.append(client.post("/v1/tasks", content=chunks(), headers=JSON)), daemon=True
-    )
-    thread.start()
-    pause = threading.Event()
-    pause.wait(0.5)
-    release.set()
-    thread.join(10)
-    error(answer[0], 408, "request_timeout")
+    address = urlsplit(str(client.base_url))
+    head = b"POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(head + b"content-length: 100\r\n\r\n{")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 408")
 
 
 def test_unknown_paths_and_methods_are_answered_like_everything_else(client) -> None:
@@ -230,48 +219,77 @@ def test_a_client_that_goes_away_costs_nothing(client) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_slow_requests_hold_up_neither_probes_nor_scrapes(runtime, monkeypatch) -> None:
-    monkeypatch.setattr(guard, "MAX_ACTIVE", 4)
-    release = threading.Event()
-    waiting = threading.Semaphore(0)
+class SlowRuntime(RecordingRuntime):
+    """Takes as long as it is told to for every task."""
 
-    def slow(*_: object) -> None:
-        waiting.release()
-        release.wait(20)
+    def __init__(self) -> None:
+        super().__init__(pool=None)  # type: ignore[arg-type]  # nothing here reaches the database
+        self.release = threading.Event()
+        self.entered = threading.Semaphore(0)
 
-    runtime.find_template = slow
+    def find_template(self, *_: object) -> None:
+        self.entered.release()
+        assert self.release.wait(20)
+
+
+@contextmanager
+def posting(runtime: SlowRuntime, count: int) -> Iterator[httpx.Client]:
+    """A client of a server to which that many others are posting tasks; all of them are answered in the end."""
     with serving(runtime) as client:
-        answers: list[list[httpx.Response]] = []
 
-        def post(_: int) -> httpx.Response:
+        def post(_: int) -> int:
             with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as own:
-                return own.post("/v1/tasks", content=ORDER, headers=JSON)
+                return own.post("/v1/tasks", content=ORDER, headers=JSON).status_code
 
-        thread = threading.Thread(target=lambda: answers.append(in_threads(post, 8)))
+        answers: list[list[int]] = []
+        thread = threading.Thread(target=lambda: answers.append(in_threads(post, count)))
         thread.start()
-        for _ in range(4):
-            assert waiting.acquire(timeout=10)
-        assert client.get("/health/live").status_code == 200
-        assert client.get("/metrics").status_code == 200
-        assert not waiting.acquire(timeout=0.2), "more requests than places are answered at once"
-        release.set()
-        thread.join(20)
-    assert [response.status_code for response in answers[0]] == [404] * 8
+        try:
+            yield client
+        finally:
+            runtime.release.set()
+            thread.join(20)
+    assert answers == [[404] * count]
 
 
-def test_too_many_waiting_requests_are_turned_away(runtime, monkeypatch) -> None:
+def test_only_so_many_requests_are_read_and_answered_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(guard, "MAX_ACTIVE", 3)
+    runtime = SlowRuntime()
+    with posting(runtime, 8):
+        for _ in range(3):
+            assert runtime.entered.acquire(timeout=10)
+        assert not runtime.entered.acquire(timeout=0.3)
+
+
+def test_requests_that_hold_every_thread_hold_up_neither_probes_nor_scrapes(monkeypatch) -> None:
+    monkeypatch.setattr(app, "THREADS", 2)
+    runtime = SlowRuntime()
+    with posting(runtime, 4) as client:
+        for _ in range(2):
+            assert runtime.entered.acquire(timeout=10)
+        for path in ("/health", "/health/live", "/health/ready", "/metrics", "/metrics/events"):
+            assert client.get(path, timeout=3).status_code == 200
+        assert not runtime.entered.acquire(timeout=0.1)
+
+
+def test_too_many_waiting_requests_are_turned_away(monkeypatch) -> None:
     monkeypatch.setattr(guard, "MAX_ACTIVE", 1)
-    monkeypatch.setattr(guard, "MAX_WAITING", 0)
-    release = threading.Event()
-    began = threading.Event()
-
-    def slow(*_: object) -> None:
-        began.set()
-        release.wait(20)
-
-    runtime.find_template = slow
+    monkeypatch.setattr(guard, "MAX_WAITING", 2)
+    runtime = SlowRuntime()
+    refused: list[httpx.Response] = []
     with serving(runtime) as client:
-        response = client.get("/v1/templates")
+
+        def post(_: int) -> int:
+            with httpx.Client(base_url=client.base_url, trust_env=False, timeout=30) as own:
+                response = own.post("/v1/tasks", content=ORDER, headers=JSON)
+            if response.status_code == 503:
+                refused.append(response)
+            if len(refused) == 3:
+                runtime.release.set()
+            return response.status_code
+
+        assert sorted(in_threads(post, 6)) == [404] * 3 + [503] * 3
+    for response in refused:
         error(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"
 

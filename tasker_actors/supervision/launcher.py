@@ -1,0 +1,112 @@
+"""Makes one incarnation of a worker: its row, its memory block, its process, its link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.workers import WorkerPlace, register_worker, worker_started
+from tasker_actors.settings import Settings, settings_to_json
+from tasker_actors.stats.block import create_block
+from tasker_actors.stats.reader import BlockReader
+from tasker_actors.supervision.boot import WorkerBoot
+from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.process import start_worker
+from tasker_actors.supervision.slots import Slot, SlotState
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """Link → main thread: the other end is gone, so the process is dead or about to be."""
+
+    slot: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class CrewIdentity:
+    """What every worker of this supervisor is told, and what its row says of where it runs."""
+
+    supervisor_id: str
+    host: str
+    process_space: str
+    pid: int
+    database_url: str
+    namespaces: tuple[str, ...]
+    handler_modules: tuple[str, ...]
+    block_directory: Path
+
+
+class Launcher:
+    """Used by the supervisor's main thread; what it returns as a job is for the registrar's."""
+
+    def __init__(
+        self, settings: Settings, identity: CrewIdentity, *, system: ActorSystem, inbox: Inbox, pool: Pool
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._system = system
+        self._inbox = inbox
+        self._pool = pool
+
+    def registration(self, slot: Slot) -> Callable[[], int]:
+        """Begin the slot's next incarnation; returns the job that makes its row and returns the worker's id."""
+        slot.incarnation += 1
+        slot.state = SlotState.REGISTERING
+        identity = self._identity
+        place = WorkerPlace(
+            supervisor_id=identity.supervisor_id,
+            host=identity.host,
+            process_space=identity.process_space,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            restarts=slot.restarts,
+            last_reason=slot.last_reason,
+        )
+        return partial(self._register, place)
+
+    def launch(self, slot: Slot) -> tuple[BlockReader, Callable[[], None]]:
+        """Start the process of a registered incarnation; returns its memory and the job that notes its process."""
+        identity = self._identity
+        path = create_block(
+            identity.block_directory,
+            slot=slot.number,
+            incarnation=slot.incarnation,
+            executors=self._settings.worker.concurrency,
+        )
+        reader = BlockReader(path)
+        started = start_worker(
+            WorkerBoot(
+                slot=slot.number,
+                incarnation=slot.incarnation,
+                worker_id=slot.worker_id,
+                supervisor_pid=identity.pid,
+                settings=settings_to_json(self._settings),
+                block_path=str(path),
+                database_url=identity.database_url,
+                namespaces=identity.namespaces,
+                handler_modules=identity.handler_modules,
+            )
+        )
+        ended = ProcessEnded(slot.number, slot.incarnation)
+        slot.begin(
+            started,
+            ProcessLink(started.link, on_close=lambda _reason: self._inbox.put((slot.number, ended))),
+            datetime.now(UTC),
+        )
+        assert slot.link is not None  # noqa: S101 - `begin` has just set it
+        self._system.add_link(f"worker-{slot.number}", slot.link)
+        return reader, partial(self._note, slot.worker_id, started.process.pid, started.process_start)
+
+    def _register(self, place: WorkerPlace) -> int:
+        with session(self._pool) as connection:
+            return register_worker(connection, place)
+
+    def _note(self, worker_id: int, pid: int, process_start: float) -> None:
+        with session(self._pool) as connection:
+            worker_started(connection, worker_id, pid=pid, process_start=process_start)

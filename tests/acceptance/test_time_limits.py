@@ -1,0 +1,142 @@
+"""Handlers past their time limit: interrupted where that is possible, replaced with their worker where it is not."""
+
+from __future__ import annotations
+
+import pytest
+from support.project import Project
+from support.supervised import supervised
+from support.waiting import until
+
+HANDLERS = """
+import asyncio, threading, time
+from pathlib import Path
+from tasker_actors import step_handler
+
+@step_handler("loop")
+def loop(context):
+    "Python code all the way: an exception can reach it between two lines."
+    if not context.is_retry():
+        while True:
+            time.sleep(0.01)
+    return {"deadline_was": context.deadline.isoformat(), "remaining_ms": context.remaining_ms()}
+
+@step_handler("swallows")
+def swallows(context):
+    "Catches every exception and goes on."
+    if not context.is_retry():
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:
+                pass
+    return {}
+
+@step_handler("stuck")
+def stuck(context):
+    "One call in C: nothing reaches it."
+    if not context.is_retry():
+        time.sleep(60)
+    return {}
+
+@step_handler("async_slow")
+async def async_slow(context):
+    if not context.is_retry():
+        await asyncio.sleep(60)
+    return {}
+
+@step_handler("gate")
+def gate(context):
+    marks = Path(context.get_input("marks"))
+    marks.with_suffix(".begun").touch()
+    pause = threading.Event()
+    while not marks.with_suffix(".open").exists():
+        pause.wait(0.01)
+    return {"attempt": context.retry_count + 1}
+
+@step_handler("short")
+def short():
+    threading.Event().wait(0.01)
+"""
+
+RETRY = {"max_attempts": 2, "backoff": "none"}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, embedded_server):
+    project = Project(tmp_path_factory.mktemp("limits") / "project")
+    project.module("limit_handlers", HANDLERS)
+    for name in ("loop", "swallows", "stuck", "async_slow"):
+        project.template(
+            name,
+            {
+                name: {
+                    "timeout_seconds": 0.4,
+                    "retry": RETRY,
+                    "publishes_events": [{"name": "limit.passed", "condition": "failure"}],
+                }
+            },
+            namespace="limits",
+        )
+    project.template("gate", {"gate": {}}, namespace="limits")
+    project.template("short", {"short": {}}, namespace="limits")
+    variables = {"TASKER_WORKER__TIMEOUT_GRACE_MS": "400"}
+    with embedded_server.database(migrated=True) as url, supervised(project, url, variables=variables) as found:
+        yield found
+
+
+def assert_timed_out_once(one, task, step):
+    first, second = one.attempts(task["task_uuid"], step)
+    assert (first["attempt"], first["outcome"], first["error"]["error_type"]) == (1, "waiting_for_retry", "timeout")
+    assert "0.4 s" in first["error"]["message"]
+    assert first["duration_ms"] >= 400
+    assert (second["attempt"], second["outcome"]) == (2, "complete")
+    (message,) = [row["message"] for row in one.messages("limits", task["task_uuid"])]
+    assert message["payload"]["error_type"] == "timeout"
+    assert message["execution"]["status"] == "waiting_for_retry"
+
+
+@pytest.mark.parametrize("step", ["loop", "swallows", "async_slow"])
+def test_python_code_past_its_limit_is_interrupted_and_its_worker_goes_on(one, step):
+    before = one.worker_pids()
+
+    task = one.run(step, namespace="limits")
+
+    assert_timed_out_once(one, task, step)
+    assert one.worker_pids() == before
+
+
+def test_a_call_that_cannot_be_interrupted_costs_its_worker_and_nobody_else_anything(one, tmp_path):
+    """The attempt fails in time, another step of the same worker ends in peace, then the worker is replaced."""
+    marks = tmp_path / "marks"
+    gates = []
+    for number in range(4):
+        gate = marks.with_suffix(f".{number}")
+        gates.append((gate, one.create("gate", namespace="limits", context={"marks": str(gate)})))
+    for gate, _ in gates:
+        until(gate.with_suffix(".begun").exists)
+
+    task_uuid = one.create("stuck", namespace="limits")
+    one.create_many("short", 50, namespace="limits")
+
+    until(lambda: bool(one.attempts(task_uuid, "stuck")), 20)
+    marks.with_suffix(".open").touch()  # all four gates look for this name
+    one.wait(task_uuid, "complete")
+    assert_timed_out_once(one, one.task(task_uuid), "stuck")
+    for _, gate_uuid in gates:
+        one.wait(gate_uuid, "complete")
+        assert one.steps(gate_uuid)["gate"]["result"] == {"attempt": 1}
+    restarts = "tasker_workers_restarts_total"
+    until(lambda: len(one.metrics().get(restarts, {})) == 1)
+    assert {dict(labels)["reason"]: value for labels, value in one.metrics()[restarts].items()} == {"hang": 1}
+    until(lambda: one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL") == [{"n": 0}])
+    assert one.rows("SELECT DISTINCT status FROM tasker.tasks WHERE name IN ('short', 'gate')") == [{"status": "complete"}]
+    one.wait_workers(lambda workers: len(workers) == 2)
+    assert one.logged("A handler does not return past its time limit; the worker is replaced", step_name="stuck")
+    assert [line["reason"] for line in one.logged("Worker ended")] == ["hang"]
+
+
+def test_the_deadline_is_told_to_the_handler(one):
+    task = one.run("loop", namespace="limits")
+
+    result = one.steps(task["task_uuid"])["loop"]["result"]
+    assert 0 < result["remaining_ms"] <= 400
