@@ -226,7 +226,7 @@ def _await_actor(remote: Any) -> None:
         try:
             remote.ask(HowMany(), TIMEOUT_SECONDS)
         except ActorUnavailableError:
-            time.sleep(0.01)
+            threading.Event().wait(0.01)
         else:
             return
 

@@ -115,7 +115,8 @@ def create_chains(client: httpx.Client, count: int) -> None:
 
 def wait_until_finished(connection: psycopg.Connection[Any]) -> None:
     """Wait until no task is open."""
+    pause = threading.Event()
     while connection.execute("SELECT EXISTS (SELECT FROM tasker.tasks WHERE completed_at IS NULL)").fetchone() != (
         False,
     ):
-        time.sleep(POLL_SECONDS)
+        pause.wait(POLL_SECONDS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 from system import STEPS, create_chains, home_directory, running, wait_until_finished
 
@@ -30,26 +32,38 @@ FROM tasker.tasks WHERE created_at >= %(since)s
 def run(rounds: int) -> dict[str, list[float]]:
     """Alternate pgbench and chains, after one round of each that does not count."""
     figures: dict[str, list[float]] = {"steps_per_s": [], "steps_per_s_with_creation": [], "pgbench_commits_per_s": []}
-    with home_directory() as home, running(home) as system, system.client() as client:
-        with psycopg.connect(system.database_url, autocommit=True) as connection:
-            connection.execute("CREATE TABLE one_row (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value text)")
-            for number in range(rounds + 1):
-                commits = _pgbench(home)
-                began = connection.execute("SELECT clock_timestamp()").fetchone()
-                create_chains(client, CHAINS)
-                created = connection.execute("SELECT clock_timestamp()").fetchone()
-                wait_until_finished(connection)
-                rates = (
-                    _one(connection, _RATE, {"since": created and created[0]}),
-                    _one(connection, _RATE_WITH_CREATION, {"since": began and began[0], "steps": STEPS}),
-                    commits,
-                )
-                if number:
-                    for name, rate in zip(figures, rates, strict=True):
-                        figures[name].append(rate)
+    with (
+        home_directory() as home,
+        running(home) as system,
+        system.client() as client,
+        psycopg.connect(system.database_url, autocommit=True) as connection,
+    ):
+        connection.execute("CREATE TABLE one_row (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value text)")
+        for number in range(rounds + 1):
+            rates = _round(home, client, connection)
+            if number:
+                for name, rate in zip(figures, rates, strict=True):
+                    figures[name].append(rate)
     ratios = zip(figures["steps_per_s"], figures["pgbench_commits_per_s"], strict=True)
     figures["steps_per_pgbench_commit"] = [steps / commits for steps, commits in ratios]
     return figures
+
+
+def _round(home: Path, client: httpx.Client, connection: psycopg.Connection[Any]) -> tuple[float, float, float]:
+    commits = _pgbench(home)
+    began = _now(connection)
+    create_chains(client, CHAINS)
+    created = _now(connection)
+    wait_until_finished(connection)
+    rate = _one(connection, _RATE, {"since": created})
+    return rate, _one(connection, _RATE_WITH_CREATION, {"since": began, "steps": STEPS}), commits
+
+
+def _now(connection: psycopg.Connection[Any]) -> datetime:
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    return now
 
 
 def _one(connection: psycopg.Connection[Any], query: str, parameters: dict[str, Any]) -> float:

@@ -189,10 +189,11 @@ def tell_until_full(clerk: Any) -> int:
 
 def wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + ALLOWED_SECONDS
+    pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail("the condition did not become true in time")
-        time.sleep(0.002)
+        pause.wait(0.002)
 
 
 @pytest.fixture

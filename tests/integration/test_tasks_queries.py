@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import orjson
+import psycopg
 import pytest
 from support.stored_work import FakeWorker, create, register, result, task_row
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres import tasks
 from tasker_actors.postgres.connect import open_pool
-from tasker_actors.postgres.session import DatabaseBusyError, Pool, named_statements
+from tasker_actors.postgres.session import DatabaseBusyError, Pool, QueryTimeoutError, named_statements, session
 from tasker_actors.workflow.states import TaskState
 from tasker_actors.workflow.summary import HealthStatus
 
@@ -318,3 +319,16 @@ def test_listing_by_correlation_id_uses_its_index(pool: Pool) -> None:
             b"EXPLAIN " + statement, {**parameters, "correlation_id": wanted.correlation_id, "limit": 50}, prepare=False
         ).fetchall()
     assert any("tasks_correlation_id" in line for (line,) in plan), plan
+
+
+def test_a_query_past_its_time_limit_is_told_apart(pool: Pool) -> None:
+    slow = "SET LOCAL statement_timeout = '20ms'; SELECT pg_sleep(10)"
+    with pytest.raises(QueryTimeoutError), session(pool) as connection, connection.transaction():
+        connection.execute(slow)
+    with session(pool) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_fault_of_a_statement_is_no_outage(pool: Pool) -> None:
+    with pytest.raises(psycopg.errors.UndefinedTable), session(pool) as connection:
+        connection.execute("SELECT FROM nothing")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from support import waiting
 
 from tasker_actors.actors import ActorSystem, MessageRegistry
 
@@ -41,13 +42,7 @@ def system(heard: Heard) -> Iterator[ActorSystem]:
 
 def wait_for(condition: Callable[[], object], timeout: float = 5.0) -> None:
     """Poll a condition that no event announces, with a deadline."""
-    deadline = time.monotonic() + timeout
-    pause = 0.0
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail("the condition did not become true in time")
-        time.sleep(pause)
-        pause = 0.001
+    waiting.until(lambda: bool(condition()), timeout)
 
 
 @pytest.fixture

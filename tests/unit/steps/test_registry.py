@@ -185,7 +185,7 @@ def test_a_module_that_fails_while_it_is_imported_by_path_is_reported_with_its_c
 
 def test_a_class_is_made_once_for_all_its_methods_and_threads(make_module):
     module = make_module("""
-        import time
+        import threading
         from tasker_actors import StepHandler
 
         MADE = []
@@ -194,7 +194,7 @@ def test_a_class_is_made_once_for_all_its_methods_and_threads(make_module):
             handler_name = "slow"
 
             def __init__(self):
-                time.sleep(0.01)
+                threading.Event().wait(0.01)
                 MADE.append(self)
 
             def call(self, context): ...

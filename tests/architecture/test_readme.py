@@ -1,0 +1,354 @@
+"""README says what is so: its tables, names, commands and paths are compared with the code, its examples are run."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import yaml
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from support import readme_tables
+from support.project import Project
+from support.readme_tables import ROOT, in_place
+from support.supervised import Supervised, supervised
+from support.waiting import until
+
+from tasker_actors.cli.command_table import commands_table
+from tasker_actors.cli.options import DEFAULT_URL
+from tasker_actors.postgres.embedded import running_url
+from tasker_actors.settings import Settings, settings_table
+from tasker_actors.settings.layers import sections
+from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
+from tasker_actors.steps.failures import ErrorType
+from tasker_actors.supervision.crew import END_S
+from tasker_actors.supervision.run import _POOL_SIZE, _STOP_S
+from tasker_actors.supervision.supervisor import _SETTLE_S
+from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.metrics import TABLE
+from tasker_actors.web.task_requests import MAX_PRIORITY
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PROSE = FENCE.sub("", README)
+INLINE = re.findall(r"`([^`\n]+)`", PROSE)
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+PATH = re.compile(r"(?<![\w~/.])(?:tasker_actors|tests|config|scripts|\.ci)/[\w./-]*\w")
+# Names of others, which our own files need not have.
+FOREIGN = {"pg_dump", "KillMode", "multi_user"}
+BY_CONVENTION = {"TASKER_URL": "the address for client commands"}
+
+
+def section(title: str) -> str:
+    """Return the text below a heading of the second level."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"README has no section {title!r}"
+    return found[1]
+
+
+def block(text: str, language: str) -> str:
+    """Return the only block of a language in a text."""
+    found = [code for kind, code in FENCE.findall(text) if kind == language]
+    assert len(found) == 1, f"{len(found)} blocks of {language}"
+    return found[0]
+
+
+def first_column(text: str) -> list[str]:
+    """Return the first column of the only table of a text, without headings."""
+    rows = [line.split("|")[1].strip().strip("`") for line in text.splitlines() if line.startswith("| ")]
+    return rows[2:]
+
+
+# Tables
+
+
+@pytest.fixture(scope="module")
+def made() -> Mapping[str, str]:
+    return readme_tables.tables()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["conditions", "commands", "exit codes", "signals", "settings", "telemetry", "endpoints", "metrics"],
+)
+def test_a_table_is_what_the_code_says(made, name):
+    assert in_place(README, name) == made[name], "run scripts/readme-tables"
+
+
+def test_every_table_that_can_be_made_is_in_readme(made):
+    assert readme_tables.with_tables(README, made) == README
+
+
+def test_the_table_of_figures_has_the_rows_and_aims_of_the_benchmarks():
+    lines = in_place(README, readme_tables.FIGURES).splitlines()
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines if line.startswith("| ")]
+
+    assert rows[0] == readme_tables.FIGURE_COLUMNS
+    wanted = [(aim.text, aim.aim) for aim in readme_tables.aims().values()]
+    assert [(row[0], row[4]) for row in rows[2:]] == wanted
+    assert all(re.fullmatch(r"-|[\d,.]+( ?[a-zA-Z/]+)?", cell) for row in rows[2:] for cell in row[1:4])
+
+
+def test_every_dependency_has_its_reason_and_nothing_else_has():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = section("Dependencies")
+
+    def names(wanted: list[str]) -> set[str]:
+        return {re.split(r"[\[<>=;! ]", each)[0] for each in wanted}
+
+    assert set(first_column(text)) == names(project["dependencies"])
+    for_development = text.partition("For development:")[2]
+    assert set(re.findall(r"`([^`]+)`", for_development)) == names(project["optional-dependencies"]["dev"])
+
+
+# Names
+
+
+def test_every_folder_of_the_layout_is_there_and_every_folder_is_in_the_layout():
+    listed = {line.split()[0] for line in block(section("Layout"), "text").splitlines() if line}
+    folders = {
+        str(path.relative_to(ROOT))
+        for parent in (ROOT / "tasker_actors", ROOT / "tests")
+        for path in parent.iterdir()
+        if path.is_dir() and path.name != "__pycache__" and any(path.rglob("*.py"))
+    }
+
+    assert [path for path in sorted(listed) if not (ROOT / path).exists()] == []
+    assert folders - listed == set()
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "scripts").iterdir()} <= listed
+
+
+def test_every_path_that_is_named_exists():
+    named = set(PATH.findall(README))
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_every_command_that_is_shown_exists_with_its_options():
+    known = {tuple(row.name.split()): row.arguments for row in commands_table()}
+    shown = [*re.findall(r"tasker-actors ([a-z][^`\n]*)", "\n".join(INLINE))]
+    shown += [rest for _, code in FENCE.findall(README) for rest in re.findall(r"^.*tasker-actors ([a-z].*)$", code, re.M)]
+    assert len(shown) > 8
+    for text in shown:
+        words = shlex.split(text)
+        name = next((tuple(words[:n]) for n in (3, 2, 1) if tuple(words[:n]) in known), None)
+        assert name is not None, f"there is no command {text!r}"
+        unknown = {word for word in words if word.startswith("--")} - set(re.findall(r"--[a-z-]+", known[name]))
+        assert unknown == set(), f"{text!r} has no option {unknown}"
+
+
+def test_every_variable_that_is_named_is_read():
+    known = {row.variable for row in settings_table()} | set(readme_tables.telemetry_variables()) | set(BY_CONVENTION)
+    known |= {row.variable for row in settings_table() for row in [row]} | {
+        f"TASKER_{row.key.replace('.', '__').upper()}" for row in settings_table()
+    }
+    named = set(re.findall(r"\b(?:TASKER|OTEL|TELEMETRY|LOG|DATABASE|DEPLOYMENT)_[A-Z_]*[A-Z]\b", README))
+    assert named - known == set()
+
+
+def test_every_setting_that_is_named_exists():
+    keys = {row.key for row in settings_table()}
+    named = {code for code in INLINE if re.fullmatch(rf"(?:{'|'.join(sections())})\.\w+", code)}
+    assert len(named) > 10
+    assert named - keys == set()
+
+
+def test_every_metric_that_is_named_exists():
+    known = {metric.prometheus_name for metric in TABLE if metric.counted_in is None}
+    named = set(re.findall(r"\b(?:tasker|router|in_process_bus)_[a-z_]+(?:_total|_milliseconds|_seconds|_depth)\b", README))
+    assert named - known == set()
+
+
+def test_every_address_that_is_named_is_answered():
+    paths = {*readme_tables.openapi()["paths"], "/api-docs"}
+    named = re.findall(r"http://127\.0\.0\.1:\d+(/[\w/-]+)", README)
+    named += [code for code in INLINE if re.fullmatch(r"/(?:v1|metrics|health)[\w/]*", code)]
+    later = re.findall(r"`(/[\w/]+)`", section("Not there yet"))
+    assert len(named) > 5
+    assert set(named) - set(later) - paths == set()
+    assert set(later) & paths == set(), "it is there now"
+    assert all(url == DEFAULT_URL for url in re.findall(r"http://127\.0\.0\.1:\d+", README))
+
+
+def test_every_name_in_code_style_is_a_name_of_this_repository():
+    places = ("tasker_actors", "config", "scripts", "tests/benchmarks", "tests/support")
+    files = [path for place in places for path in (ROOT / place).rglob("*") if path.suffix in {".py", ".sql", ".toml", ".yaml", ""}]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [*files, ROOT / "pyproject.toml"] if path.is_file())
+    words = set(re.findall(r"\w+", text))
+    named = {word for code in INLINE for word in re.findall(r"[A-Za-z]\w*", code) if "_" in word or not word.islower()}
+    assert len(named) > 100
+    assert named - words - FOREIGN - set(re.findall(r"\w+", block(section("A handler of your own").partition("second")[0], "sh"))) == set()
+
+
+def test_numbers_in_the_text_are_those_of_the_code():
+    http = TelemetryConfig.from_environ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+    for said in (
+        f"`priority` is 0 to {MAX_PRIORITY}",
+        f"a supervisor up to {_POOL_SIZE + 1}",
+        f"{DEFAULT_SIZE_BYTES // 1024**2} MiB a slot",
+        f"`http/protobuf` has port {http.otlp_endpoint.rpartition(':')[2]}",
+        f"(error type `{ErrorType.TIMEOUT}`)",
+    ):
+        assert said in " ".join(README.split()), said
+
+
+def test_what_is_said_to_be_missing_is_missing():
+    assert "events tail" not in {row.name for row in commands_table()}
+    assert not (ROOT / "tasker_actors" / "testing").exists()
+    handlers = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tasker_actors").rglob("*.py"))
+    assert "step_type_not_available" in handlers, "all step types run now"
+    assert "exporters are not part of this release" in handlers, "there are exporters now"
+    read = re.findall(r"settings\.\w+\.(ffi_buffer_size|shutdown_timeout_ms)\b", handlers)
+    assert read == [], "these settings have an effect now"
+
+
+def test_the_unit_gives_a_drain_its_time():
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep upper case
+    unit.read_string(block(section("Deployment"), "ini"))
+    drain_s = Settings().supervisor.drain_timeout_ms / 1000
+    assert float(unit["Service"]["TimeoutStopSec"]) > drain_s + END_S + 2 * _SETTLE_S + 2 * _STOP_S
+    assert unit["Service"]["KillMode"] == "mixed"
+
+
+def test_the_prometheus_example_is_yaml_for_the_default_address():
+    job = yaml.safe_load(block(section("Deployment"), "yaml"))["scrape_configs"][0]
+    assert job["static_configs"] == [{"targets": [DEFAULT_URL.removeprefix("http://")]}]
+
+
+# Examples
+
+
+@contextmanager
+def terminal(script: str, home: Path, output: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a block as a user would, from the repository's root; at the end Ctrl-C, to all processes of the terminal."""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            ["bash", "-e", "-c", script], cwd=ROOT, env={**environment, "HOME": str(home)}, stdin=subprocess.DEVNULL,
+            stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            raise
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def environment() -> Mapping[str, str]:
+    address = free_address()
+    programs = sysconfig.get_path("scripts")
+    return {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "TASKER_HTTP__BIND": address,
+        "TASKER_URL": f"http://{address}",
+        "TASKER_SUPERVISOR__STARTUP_TIMEOUT_MS": "60000",
+    }
+
+
+def run_python(code: str, environment: Mapping[str, str]) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_the_first_steps_work_word_by_word(tmp_path, environment):
+    first, second = (block(in_place(README, f"{number} terminal"), "sh") for number in ("first", "second"))
+    log, answers = tmp_path / "first", tmp_path / "second"
+    hello = tmp_path / "hello"
+
+    with terminal(first, tmp_path, log, environment) as supervisor:
+        until(lambda: "Supervisor ready" in log.read_text() or supervisor.poll() is not None, 90)
+        assert supervisor.poll() is None, log.read_text()
+
+        with terminal(second, tmp_path, answers, environment) as client:
+            assert client.wait(60) == 0, answers.read_text()
+
+        said = answers.read_text()
+        printed = block(in_place(README, "second terminal prints"), "text")
+        assert UUID.sub("-", said).startswith(UUID.sub("-", printed))
+        assert "hello.greeted" in said.removeprefix(printed)
+        line = next(code for code in INLINE if code.startswith("subscriber: "))
+        until(lambda: line in log.read_text().splitlines())
+
+        url = running_url(hello / ".tasker")
+        assert url is not None
+        query = block(section("How to look at it"), "sql")
+        correlation_id = re.search(rf"correlation_id\s+({UUID.pattern})", said)
+        assert correlation_id is not None
+        with psycopg.connect(url) as connection:
+            rows = connection.execute(UUID.sub(correlation_id[1], query).encode()).fetchall()
+        assert [row[:2] for row in rows] == [("hello.greeted", "greet")]
+
+        consumer = block(in_place(README, "consumer"), "python")
+        assert "hello.greeted {'greeting': 'Hello, Ada!'} 00-" in run_python(consumer, {**environment, "DATABASE_URL": url})
+        assert run_python(consumer, {**environment, "DATABASE_URL": url}) == ""
+
+    assert supervisor.returncode == 0, log.read_text()
+    assert running_url(hello / ".tasker") is None
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    project = Project(tmp_path / "project")
+    project.module("readme_handlers", "from tasker_actors import step_handler\n@step_handler('go')\ndef go():\n    return {}\n")
+    project.template("one", {"a": {"handler": "go", "publishes_events": [{"name": "a.done"}]}}, namespace="readme")
+    return project
+
+
+def works(one: Supervised) -> None:
+    """See one task through, with its event."""
+    task = one.run("one", namespace="readme")
+    assert [row["message"]["event_name"] for row in one.messages("readme", task["task_uuid"])] == ["a.done"]
+    assert one.stop() == 0, one.last_words()
+
+
+def test_a_role_with_the_rights_that_readme_gives_is_enough(project, database_url):
+    role = block(in_place(README, "role"), "sql")
+    name = str(re.findall(r"CREATE ROLE (\w+)", role)[0])
+    with supervised(project, database_url) as owner:
+        works(owner)
+
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(role.encode())
+        try:
+            # The role meets every part of the life of a task, and has no more than it was given.
+            with supervised(project, make_conninfo(database_url, user=name, password="choose-one"), log="role.log") as one:
+                works(one)
+            row = connection.execute("SELECT has_database_privilege(%s, current_database(), 'CREATE')", [name]).fetchone()
+            assert row == (False,)
+        finally:
+            connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def test_a_supervisor_works_behind_a_pooler_in_transaction_mode(project, pgbouncer_url):
+    assert "host" in conninfo_to_dict(pgbouncer_url)
+    with supervised(project, pgbouncer_url) as one:
+        works(one)
