@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from tasker_actors.delivery.routing import LabelSet
-from tasker_actors.events.derive import Derived
-from tasker_actors.events.outgoing import OutgoingEvent
+from tasker_actors.delivery.committer import BatchRefusedError
+from tasker_actors.delivery.routing import LabelSet, dead_letter_documents, result_document
+from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
 from tasker_actors.events.text import payload_repr, storable_text
-from tasker_actors.messages import CommitItem
+from tasker_actors.messages import CommitItem, FinishedStep
+from tasker_actors.workflow.outcome import StepFailure
+from tasker_actors.workflow.states import StepState
+
+MAX_CONTINUED_BYTES = 1024 * 1024
+"""Input of all steps that one commit may lease to its worker: the reply stays small."""
 
 _OVERHEAD_BYTES = 1024
 """What an entry weighs beside its result and its events."""
 
 
-def cut(items: Sequence[CommitItem], max_count: int, max_bytes: int) -> Iterator[list[CommitItem]]:
+def cut(items: Iterable[CommitItem], max_count: int, max_bytes: int) -> Iterator[list[CommitItem]]:
     """Cut entries into batches in order, bounded by count and bytes; one that is larger than a batch goes alone."""
     batch: list[CommitItem] = []
     size = 0
@@ -47,6 +52,7 @@ def batch_json(batch: Sequence[CommitItem], *, worker_id: int, seq: int, lease_m
             "seq": seq,
             "lease_ms": lease_ms,
             "continue": places,
+            "continue_bytes": MAX_CONTINUED_BYTES,
             "tasks": sorted({item.task_uuid for item in batch if item.task_uuid is not None}),
             "results": results,
             "publications": publications,
@@ -70,53 +76,64 @@ def _numbered(document: dict[str, Any], labels: dict[LabelSet, int]) -> dict[str
 def fallbacks(item: CommitItem, reason: str) -> Iterator[CommitItem]:
     """Give what to store instead of an entry that PostgreSQL refuses by itself (DESIGN 3 rule 7).
 
-    First the same result with its events as dead letters, then a permanent failure without any event. Nothing of it can
-    be refused for its content: it holds only what we wrote ourselves, escaped.
+    First the same result with its durable events as dead letters, then a permanent failure without any event. Nothing
+    of these can be refused for its content: it is what we wrote ourselves, escaped. What is told of the commit says the
+    same as what was stored.
     """
-    letters = _as_dead_letters(item, reason)
-    if letters is not None:
-        yield letters
+    if item.document.get("events"):
+        yield _with_dead_letters(item, reason)
     if item.finished is not None:
-        step = item.finished.step
-        failure = {
-            "token": step.token,
-            "task": step.task.task_uuid,
-            "position": step.plan.position,
-            "attempt": step.attempt,
-            "outcome": "error",
-            "duration_ms": round(item.finished.duration_ms, 3),
-            "error": {
-                "error_type": "result_refused",
-                "error_code": None,
-                "message": storable_text(f"PostgreSQL refused the result: {reason}"),
-                "retryable": False,
-            },
-        }
-        finished = replace(item.finished, state="error", result=None, derived=Derived())
-        yield replace(item, document=failure, size=0, finished=finished)
+        yield _failed(item, item.finished, reason)
 
 
-def _as_dead_letters(item: CommitItem, reason: str) -> CommitItem | None:
-    entries = item.document.get("events")
-    source = item.finished or item.publication
-    if not entries or source is None:
-        return None
-    events = [event for event in source.derived.events if event.delivery_mode.is_durable]
-    letters = [
-        {"message": _letter(event, reason), "label": entry["label"]}
-        for event, entry in zip(events, entries, strict=True)
-    ]
-    document = {key: value for key, value in item.document.items() if key != "events"}
-    document["dead_letters"] = [*document.get("dead_letters", ()), *letters]
-    return replace(item, document=document, size=0)
+def _with_dead_letters(item: CommitItem, reason: str) -> CommitItem:
+    finished, publication = item.finished, item.publication
+    source = finished or publication
+    assert source is not None  # noqa: S101 - only these two have events
+    refused = [_refused(event, reason) for event in source.derived.events if event.delivery_mode.is_durable]
+    derived = Derived(
+        tuple(event for event in source.derived.events if not event.delivery_mode.is_durable),
+        (*source.derived.refused, *refused),
+    )
+    document = {key: value for key, value in item.document.items() if key not in ("events", "dead_letters")}
+    document["dead_letters"] = dead_letter_documents(derived.refused)
+    if finished is not None:
+        return replace(item, document=document, finished=replace(finished, derived=derived))
+    assert publication is not None  # noqa: S101 - as above
+    return replace(item, document=document, publication=replace(publication, derived=derived))
 
 
-def _letter(event: OutgoingEvent, reason: str) -> dict[str, Any]:
+def _failed(item: CommitItem, finished: FinishedStep, reason: str) -> CommitItem:
+    failure = StepFailure(
+        message=storable_text(f"PostgreSQL refused the result: {reason}"),
+        error_type="result_refused",
+        retryable=False,
+    )
+    failed = replace(finished, outcome=failure, state=StepState.ERROR, result=None, derived=Derived(), delay_ms=0)
+    return replace(item, document=result_document(failed), size=0, finished=failed)
+
+
+def _refused(event: OutgoingEvent, reason: str) -> RefusedEvent:
     message = orjson.loads(event.message)
     payload = message.pop("payload")
-    return {
+    error = BatchRefusedError(reason)
+    letter = {
         "event": message,
         "payload_repr": payload_repr(payload),
         "reason": {"code": "refused_by_database", "message": storable_text(reason), "path": ""},
         "failed_at": message["metadata"]["fired_at"],
     }
+    return RefusedEvent(
+        event_id=event.event_id,
+        event_name=event.event_name,
+        namespace=event.namespace,
+        delivery_mode=event.delivery_mode,
+        publisher=event.publisher,
+        publisher_name=event.publisher_name,
+        code="refused_by_database",
+        reason=storable_text(reason),
+        path="",
+        dead_letter=orjson.dumps(letter),
+        payload=payload,
+        error=error,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,24 +67,29 @@ class DurablePublisher(Actor):
             payload, items = self._state.unanswered
             self._send(payload, items)
         left = [item.finished for item in self._ledger.items(Stage.COMMITTING) if item.finished is not None]
-        self._commit_all([commit_item(finished) for finished in left])
+        self._commit_all(deque(commit_item(finished) for finished in left))
 
     def receive(self, message: CommitItems) -> None:
-        """Commit this message's entries and those of the messages that wait behind it."""
-        items = list(message.items)
-        while len(items) < self._max_batch:
-            waiting = self.take_waiting(self._max_batch, CommitItems)
-            if not waiting:
-                break
-            for envelope in waiting:
-                items.extend(envelope.message.items)
-        self._commit_all(items)
+        """Commit this message's entries and those of the messages that wait behind it, in full batches."""
+        self._commit_all(deque(message.items))
 
-    def _commit_all(self, items: Sequence[CommitItem]) -> None:
-        # An entry that an earlier instance committed from the ledger is there no longer.
-        held = [item for item in items if item.publication is not None or self._ledger.get(item.token) is not None]
-        for batch in cut(held, self._max_batch, self._max_batch_bytes):
-            self._commit(batch)
+    def _commit_all(self, pending: deque[CommitItem]) -> None:
+        while True:
+            while len(pending) < self._max_batch:
+                waiting = self.take_waiting(self._max_batch - len(pending), CommitItems)
+                if not waiting:
+                    break
+                for envelope in waiting:
+                    pending.extend(envelope.message.items)
+            if not pending:
+                return
+            batch = next(cut(pending, self._max_batch, self._max_batch_bytes))
+            for _ in batch:
+                pending.popleft()
+            # An entry that an earlier instance committed from the ledger is there no longer.
+            held = [one for one in batch if one.publication is not None or self._ledger.get(one.token) is not None]
+            if held:
+                self._commit(held)
 
     def _commit(self, batch: list[CommitItem]) -> None:
         """Commit a batch; if PostgreSQL refuses it, halve it until the culprit is alone and pays alone."""

@@ -161,7 +161,10 @@ class EventRouter(Actor):
 
 def commit_item(finished: FinishedStep) -> CommitItem:
     """Make a step's entry of the commit batch."""
-    size = len(finished.result or b"") + sum(len(event.message) for event in finished.derived.events)
+    derived = finished.derived
+    size = len(finished.result or b"")
+    size += sum(len(event.message) for event in derived.events)
+    size += sum(len(refused.dead_letter) for refused in derived.refused)
     return CommitItem(
         document=result_document(finished),
         size=size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,11 +51,13 @@ def event_documents(derived: Derived, trace: TraceContext, correlation_id: str) 
     if events:
         document["events"] = events
     if derived.refused:
-        document["dead_letters"] = [
-            {"message": orjson.Fragment(refused.dead_letter), "label": label_set(refused)}
-            for refused in derived.refused
-        ]
+        document["dead_letters"] = dead_letter_documents(derived.refused)
     return document
+
+
+def dead_letter_documents(refused: Iterable[RefusedEvent]) -> list[dict[str, Any]]:
+    """Make the entries of a commit document that become dead letters."""
+    return [{"message": orjson.Fragment(one.dead_letter), "label": label_set(one)} for one in refused]
 
 
 def result_document(finished: FinishedStep) -> dict[str, Any]:

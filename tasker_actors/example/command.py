@@ -48,7 +48,7 @@ def run_example(*, keep: bool, as_json: bool, workers: int) -> int:
             supervisor = stack.enter_context(_running(home, interruption, workers=workers, keep=keep))
             result = _run(contexts, supervisor)
     except Interrupted as interrupted:
-        note(f"stopped by {interrupted.number.name} before all flights were finished")
+        note(f"stopped by {interrupted.number.name} before the end")
         return _INTERRUPTED if interrupted.number is signal.SIGINT else 0
     if as_json:
         write_json(result.document(keep=keep))
@@ -106,14 +106,16 @@ def _run(contexts: Sequence[flight_data.Row], supervisor: ExampleSupervisor) -> 
         msg = f"the supervisor at {url} is ready, and there is no database server in {supervisor.home}"
         raise StartupError(msg)
     note(f"ready at {url}; the log is {supervisor.log}")
-    with SupervisorClient(url, None) as client, open_queue(database_url) as queue:
+    with SupervisorClient(url, None) as client:
         day = Day(client, supervisor, url)
         began = time.monotonic()
         tasks = _fly(day, contexts)
         seconds = time.monotonic() - began
-        counts = _settled(day, tasks, queue, supervisor.log)
-        place = Place(url, database_url, supervisor.home, supervisor.pid, supervisor.command_line)
-        return Result(counts, seconds, trace_flight(most_delayed(tasks), client, queue), place)
+        with open_queue(database_url) as queue:
+            counts = _settled(day, tasks, queue, supervisor.log)
+            trace = trace_flight(most_delayed(tasks), client, queue)
+    place = Place(url, database_url, supervisor.home, supervisor.pid, supervisor.command_line)
+    return Result(counts, seconds, trace, place)
 
 
 def _fly(day: Day, contexts: Sequence[flight_data.Row]) -> list[Task]:

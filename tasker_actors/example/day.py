@@ -10,7 +10,7 @@ import httpx
 import orjson
 
 from tasker_actors.cli.client import SupervisorClient
-from tasker_actors.cli.errors import SupervisorUnreachableError
+from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
 from tasker_actors.errors import TaskerError
 from tasker_actors.example.figures import Figures, Task, read_figures
 from tasker_actors.example.supervisor import ExampleSupervisor
@@ -46,22 +46,26 @@ class Day:
         is finished for 60 s.
         """
         finished, moved = 0, time.monotonic()
+        trouble = ""
         while True:
             self._supervisor.require_running()
-            # Each flight ends with one durable event, flight.cancelled or flight.departed: the cheapest way to count.
-            counted = self._client.get("/metrics/events")["router"]["durable_routed"]
-            if counted != finished:
-                finished, moved = counted, time.monotonic()
-                on_progress(finished)
             quiet_s = time.monotonic() - moved
-            if finished >= total or quiet_s > _QUIET_S:
-                tasks = self._tasks()
-                if all(task["status"] in TERMINAL_TASK_STATES for task in tasks):
-                    return tasks
+            try:
+                counted = self._finished()
+                if counted > finished:
+                    finished, moved = counted, time.monotonic()
+                    on_progress(finished)
+                if finished >= total or quiet_s > _QUIET_S:
+                    tasks = self._tasks()
+                    if all(task["status"] in TERMINAL_TASK_STATES for task in tasks):
+                        return tasks
+            except (SupervisorUnreachableError, RequestRefusedError) as error:
+                # A database may be away for a moment; and a supervisor that ends has stopped listening before.
+                trouble = f": {error}"
             if quiet_s > _STALLED_S:
                 msg = (
-                    f"{finished} of {total} flights are finished, and none more for {_STALLED_S:.0f} s; the log of the "
-                    f"supervisor is {self._supervisor.log}"
+                    f"{finished} of {total} flights are finished, and none more for {_STALLED_S:.0f} s{trouble}; "
+                    f"the log of the supervisor ends with\n{self._supervisor.last_words()}"
                 )
                 raise TaskerError(msg)
             time.sleep(_POLL_S)
@@ -69,6 +73,10 @@ class Day:
     def figures(self) -> Figures:
         """Read the counters; what happened shows in them within 500 ms (SPEC 3)."""
         return read_figures(self._client.get("/metrics/events"), self._metrics_text())
+
+    def _finished(self) -> int:
+        """Count the finished flights: each ends with one durable event, flight.cancelled or flight.departed."""
+        return int(self._client.get("/metrics/events")["router"]["durable_routed"])
 
     def _tasks(self) -> list[Task]:
         tasks: list[Task] = []

@@ -32,6 +32,11 @@ class FlightTrace:
         """What task, attempts, events, log lines and spans of the flight have in common."""
         return str(self.task["correlation_id"])
 
+    @property
+    def trace_ids(self) -> list[str]:
+        """The traces that its events belong to, as their messages' headers say: one, whichever workers ran its steps."""
+        return sorted({event["trace_id"] for event in self.events})
+
 
 def most_delayed(tasks: Sequence[Task]) -> Task:
     """Return the task of the flight that left last after its time; there must be one that left."""
@@ -44,7 +49,7 @@ def trace_flight(task: Task, client: SupervisorClient, queue: DurableQueue) -> F
     attempts = [{"step": step["name"], **attempt} for step in steps for attempt in _attempts(step, client)]
     trace_ids = queue.trace_ids(task["correlation_id"])
     found = client.get("/v1/events", correlation_id=task["correlation_id"])["events"]
-    events = [{**event, "trace_id": trace_ids.get(event["event_id"])} for event in found]
+    events = [{**event, "trace_id": trace_ids[event["event_id"]]} for event in found]
     return FlightTrace(task, sorted(attempts, key=lambda attempt: str(attempt["finished_at"])), events)
 
 

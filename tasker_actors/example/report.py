@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from tasker_actors.cli.output import write_fields, write_line, write_table
 from tasker_actors.example.durable_queue import QUEUE
@@ -65,14 +64,20 @@ def _write_trace(trace: FlightTrace) -> None:
     flight = trace.task["context"]
     name = f"{flight['carrier']}{flight['flight']} from {flight['origin']} to {flight['dest']}"
     _write_heading(f"The longest delay, {flight['dep_delay']} minutes: {name}")
-    write_line(f"task {trace.task['task_uuid']}, correlation id {trace.correlation_id}")
+    write_fields({"task": trace.task["task_uuid"], "correlation id": trace.correlation_id, "trace id": trace.trace_ids})
     write_line("")
-    attempt_columns = ("step", "attempt", "outcome", "worker_id", "duration_ms", "finished_at")
-    write_table(attempt_columns, _rows(trace.attempts, attempt_columns), empty="no step has run")
+    attempts = (
+        (one["step"], one["attempt"], one["outcome"], one["worker_id"], one["duration_ms"], _time(one["finished_at"]))
+        for one in trace.attempts
+    )
+    columns = ("step", "attempt", "outcome", "worker", "ms", "finished")
+    write_table(columns, attempts, empty="no step has run")
     write_line("")
-    events = ({**event, "fired_at": event["metadata"]["fired_at"]} for event in trace.events)
-    event_columns = ("event_name", "fired_at", "event_id", "trace_id")
-    write_table(event_columns, _rows(events, event_columns), empty="no event is in the durable queue")
+    events = (
+        (event["event_name"], event["metadata"]["step_name"], _time(event["metadata"]["fired_at"]))
+        for event in trace.events
+    )
+    write_table(("durable event", "step", "fired"), events, empty="no event is in the durable queue")
 
 
 def _write_ways_to_look(trace: FlightTrace, place: Place) -> None:
@@ -113,5 +118,6 @@ def _write_paragraph(text: str) -> None:
     write_line(f"\n{text}")
 
 
-def _rows(values: Iterable[Mapping[str, Any]], columns: tuple[str, ...]) -> Iterable[tuple[object, ...]]:
-    return (tuple(value.get(column) for column in columns) for value in values)
+def _time(timestamp: str) -> str:
+    """Return the time of day, with its fraction and zone, of a timestamp such as 2025-12-01T10:30:00.000000Z."""
+    return timestamp.partition("T")[2]

@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow, dict_row
 
 from tasker_actors.postgres.session import Pool, named_statements, session
-from tasker_actors.workflow.states import TERMINAL_TASK_STATES, TaskState
+from tasker_actors.workflow.states import TERMINAL_TASK_STATES, StepState, TaskState
 from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
@@ -28,6 +28,11 @@ _LISTING_CHUNK = 500
 _MAX_LISTING_CHUNKS = 40
 # Ids are made by the clock of whoever creates the task, created_at by the server's.
 _CLOCK_TOLERANCE = timedelta(days=1)
+# A task shows these states only with a step in one of those: what has none is not worth its counts.
+_NEEDED_STEP_STATES = {
+    TaskState.IN_PROGRESS: [state for state in StepState if state not in (StepState.PENDING, StepState.ENQUEUED)],
+    TaskState.WAITING_FOR_RETRY: [StepState.WAITING_FOR_RETRY],
+}
 _COUNTS = tuple(field.name for field in fields(StepCounts))
 
 
@@ -251,6 +256,7 @@ def _chunk(connection: Connection[TupleRow], wanted: TaskFilter, below: str | No
         "name": wanted.name,
         "version": wanted.version,
         "stored": None if wanted.status is None else _stored_states(wanted.status),
+        "has_states": None if wanted.status is None else _NEEDED_STEP_STATES.get(wanted.status),
         "correlation_id": wanted.correlation_id,
         "tag": wanted.tag,
         "created_after": wanted.created_after,

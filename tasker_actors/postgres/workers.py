@@ -88,9 +88,12 @@ def try_lead(connection: Connection[Any]) -> bool:
     return row is not None and bool(row[0])
 
 
-def expire_leases(connection: Connection[Any]) -> int:
-    """Give back leases that ended although their worker lives; returns how many."""
-    row = connection.execute(_SQL["expire_leases"]).fetchone()
+def expire_leases(connection: Connection[Any], *, grace_ms: int) -> int:
+    """Give back leases that ended although their worker lives; returns how many.
+
+    None in the first `grace_ms` of the server: workers could not extend what they hold while it was away.
+    """
+    row = connection.execute(_SQL["expire_leases"], {"grace_ms": grace_ms}).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -101,7 +101,9 @@ class EventBusSettings(Section):
         default=1_000, description="Events that wait for one subscriber; when full the oldest is dropped and counted."
     )
     ffi_buffer_size: Count = Field(
-        default=1_000, description="Events that wait for native subscribers; when full the oldest is dropped."
+        default=1_000,
+        description="Events that wait for native subscribers, of which there are none yet; when full the oldest is "
+        "dropped.",
     )
 
 
@@ -125,9 +127,6 @@ class DatabaseSettings(Section):
     connect_timeout_ms: Milliseconds = Field(default=5_000, description="Time limit of one attempt to connect.")
     tcp_user_timeout_ms: Milliseconds = Field(
         default=10_000, description="A connection whose data is not acknowledged for this long counts as cut."
-    )
-    lock_timeout_ms: Milliseconds = Field(
-        default=2_000, description="Longest wait for a row lock before a batch is rolled back and repeated."
     )
     idle_in_transaction_timeout_ms: Milliseconds = Field(
         default=60_000, description="The server ends a session that idles inside a transaction for this long."
@@ -249,7 +248,8 @@ class TelemetrySettings(Section):
     """The one telemetry setting of the file; the others are environment variables (SPEC 4.1)."""
 
     shutdown_timeout_ms: Milliseconds = Field(
-        default=2_000, description="Longest time that exporting what is left may delay the end of a process."
+        default=2_000,
+        description="Longest time that exporting what is left may delay the end of a process; nothing exports yet.",
     )
 
 

@@ -115,6 +115,7 @@ class Crew:
 
     def drain_all(self, timeout_ms: int) -> None:
         """Drain every worker for good."""
+        self._returned.clear()  # what workers that were replaced gave back has been run by others
         for slot in self.slots:
             slot.is_leaving = True
             if slot.is_alive and slot.state is not SlotState.DRAINING:
@@ -224,10 +225,14 @@ class Crew:
         self._system.address(f"worker-{slot.number}/lifecycle").tell(message)
 
     def _check_progress(self, slot: Slot, now: float) -> None:
-        """Kill a worker that does not end, or whose main thread gives no sign of life."""
+        """Kill a worker that does not end or does not become ready, or whose main thread gives no sign of life."""
         assert slot.worker is not None  # noqa: S101 - only called for slots with a process
         silent_s = now - slot.last_heartbeat
-        is_hung = silent_s > self._settings.worker.hang_timeout_ms / 1000 and slot.state is SlotState.RUNNING
+        limits_ms = {
+            SlotState.STARTING: self._settings.supervisor.startup_timeout_ms,
+            SlotState.RUNNING: self._settings.worker.hang_timeout_ms,
+        }
+        is_hung = slot.state in limits_ms and silent_s > limits_ms[slot.state] / 1000
         if is_hung:
             slot.pending_reason = "hang"
             logger.error("Worker gives no sign of life and is killed", slot=slot.number, silent_s=round(silent_s, 1))
@@ -247,8 +252,10 @@ class Crew:
         slot.was_draining = slot.state is SlotState.DRAINING
         slot.last_reason = slot.pending_reason or _reason(code)
         self._returned.extend(slot.returned)
-        if slot.was_draining and code != 0:
+        if slot.was_draining and code != 0 and not slot.returned:
             self._returned.extend(f"step with lease {token}" for token in sorted(running))
+            if slot.in_flight > len(running):
+                self._returned.append(f"{slot.in_flight - len(running)} more that worker {slot.number} held")
         level = logger.info if slot.was_draining and code == 0 else logger.warning
         level("Worker ended", slot=slot.number, worker_id=slot.worker_id, exit_code=code, reason=slot.last_reason)
         slot.worker = None

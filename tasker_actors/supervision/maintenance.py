@@ -88,9 +88,10 @@ class MaintenanceActor(Actor):
 
     def _lead(self, now: float) -> None:
         stale_ms = self._settings.maintenance.stale_worker_ms
+        grace_ms = self._settings.database.restart_grace_ms
         with session(self._pool) as connection:
-            returned = expire_leases(connection)
-            stale = stale_workers(connection, stale_ms=stale_ms, grace_ms=self._settings.database.restart_grace_ms)
+            returned = expire_leases(connection, grace_ms=grace_ms)
+            stale = stale_workers(connection, stale_ms=stale_ms, grace_ms=grace_ms)
             forget_workers(connection)
         if returned:
             logger.warning("Leases had expired and were given back", steps=returned)

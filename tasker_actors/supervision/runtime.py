@@ -20,7 +20,7 @@ from tasker_actors.actors import (
 )
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportMetrics
-from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Lease
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import Crew
@@ -42,6 +42,8 @@ from tasker_actors.workflow.registered import RegisteredTemplate
 
 _STATS_TIMEOUT_S = 5.0
 _MAIN_LOOP_LIMIT_S = 10.0
+_DATABASE_CHECK_S = 2.0
+"""Well below the time in which the HTTP API wants all checks answered."""
 
 
 class SupervisorRuntime:
@@ -159,7 +161,7 @@ class SupervisorRuntime:
     def _database_check(self) -> HealthCheck:
         began = time.monotonic()
         try:
-            with session(self.pool) as connection:
+            with self.pool.connection(timeout=_DATABASE_CHECK_S) as connection:
                 connection.execute("SELECT 1")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
             return HealthCheck("database", healthy=False, message=str(error), duration_ms=_since_ms(began))

@@ -58,6 +58,7 @@ class Slot:
         self.returned = ()
         self.started_at = now
         self.last_heartbeat = time.monotonic()
+        self.in_flight = 0
 
     @property
     def pid(self) -> int | None:

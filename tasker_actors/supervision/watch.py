@@ -87,13 +87,17 @@ class WorkerWatch:
         return len(ledger) == 0 or time.monotonic() >= deadline
 
     def give_back(self, deadline: float) -> Sequence[str]:
-        """Return what is still held to the queue and name it; waits for that commit until `deadline`."""
+        """Return what has no result to the queue, wait for the last commits until `deadline`, and name what was left.
+
+        Results that could not be committed by then are left too: their leases are settled when this process is dead.
+        """
         ledger = self._pipeline.parts.ledger
         items = [*ledger.take_waiting(), *ledger.give_up_running()]
         if items:
             self._system.address(PUBLISHER).tell(give_back(items))
         ledger.emptied.wait(max(0.0, deadline - time.monotonic()))
-        return [f"{item.step.plan.name} of task {item.step.task.task_uuid}" for item in items]
+        left = {item.step.token: item.step for item in (*items, *ledger.items())}
+        return [f"{step.plan.name} of task {step.task.task_uuid}" for step in left.values()]
 
     def _beat(self, supervisor: ActorAddress) -> None:
         self._beats += 1

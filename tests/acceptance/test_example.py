@@ -23,7 +23,14 @@ import pytest
 from pgmq import Message, PGMQueue
 from support.waiting import until
 
+from tasker_actors.cli.client import SupervisorClient
+from tasker_actors.errors import StartupError, TaskerError
+from tasker_actors.example import flight_data
+from tasker_actors.example.command import run_example
+from tasker_actors.example.day import Day
 from tasker_actors.example.expected import EXPECTED, differences
+from tasker_actors.example.home import temporary_home
+from tasker_actors.example.supervisor import ExampleSupervisor
 from tasker_actors.postgres.embedded import programs
 
 COMMAND = str(Path(sysconfig.get_path("scripts"), "tasker-actors"))
@@ -68,6 +75,16 @@ class Run:
         """The only child of an example."""
         [child] = psutil.Process(self.process.pid).children()
         return child
+
+    def workers(self) -> list[psutil.Process]:
+        """The children of its supervisor, without the database server."""
+        workers = workers_of(self.supervisor())
+        assert len(workers) == 2
+        return workers
+
+
+def workers_of(supervisor: psutil.Process) -> list[psutil.Process]:
+    return [child for child in supervisor.children() if "tasker_actors.supervision.worker" in child.cmdline()]
 
 
 @dataclass
@@ -141,7 +158,7 @@ def in_the_middle(run: Run) -> None:
 def standing_still(run: Run) -> Iterator[list[psutil.Process]]:
     """Stop all workers for the block, in the middle of the day; it fails if they were done already."""
     in_the_middle(run)
-    workers = run.supervisor().children()
+    workers = run.workers()
     for worker in workers:
         worker.suspend()
     try:
@@ -211,7 +228,7 @@ def test_a_supervisor_told_to_stop_in_the_middle_ends_with_0_and_the_next_one_fi
     in_the_middle(run)
     run.supervisor().terminate()
 
-    assert run.wait() == 1
+    assert run.wait() == 1, run.err.read_text()
     text = run.err.read_text()
     assert "the supervisor has ended with exit code 0" in text
     assert run.out.read_text() == ""
@@ -240,7 +257,7 @@ def test_a_kept_run_can_be_looked_at_as_it_says(machine: Machine) -> None:
     report = run.out.read_text()
     assert re.search(r"^UA +United Air Lines Inc\. +25 *$", report, re.MULTILINE)
     assert re.search(r"^broadcast +flight\.delayed +125 *$", report, re.MULTILINE)
-    correlation_id = _only(r"correlation id (\S+)", report)
+    correlation_id = _only(r"^correlation id +(\S+)$", report)
     for step in ("validate_flight", "fetch_weather", "lookup_aircraft", "assess_delay"):
         assert re.search(rf"^{step} +1 +complete ", report, re.MULTILINE)
 
@@ -253,7 +270,7 @@ def test_a_kept_run_can_be_looked_at_as_it_says(machine: Machine) -> None:
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", headers(message)["traceparent"])
         assert headers(message)["correlation_id"] == message.message["metadata"]["correlation_id"]
     [trace_id] = {headers(message)["traceparent"].split("-")[1] for message in of_the_flight}
-    assert report.count(trace_id) == 2
+    assert f"trace id        {trace_id}\n" in report
 
     assert of_the_flight_in_sql(report) == ["flight.departed", "flight.delayed"]
     os.kill(int(_only(r"kill -TERM (\d+)", report)), signal.SIGTERM)
@@ -281,6 +298,49 @@ def test_nothing_outlives_an_example_that_is_killed(machine: Machine) -> None:
     run.wait()
 
     until(lambda: not machine.rest(), LIMIT_S)
+
+
+@pytest.fixture
+def one_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day with a single flight, which departed."""
+    departed = next(flight for flight in flight_data.flights() if flight["dep_time"] is not None)
+    monkeypatch.setattr(flight_data, "flights", lambda: [departed])
+
+
+@pytest.mark.usefixtures("one_flight")
+def test_other_numbers_than_the_expected_ones_are_shown_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_example(keep=False, as_json=True, workers=1) == 1
+
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document["tasks"] == {"total": 1, "complete": 1, "error": 0}
+    assert "not as expected: tasks: total is 1, not 930" in shown.err
+    assert "not as expected: queues: flights_domain_events is 1, not 1055" in shown.err
+
+
+def test_a_day_on_which_nothing_moves_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasker_actors.example.day._STALLED_S", 0.5)
+    with temporary_home() as home:
+        supervisor = ExampleSupervisor(home, workers=1, keep=False)
+        url = supervisor.wait_until_ready()
+        [worker] = workers_of(psutil.Process(supervisor.pid))
+        worker.suspend()
+        try:
+            with SupervisorClient(url, None) as client:
+                day = Day(client, supervisor, url)
+                day.create(flight_data.flights()[:2])
+                with pytest.raises(TaskerError, match="0 of 2 flights are finished"):
+                    day.wait(2, lambda _: None)
+        finally:
+            worker.resume()
+            assert supervisor.stop() == 0
+
+
+def test_without_the_repository_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(flight_data, "FLIGHTS_DIRECTORY", tmp_path)
+
+    with pytest.raises(StartupError, match=r"flights-2013-02-08\.csv: get a clone of it"):
+        run_example(keep=False, as_json=True, workers=1)
 
 
 def unfinished(url: str) -> int:

@@ -87,7 +87,14 @@ def test_files_of_the_package_fit_in_the_head():
 
 
 def test_tests_wait_for_conditions_and_do_not_sleep():
-    assert lines_with((ROOT / "tests").rglob("*.py"), r"\btime\.sleep\(|\bfrom time import\b.*\bsleep\b") == []
+    """Handlers that a test writes into a project of its own may sleep: they are text here."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(parsed(path)):
+            is_call = isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep")
+            if is_call:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert found == []
 
 
 def test_no_exception_is_swallowed_in_silence():

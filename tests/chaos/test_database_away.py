@@ -133,17 +133,14 @@ def test_connections_that_are_cut_in_the_middle_cost_nothing(one):
     before, pids = finished(one), one.worker_pids()
     one.create_many("chain", CHAINS, namespace="away")
     cuts = 0
+    for done in range(before + 5, before + CHAINS - 20, 15):
+        until(lambda done=done: finished(one) >= done, 60)
+        cuts += one.rows(
+            "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'tasker worker%'"
+        )[0]["n"]
 
-    def cut() -> bool:
-        nonlocal cuts
-        if finished(one) < before + CHAINS:
-            cuts += one.rows(
-                "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name LIKE 'tasker worker%'"
-            )[0]["n"]
-        return finished(one) == before + CHAINS
-
-    until(cut, 60)
+    until(lambda: finished(one) == before + CHAINS, 60)
     assert cuts > 4
     assert_nothing_lost(one, before + CHAINS)
     assert one.worker_pids() == pids
@@ -160,6 +157,7 @@ def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_t
             try:
                 until(lambda: first.http.get("/health/ready").status_code == 503)
                 assert first.stop() == 5
+                assert " of task " in first.last_words()
             finally:
                 server.start()
         with supervised(project, url, log="after_the_stop.log") as second:

@@ -200,22 +200,6 @@ def test_dead_letters_count_among_the_bytes_of_a_batch(flow: Flow, system: Actor
     assert len(flow.queue(LETTERS)) == 12
 
 
-def test_a_batch_takes_all_that_waits_up_to_its_limit(flow: Flow, system: ActorSystem):
-    flow.create(flow.register({"only": []}, publishes_events=[event()]), count=50)
-    worker = Worker(flow)
-    steps = worker.claim()
-    publisher = publishing(system, worker, max_batch=20)
-    with flow.in_flight("SELECT FROM tasker.tasks FOR UPDATE"):
-        publisher.send(*publisher.hold(finish(steps[0])))
-        flow.wait_until_blocked()
-        for step in steps[1:]:
-            publisher.send(*publisher.hold(finish(step)))
-
-    commits = publisher.committed(50)
-    assert [len(one.won) for one in commits] == [1, 20, 20, 9]
-    assert len(flow.queue()) == 50
-
-
 def test_a_chain_is_continued_through_the_publisher_and_its_ledger_never_empty_in_between(
     flow: Flow, system: ActorSystem
 ):

@@ -92,7 +92,7 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
             [number, *held, [step.token for step in steps]],
         )
     with reading(connection, most_rows=200):
-        expire_leases(connection)
+        expire_leases(connection, grace_ms=0)
     with reading(connection, most_rows=100):
         call("SELECT tasker.cancel_task_v1(%s)", [steps[0].task.task_uuid])
     with reading(connection, most_rows=200):

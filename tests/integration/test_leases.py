@@ -41,7 +41,7 @@ def expire(flow: Flow, *, server_age_s: float = 60.0) -> int:
             f"AS 'SELECT statement_timestamp() - make_interval(secs => {server_age_s})'"  # type: ignore[arg-type]
         )
         connection.execute("SET search_path = clock, pg_catalog")
-        return expire_leases(connection)
+        return expire_leases(connection, grace_ms=5_000)
 
 
 def lease_of(flow: Flow, task_uuid: str):

@@ -190,17 +190,17 @@ def test_a_state_that_follows_from_steps_is_looked_for_in_chunks(pool: Pool, mon
     monkeypatch.setattr(tasks, "_MAX_LISTING_CHUNKS", 2)
     registered = register(pool)
     worker = FakeWorker(pool)
-    running = create(pool, registered)
-    worker.claim()
+    pending = create(pool, registered)
     for _ in range(5):
-        create(pool, registered)
+        create(pool, registered, priority=1)
+    assert len(worker.claim(5)) == 5
 
-    first = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.IN_PROGRESS), 10)
+    first = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.PENDING), 10)
     assert uuids(first) == []
     assert first.next_below is not None
 
-    second = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.IN_PROGRESS, below=first.next_below), 10)
-    assert uuids(second) == [running.task_uuid]
+    second = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.PENDING, below=first.next_below), 10)
+    assert uuids(second) == [pending.task_uuid]
     assert second.next_below is None
 
 
@@ -313,7 +313,18 @@ def test_listing_by_correlation_id_uses_its_index(pool: Pool) -> None:
         connection.execute("ANALYZE tasker.tasks")
         statement = named_statements()["list_tasks"]
         parameters = dict.fromkeys(
-            ("below", "above", "namespace", "name", "version", "stored", "tag", "created_after", "created_before")
+            (
+                "below",
+                "above",
+                "namespace",
+                "name",
+                "version",
+                "stored",
+                "has_states",
+                "tag",
+                "created_after",
+                "created_before",
+            )
         )
         plan = connection.execute(
             b"EXPLAIN " + statement, {**parameters, "correlation_id": wanted.correlation_id, "limit": 50}, prepare=False

@@ -80,5 +80,5 @@ class Publishing:
         """Wait for the commits of so many entries."""
         commits: list[StepsCommitted] = []
         while sum(len(one.won) + len(one.lost) for one in commits) < entries:
-            commits.append(self.heard.get(timeout=30))
+            commits.append(self.heard.get(timeout=10))
         return commits

@@ -115,7 +115,8 @@ def with_tables(readme: str, made: Mapping[str, str]) -> str:
     """Return README with these tables at their places."""
     for name, table in made.items():
         in_place(readme, name)
-        readme = place(name).sub(lambda _, text=f"<!-- {name} -->\n\n{table}\n\n<!-- end of {name} -->": text, readme)
+        marked = f"<!-- {name} -->\n\n{table}\n\n<!-- end of {name} -->"
+        readme = place(name).sub(marked.replace("\\", r"\\"), readme)
     return readme
 
 
@@ -149,9 +150,9 @@ def figures_table(measured: Mapping[str, Any] | None) -> str:
     rows = []
     for name, aim in aims().items():
         values = figures.get(name)
-        cells = ("-", "-", "-")
+        cells = ["-"] * 3
         if values:
-            cells = tuple(_figure(value, aim.unit) for value in (statistics.median(values), min(values), max(values)))
+            cells = [_figure(value, aim.unit) for value in (statistics.median(values), min(values), max(values))]
         rows.append((aim.text, *cells, aim.aim))
     machine = f"\n\n{measured['machine']}; {measured['rounds']} rounds." if measured else ""
     return _table(FIGURE_COLUMNS, rows) + machine
@@ -161,7 +162,7 @@ def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of the API; nothing is started for it."""
 
     async def get() -> dict[str, Any]:
-        transport = httpx.ASGITransport(create_app(RecordingRuntime(None)))  # type: ignore[arg-type]  # needs no database
+        transport = httpx.ASGITransport(create_app(RecordingRuntime(None)))  # type: ignore[arg-type]  # no database is asked
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             document: dict[str, Any] = (await client.get("/api-docs")).raise_for_status().json()
             return document

@@ -215,7 +215,7 @@ class Supervised:
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Read rows as dicts."""
         with psycopg.connect(self.database_url, autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]  # literals of tests
+            return connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type]  # literals of tests
 
     def attempts(self, task_uuid: str, step: str) -> list[dict[str, Any]]:
         """Read the attempts of a step in the order of their leases, with `gap_s`: seconds since the one before."""

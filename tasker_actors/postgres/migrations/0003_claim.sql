@@ -3,6 +3,11 @@ CREATE FUNCTION tasker.worker_lock_class() RETURNS integer
 LANGUAGE sql IMMUTABLE
 RETURN 1952540523;
 
+-- The place of a task's steps in the queue: the older and the more urgent a task is, the earlier.
+CREATE FUNCTION tasker.queue_place(p_task uuid) RETURNS timestamptz
+LANGUAGE sql STABLE
+AS $$ SELECT created_at - make_interval(hours => priority) FROM tasker.tasks WHERE task_uuid = p_task $$;
+
 -- What an executor needs to run steps that were just leased. Results of all ancestors are given by name, because a
 -- handler may name any of them. The settings force lookups by key: the planner takes an array or a function for many
 -- rows and would read whole tables as soon as their statistics are old.
@@ -41,11 +46,14 @@ $$;
 
 -- Leases up to p_limit steps, oldest and most urgent first, whose input together stays under p_max_bytes (one step
 -- always fits). Steps that another session holds are passed over, so two workers never wait for each other here.
--- statement_timestamp() and not clock_timestamp(): only the first is a bound that an index scan can use.
+-- statement_timestamp() and not clock_timestamp(): only the first is a bound that an index scan can use. Without sorts
+-- the oldest steps are read in the order of the index, and no more of them than are wanted; with statistics of an emptied
+-- table the planner would read the whole backlog and sort it.
 CREATE FUNCTION tasker.claim_steps_v1(
     p_worker bigint, p_namespaces text[], p_limit integer, p_lease_ms integer, p_max_bytes bigint) RETURNS text
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s'
+SET enable_sort = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     v_now       timestamptz := statement_timestamp();
@@ -104,17 +112,21 @@ BEGIN
             JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = s.position
             WHERE s.ctid = ANY (v_found)
         ), fitting AS (
-            SELECT row_id, row_number() OVER by_age AS place, sum(bytes) OVER by_age AS total
-            FROM sized
-            WINDOW by_age AS (ORDER BY run_at, task_uuid, position)
+            SELECT row_id, task_uuid, position, place
+            FROM (
+                SELECT row_id, task_uuid, position, row_number() OVER by_age AS place, sum(bytes) OVER by_age AS total
+                FROM sized
+                WINDOW by_age AS (ORDER BY run_at, task_uuid, position)) aged
+            WHERE place = 1 OR total <= p_max_bytes
         ), leased AS (
             UPDATE tasker.steps s
             SET state = 'in_progress', token = nextval('tasker.lease_token'), worker_id = p_worker,
                 run_at = v_now + make_interval(secs => p_lease_ms / 1000.0)
-            WHERE s.ctid = ANY (ARRAY(SELECT row_id FROM fitting WHERE place = 1 OR total <= p_max_bytes))
-            RETURNING s.task_uuid, s.position
+            WHERE s.ctid = ANY (ARRAY(SELECT row_id FROM fitting))
         )
-        SELECT array_agg(task_uuid), array_agg(position) INTO v_tasks, v_positions FROM leased;
+        SELECT array_agg(task_uuid ORDER BY place), array_agg(position ORDER BY place)
+        INTO v_tasks, v_positions
+        FROM fitting;
         RETURN json_build_object(
             'tasks', tasker.task_facts_v1(v_tasks),
             'steps', tasker.leased_steps_v1(v_tasks, v_positions),

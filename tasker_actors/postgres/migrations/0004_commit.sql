@@ -2,7 +2,7 @@
 -- successors, task states, counts. Everything is derived from the steps whose token still held when they were updated;
 -- a result whose lease was lost changes nothing and is named in the reply. The caller holds the lock on the worker.
 --
--- p: {worker, lease_ms, continue, tasks: [uuid], labels: [[namespace, event_name, delivery_mode, publisher]],
+-- p: {worker, lease_ms, continue, continue_bytes, tasks: [uuid], labels: [[namespace, event_name, delivery_mode, publisher]],
 --     results: [{token, task, position, attempt, outcome, result, bytes, error, delay_ms, duration_ms,
 --                events: [{message, headers, label}], dead_letters: [{message, label}]}],
 --     publications: [{namespace, events: [...], dead_letters: [...]}]}
@@ -43,8 +43,9 @@ BEGIN
         SET state = CASE WHEN r.outcome IN ('returned', 'lost') THEN 'enqueued' ELSE r.outcome END,
             attempts = CASE WHEN r.outcome IN ('returned', 'lost') THEN s.attempts ELSE r.attempt END,
             suspect = CASE r.outcome WHEN 'returned' THEN s.suspect ELSE r.outcome = 'lost' END,
-            run_at = CASE WHEN r.outcome IN ('returned', 'lost', 'waiting_for_retry')
-                          THEN v_now + make_interval(secs => coalesce(r.delay_ms, 0) / 1000.0) END,
+            run_at = CASE WHEN r.outcome IN ('returned', 'lost') THEN tasker.queue_place(r.task)
+                          WHEN r.outcome = 'waiting_for_retry' THEN v_now + make_interval(secs => r.delay_ms / 1000.0)
+                     END,
             token = NULL, worker_id = NULL, updated_at = v_now,
             result = r.result, error = r.error, result_bytes = coalesce(r.bytes, 0)
         FROM jsonb_to_recordset(p -> 'results') AS r(
@@ -85,7 +86,7 @@ BEGIN
 
     IF 'complete' = ANY (v_outcomes) THEN
         -- The tasks are locked, so nobody else moves their pending steps between this read and its update. The first
-        -- `continue` released steps are leased to the caller at once.
+        -- `continue` released steps are leased to the caller at once, as far as their inputs fit into one reply.
         WITH reached AS (
             SELECT w.task, x.position, count(*) AS paths, min(w.ordinal) AS ordinal
             FROM unnest(v_won_tasks, v_won_places, v_outcomes) WITH ORDINALITY AS w(task, position, outcome, ordinal)
@@ -94,14 +95,24 @@ BEGIN
             CROSS JOIN LATERAL unnest(d.successors) AS x(position)
             WHERE w.outcome = 'complete'
             GROUP BY w.task, x.position
-        ), judged AS (
-            SELECT k.task, k.position, k.paths, k.ordinal,
-                   s.open_dependencies = k.paths AND NOT s.blocked AS released,
-                   count(*) FILTER (WHERE s.open_dependencies = k.paths AND NOT s.blocked)
-                       OVER (ORDER BY k.ordinal, k.task, k.position) <= (p ->> 'continue')::integer AS continued
+        ), weighed AS (
+            SELECT k.task, k.position, k.paths, k.ordinal, s.open_dependencies = k.paths AND NOT s.blocked AS released,
+                   (SELECT sum(a.result_bytes)
+                    FROM tasker.tasks t
+                    JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = k.position
+                    JOIN tasker.steps a ON a.task_uuid = t.task_uuid AND a.position = ANY (d.ancestors)
+                    WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths) AS bytes
             FROM reached k
             JOIN tasker.steps s ON s.task_uuid = k.task AND s.position = k.position
             WHERE s.state = 'pending'
+        ), judged AS (
+            SELECT task, position, paths, ordinal, released,
+                   count(*) FILTER (WHERE released) OVER in_order <= (p ->> 'continue')::integer
+                   AND (count(*) FILTER (WHERE released) OVER in_order = 1
+                        OR sum(bytes) FILTER (WHERE released) OVER in_order <= (p ->> 'continue_bytes')::bigint)
+                       AS continued
+            FROM weighed
+            WINDOW in_order AS (ORDER BY ordinal, task, position)
         ), moved AS (
             UPDATE tasker.steps s
             SET open_dependencies = s.open_dependencies - j.paths,

@@ -23,7 +23,7 @@ BEGIN
         SELECT ctid FROM tasker.steps WHERE ctid = ANY (v_rows) AND state = 'in_progress' AND worker_id = p_worker
         FOR NO KEY UPDATE SKIP LOCKED));
     UPDATE tasker.steps
-    SET state = 'enqueued', token = NULL, worker_id = NULL, run_at = v_now, updated_at = v_now
+    SET state = 'enqueued', token = NULL, worker_id = NULL, run_at = tasker.queue_place(task_uuid), updated_at = v_now
     WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM tasker.steps
         WHERE worker_id = p_worker AND state = 'in_progress' AND NOT token = ANY (p_tokens)
@@ -76,19 +76,19 @@ END
 $$;
 
 -- Gives back leases that ended although their worker lives: it may have begun them, so they run alone next. Nothing
--- is taken in the first 5 s of a server's life, because workers could not extend what they hold while it was away.
-CREATE FUNCTION tasker.expire_leases_v1() RETURNS integer
+-- is taken in the first p_grace_ms of a server's life, because workers could not extend what they hold while it was away.
+CREATE FUNCTION tasker.expire_leases_v1(p_grace_ms integer) RETURNS integer
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s'
 AS $$
 DECLARE
     v_count integer;
 BEGIN
-    IF statement_timestamp() - pg_postmaster_start_time() < interval '5 s' THEN
+    IF statement_timestamp() - pg_postmaster_start_time() < make_interval(secs => p_grace_ms / 1000.0) THEN
         RETURN 0;
     END IF;
     UPDATE tasker.steps
-    SET state = 'enqueued', suspect = true, token = NULL, worker_id = NULL, run_at = statement_timestamp(),
+    SET state = 'enqueued', suspect = true, token = NULL, worker_id = NULL, run_at = tasker.queue_place(task_uuid),
         updated_at = statement_timestamp()
     WHERE ctid = ANY (ARRAY(
         SELECT s.ctid

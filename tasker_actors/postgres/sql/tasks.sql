@@ -40,6 +40,8 @@ WHERE (%(below)s::uuid IS NULL OR t.task_uuid < %(below)s::uuid)
   AND (%(name)s::text IS NULL OR t.name = %(name)s::text)
   AND (%(version)s::text IS NULL OR t.version = %(version)s::text)
   AND (%(stored)s::text[] IS NULL OR t.status = ANY (%(stored)s::text[]))
+  AND (%(has_states)s::text[] IS NULL OR EXISTS (
+      SELECT FROM tasker.steps h WHERE h.task_uuid = t.task_uuid AND h.state = ANY (%(has_states)s::text[])))
   AND (%(correlation_id)s::uuid IS NULL OR t.correlation_id = %(correlation_id)s::uuid)
   AND (%(tag)s::text IS NULL OR t.tags @> ARRAY[%(tag)s::text])
   AND (%(created_after)s::timestamptz IS NULL OR t.created_at >= %(created_after)s::timestamptz)

@@ -42,7 +42,7 @@ WHERE alive AND heartbeat_at < statement_timestamp() - make_interval(secs => %(s
 DELETE FROM tasker.workers WHERE NOT alive AND ended_at < statement_timestamp() - interval '1 day';
 
 -- name: expire_leases
-SELECT tasker.expire_leases_v1();
+SELECT tasker.expire_leases_v1(%(grace_ms)s);
 
 -- name: try_lead
 -- Held for one transaction: a session lock would outlive a host that vanished (DESIGN 3 rule 14).

@@ -1,0 +1,89 @@
+"""InProcessEventBus: every matching subscriber gets a committed event once, in commit order (SPEC 2, 2.3, 3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.leases import event, finish, leased
+
+from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.delivery.bus import InProcessEventBus
+from tasker_actors.delivery.patterns import PatternIndex
+from tasker_actors.messages import RouteFast
+
+
+class Buffer:
+    """A subscription that only keeps what it was offered."""
+
+    def __init__(self) -> None:
+        self.offered: list[str] = []
+
+    def offer(self, taken: Any) -> None:
+        """Keep an event's name."""
+        self.offered.append(taken.event_name)
+
+
+class Counted:
+    """What the bus counted."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[int, int]] = []
+
+    def dispatched(self, events: int, matched: int) -> None:
+        """Take note."""
+        self.counts.append((events, matched))
+
+
+@pytest.fixture
+def system() -> Iterator[ActorSystem]:
+    system = ActorSystem("worker-0")
+    yield system
+    assert system.stop_all([], time.monotonic() + 5) == ()
+
+
+def start(system: ActorSystem, *patterns: tuple[str, ...]) -> tuple[LocalAddress, list[Buffer], Counted]:
+    buffers, counted = [Buffer() for _ in patterns], Counted()
+    index = PatternIndex([(key, pattern) for key, several in enumerate(patterns) for pattern in several])
+    subscriptions: Any = buffers
+    bus = system.start(
+        "event_bus", lambda: InProcessEventBus(subscriptions=subscriptions, index=index, recorder=counted)
+    )
+    return bus, buffers, counted
+
+
+def events(*names: str):
+    return finish(leased(publishes_events=[event(name, "fast") for name in names])).derived.events
+
+
+def test_events_reach_the_subscribers_whose_patterns_match(system: ActorSystem):
+    bus, (every, payments, nothing), counted = start(system, ("*",), ("payment.*", "payment.#"), ("other.*",))
+
+    bus.tell(RouteFast(events("payment.done", "order.done")))
+    bus.tell(RouteFast(events("payment.card.refused")))
+    system.stop("event_bus", time.monotonic() + 5)
+
+    assert every.offered == ["payment.done", "order.done", "payment.card.refused"]
+    assert payments.offered == ["payment.done", "payment.card.refused"]
+    assert nothing.offered == []
+    assert counted.counts == [(2, 2), (1, 1)]
+
+
+def test_an_event_that_nobody_wants_is_taken_and_matched_by_nobody(system: ActorSystem):
+    bus, _, counted = start(system, ("payment.*",))
+
+    bus.tell(RouteFast(events("order.done", "payment.done")))
+    system.stop("event_bus", time.monotonic() + 5)
+
+    assert counted.counts == [(2, 1)]
+
+
+def test_a_bus_without_subscribers_takes_events(system: ActorSystem):
+    bus, _, counted = start(system)
+
+    bus.tell(RouteFast(events("order.done")))
+    system.stop("event_bus", time.monotonic() + 5)
+
+    assert counted.counts == [(1, 0)]

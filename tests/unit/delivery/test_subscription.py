@@ -1,0 +1,272 @@
+"""One subscriber: its own buffer, thread and time limit, so that it harms nobody but itself (SPEC 2 rules 3 and 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.leases import event, finish, leased
+from support.waiting import until
+
+from tasker_actors.delivery.subscription import MAX_STUCK_THREADS, Subscription
+from tasker_actors.events.subscriber import SubscriberSpec
+from tasker_actors.telemetry.logging import get_logger
+
+
+class Count:
+    """A counter."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, amount: int = 1) -> None:
+        """Count."""
+        self.value += amount
+
+
+class Desk:
+    """A subscription with its counters, and gates that hold deliveries back."""
+
+    def __init__(self, call: Callable[[Any], Any], *, is_async: bool = False, buffer_size: int = 100) -> None:
+        self.errors, self.drops = Count(), Count()
+        self.subscription = Subscription(
+            SubscriberSpec("tests.subscriber", ("*",), call, is_async),
+            buffer_size=buffer_size,
+            timeout_ms=60_000,
+            errors=self.errors,
+            drops=self.drops.add,
+            logger=get_logger("tests"),
+        )
+
+    def offer(self, *names: str) -> None:
+        """Offer events with these names."""
+        for name in names:
+            (one,) = finish(leased(publishes_events=[event(name, "fast")])).derived.events
+            self.subscription.offer(one.event)
+
+    def late(self, grace: float = 1000.0) -> None:
+        """Let the clock be past the limit of what runs now."""
+        self.subscription.check(time.monotonic() + 500.0, grace)
+
+
+@pytest.fixture
+def desk() -> Iterator[Callable[..., Desk]]:
+    made: list[Desk] = []
+
+    def make(call: Callable[[Any], Any], **keys: Any) -> Desk:
+        made.append(Desk(call, **keys))
+        made[-1].subscription.start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.subscription.stop()
+        one.subscription.join(time.monotonic() + 5)
+
+
+def forever(taken: Any) -> None:
+    """Hang, where an exception can end it."""
+    while True:
+        threading.Event().wait(0.001)
+
+
+def test_events_are_delivered_in_order_and_one_at_a_time(desk: Callable[..., Desk]):
+    got: list[str] = []
+    threads: set[int] = set()
+
+    def call(taken: Any) -> None:
+        threads.add(threading.get_ident())
+        got.append(taken.event_name)
+
+    one = desk(call)
+    names = [f"a.n{number}" for number in range(50)]
+    one.offer(*names)
+
+    until(lambda: one.subscription.is_idle)
+    assert (got, len(threads), one.errors.value, one.drops.value) == (names, 1, 0, 0)
+    assert threading.get_ident() not in threads
+
+
+def test_an_async_subscriber_is_awaited_on_a_loop_of_its_own(desk: Callable[..., Desk]):
+    loops = []
+
+    async def call(taken: Any) -> None:
+        await asyncio.sleep(0)
+        loops.append(asyncio.get_running_loop())
+
+    one = desk(call, is_async=True)
+    one.offer("a.one", "a.two")
+
+    until(lambda: len(loops) == 2)
+    assert loops[0] is loops[1]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_a_subscriber_that_raises_loses_that_delivery_only(desk: Callable[..., Desk], error: BaseException):
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        if taken.event_name == "a.bad":
+            raise error
+        got.append(taken.event_name)
+
+    one = desk(call)
+    one.offer("a.one", "a.bad", "a.two")
+
+    until(lambda: one.subscription.is_idle)
+    assert (got, one.errors.value) == (["a.one", "a.two"], 1)
+
+
+def test_a_subscriber_that_ends_its_thread_goes_on(desk: Callable[..., Desk]):
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        got.append(taken.event_name)
+        sys.exit(1)
+
+    one = desk(call)
+    one.offer("a.one", "a.two")
+
+    until(lambda: len(got) == 2 and one.subscription.is_idle)
+    assert one.errors.value == 2
+
+
+def test_a_full_buffer_drops_its_oldest_entries_and_counts_each(desk: Callable[..., Desk]):
+    entered, leave = threading.Event(), threading.Event()
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        entered.set()
+        assert leave.wait(10)
+        got.append(taken.event_name)
+
+    one = desk(call, buffer_size=3)
+    one.offer("a.first")
+    assert entered.wait(10)
+    one.offer("a.n1", "a.n2", "a.n3", "a.n4", "a.n5")
+    assert (one.subscription.waiting, one.drops.value) == (3, 2)
+    leave.set()
+
+    until(lambda: one.subscription.is_idle)
+    assert got == ["a.first", "a.n3", "a.n4", "a.n5"]
+
+
+def test_a_delivery_past_its_limit_is_interrupted_and_the_next_ones_go_on(desk: Callable[..., Desk]):
+    hanging = threading.Event()
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        if taken.event_name == "a.hang":
+            hanging.set()
+            forever(taken)
+        got.append(taken.event_name)
+
+    one = desk(call)
+    one.offer("a.hang", "a.after")
+    assert hanging.wait(10)
+    one.late()
+
+    until(lambda: got == ["a.after"])
+    assert one.errors.value == 1
+
+
+def test_an_async_delivery_past_its_limit_is_cancelled(desk: Callable[..., Desk]):
+    got: list[str] = []
+
+    async def call(taken: Any) -> None:
+        if taken.event_name == "a.hang":
+            await asyncio.get_running_loop().create_future()
+        got.append(taken.event_name)
+
+    one = desk(call, is_async=True)
+    one.subscription._timeout = one.subscription._runner._timeout = 0.02  # type: ignore[union-attr]
+    one.offer("a.hang", "a.after")
+
+    until(lambda: got == ["a.after"])
+    assert one.errors.value == 1
+
+
+def test_a_delivery_within_its_limit_is_left_alone(desk: Callable[..., Desk]):
+    entered, leave = threading.Event(), threading.Event()
+
+    def call(taken: Any) -> None:
+        entered.set()
+        assert leave.wait(10)
+
+    one = desk(call)
+    one.offer("a.one")
+    assert entered.wait(10)
+    one.subscription.check(time.monotonic(), 0.0)
+    leave.set()
+
+    until(lambda: one.subscription.is_idle)
+    assert one.errors.value == 0
+
+
+def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(desk: Callable[..., Desk]):
+    entered, leave = threading.Event(), threading.Event()
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        if taken.event_name == "a.stuck":
+            entered.set()
+            leave.wait()  # a lock that no exception interrupts
+        got.append(taken.event_name)
+
+    one = desk(call)
+    one.offer("a.stuck", "a.after")
+    assert entered.wait(10)
+    one.late(grace=0.0)
+
+    until(lambda: got == ["a.after"])
+    assert one.errors.value == 1
+    leave.set()
+    one.offer("a.more")
+    until(lambda: "a.more" in got and one.subscription.is_idle)
+    assert got.count("a.more") == 1
+
+
+def test_a_subscriber_that_is_stuck_again_and_again_is_given_up(desk: Callable[..., Desk]):
+    entered: threading.Semaphore = threading.Semaphore(0)
+    leave = threading.Event()
+
+    def call(taken: Any) -> None:
+        entered.release()
+        leave.wait()
+
+    one = desk(call, buffer_size=10)
+    one.offer(*(f"a.n{number}" for number in range(MAX_STUCK_THREADS + 2)))
+    for _ in range(MAX_STUCK_THREADS):
+        assert entered.acquire(timeout=10)
+        one.late(grace=0.0)
+
+    assert (one.errors.value, one.subscription.waiting) == (MAX_STUCK_THREADS, 2)
+    one.offer(*(f"b.n{number}" for number in range(20)))
+    assert (one.subscription.waiting, one.drops.value) == (10, 12)
+    assert not entered.acquire(blocking=False)
+    leave.set()
+
+
+def test_what_is_buffered_at_the_stop_is_still_delivered(desk: Callable[..., Desk]):
+    got: list[str] = []
+    one = desk(lambda taken: got.append(taken.event_name))
+    one.offer("a.one", "a.two")
+    one.subscription.stop()
+    one.subscription.join(time.monotonic() + 10)
+
+    assert got == ["a.one", "a.two"]
+    assert one.subscription.is_idle
+
+
+def test_a_subscription_that_was_not_started_keeps_its_newest_events():
+    one = Desk(forever, buffer_size=2)
+    one.offer("a.one", "a.two", "a.three")
+
+    assert (one.subscription.waiting, one.drops.value, one.subscription.is_idle) == (2, 1, False)
+    one.subscription.check(time.monotonic() + 1000, 0.0)
+    one.subscription.join(time.monotonic())

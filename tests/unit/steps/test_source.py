@@ -1,0 +1,449 @@
+"""StepSource in a real actor system: credits, dispatch, suspects, extensions, the drain (DESIGN 2; 3 rules 3, 8 to 10, 15)."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import pytest
+from support.leases import AGAIN, DONE, Inbox, finish, leased
+from support.waiting import until
+
+from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
+from tasker_actors.delivery.router import commit_item
+from tasker_actors.messages import (
+    CommitItems,
+    DispatchAll,
+    ExecuteSteps,
+    ExecutorFree,
+    ExtendLeases,
+    StepsCommitted,
+    StopClaiming,
+    WorkAvailable,
+)
+from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES, SourceClock, StepSource
+
+AWAY = None
+"""What a claim gives while the database does not answer."""
+
+
+class Queue:
+    """A queue of steps in place of the database's; what was asked of it is in `calls`, in order."""
+
+    def __init__(self) -> None:
+        self.steps: deque[LeasedStep] = deque()
+        self.answers: deque[Any] = deque()
+        self.next_run_in_ms: float | None = None
+        self.lost: Collection[int] = ()
+        self.calls: list[tuple[str, Any]] = []
+
+    def claim(self, limit: int, max_bytes: int) -> Claimed | None:
+        """Give what waits, or the next prepared answer."""
+        self.calls.append(("claim", (limit, max_bytes)))
+        if self.answers:
+            answer = self.answers.popleft()
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+        taken = tuple(self.steps.popleft() for _ in range(min(limit, len(self.steps))))
+        return Claimed(taken, bool(self.steps), self.next_run_in_ms)
+
+    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
+        """Give the prepared tokens as lost."""
+        self.calls.append(("extend", [step.token for step in steps]))
+        return self.lost
+
+
+class Counted:
+    """What was counted as claimed: how many, and whether by a claim of its own."""
+
+    def __init__(self) -> None:
+        self.claims: list[tuple[int, bool]] = []
+
+    def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
+        """Take note."""
+        self.claims.append((len(steps), duration_ms is not None))
+
+
+class Bystander(Actor):
+    """An executor whose thread the test plays."""
+
+    def __init__(self, index: int, heard: queue.SimpleQueue[int]) -> None:
+        self._index = index
+        self._heard = heard
+
+    def receive(self, message: ExecuteSteps) -> None:
+        """Tell the test which executor was woken."""
+        self._heard.put(self._index)
+
+
+class Source:
+    """A StepSource, with everything around it in the test's hands."""
+
+    def __init__(self, executors: int = 4, prefetch: int = 0) -> None:
+        self.system = ActorSystem("worker-0", on_restart=lambda *_: None)
+        self.ledger = Ledger()
+        self.ready: deque[LeasedStep] = deque()
+        self.capacity = Capacity(executors, prefetch)
+        self.queue = Queue()
+        self.counted = Counted()
+        self.clock = SourceClock()
+        self.woken: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._executors = [
+            self.system.start(f"executor-{index}", lambda index=index: Bystander(index, self.woken))
+            for index in range(executors)
+        ]
+        self._publisher = self.system.start("publisher", lambda: Inbox(self.sent))
+        self.address = self.system.start("step_source", self._make, RestartPolicy(backoff_base_ms=0))
+
+    def _make(self) -> StepSource:
+        return StepSource(
+            executors=self._executors,
+            publisher=self._publisher,
+            ledger=self.ledger,
+            ready=self.ready,
+            capacity=self.capacity,
+            claimer=self.queue,
+            recorder=self.counted,
+            clock=self.clock,
+            poll_interval_ms=1000,
+            retry_interval_ms=100,
+        )
+
+    def tell(self, *messages: object) -> None:
+        """Send messages one after the other, each handled before the next."""
+        for message in messages:
+            self.address.tell(message)
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until the source has handled everything, and executors what it told them."""
+
+        def idle() -> bool:
+            return all(
+                status.mailbox_depth == 0 and status.busy_seconds is None and status.is_running
+                for status in self.system.actors()
+            )
+
+        until(idle)
+
+    def awake(self) -> list[int]:
+        """Which executors were woken since the last look."""
+        woken = []
+        while not self.woken.empty():
+            woken.append(self.woken.get())
+        return woken
+
+    def begin(self, executor: int) -> LeasedStep:
+        """Let an executor take the next ready step."""
+        step = self.ready.popleft()
+        assert self.ledger.begin(step.token, executor, time.monotonic()) is not None
+        return step
+
+    def end(self, step: LeasedStep) -> None:
+        """Let an executor finish a step, and its commit happen."""
+        item = self.ledger.get(step.token)
+        assert item is not None
+        self.ledger.finish(item, finish(step))
+        self.ledger.remove([step.token])
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Source]]:
+    made: list[Source] = []
+
+    def start(**keys: Any) -> Source:
+        made.append(Source(**keys))
+        return made[-1]
+
+    yield start
+    for source in made:
+        assert source.system.stop_all([], time.monotonic() + 5) == ()
+
+
+@pytest.fixture
+def source(make: Callable[..., Source]) -> Source:
+    return make()
+
+
+def committed(*steps: LeasedStep, continued: Sequence[LeasedStep] = (), released: int = 0, outcome=DONE):
+    won = tuple(commit_item(finish(step, outcome)) for step in steps)
+    return StepsCommitted(won, (), tuple(continued), released, {}, 1.0)
+
+
+# Credits
+
+
+def test_it_claims_as_many_steps_as_there_are_places_and_wakes_an_executor_for_each(source: Source):
+    steps = [leased() for _ in range(6)]
+    source.queue.steps.extend(steps)
+
+    source.tell(WorkAvailable())
+
+    assert source.queue.calls == [("claim", (4, MAX_CLAIM_BYTES))]
+    assert list(source.ready) == steps[:4]
+    assert sorted(source.awake()) == [0, 1, 2, 3]
+    assert source.counted.claims == [(4, True)]
+
+
+def test_a_full_worker_claims_nothing_until_a_place_is_free(source: Source):
+    source.queue.steps.extend(leased() for _ in range(6))
+    source.tell(WorkAvailable(), WorkAvailable())
+    assert len(source.queue.calls) == 1
+    source.end(source.begin(0))
+
+    source.tell(ExecutorFree(0))
+
+    assert [arguments for _, arguments in source.queue.calls] == [(4, MAX_CLAIM_BYTES), (1, MAX_CLAIM_BYTES)]
+    assert len(source.ledger) == 4
+
+
+def test_while_steps_wait_it_claims_again_only_for_a_quarter_of_its_places(make: Callable[..., Source]):
+    source = make(prefetch=12)
+    source.capacity.measure([1.0])
+    source.queue.steps.extend(leased() for _ in range(40))
+    source.tell(WorkAvailable())
+    for count, claims in ((3, 1), (4, 2)):
+        while len(source.ledger) > 16 - count:
+            source.end(source.begin(0))
+        source.tell(WorkAvailable())
+        assert len(source.queue.calls) == claims
+
+
+def test_it_claims_again_while_there_is_more(make: Callable[..., Source]):
+    source = make(executors=2)
+    first, second = leased(), leased()
+    source.queue.answers.append(Claimed((first,), True, None))
+    source.queue.steps.append(second)
+
+    source.tell(WorkAvailable(), ExecutorFree(0))
+
+    assert list(source.ready) == [first, second]
+    assert len(source.queue.calls) == 2
+
+
+def test_what_is_held_counts_by_its_bytes_too(source: Source):
+    large = leased(context={"text": "x" * (MAX_HELD_BYTES - 1000)})
+    source.ledger.add([large])
+    source.tell(WorkAvailable())
+    assert 0 < source.queue.calls[0][1][1] < 1000
+    source.ledger.add([leased(context={"text": "x" * 1000})])
+
+    source.tell(WorkAvailable())
+
+    assert len(source.queue.calls) == 1
+
+
+def test_continued_steps_are_run_like_claimed_ones(source: Source):
+    done, following = leased(), leased()
+    source.ledger.add([following])
+
+    source.tell(committed(done, continued=[following]))
+
+    assert list(source.ready) == [following]
+    assert (1, False) in source.counted.claims
+
+
+def test_a_commit_that_released_steps_for_anybody_makes_it_look_for_work(source: Source):
+    source.tell(WorkAvailable())
+    source.tell(committed(leased()))
+    assert len(source.queue.calls) == 1
+
+    source.tell(committed(leased(), released=3))
+
+    assert len(source.queue.calls) == 2
+
+
+# When it looks again
+
+
+def test_it_wants_to_be_woken_for_the_next_step_that_is_due(source: Source):
+    source.queue.next_run_in_ms = 250.0
+    now = time.monotonic()
+    source.tell(WorkAvailable())
+
+    assert now + 0.25 <= source.clock.wake_at <= time.monotonic() + 0.25
+
+
+def test_without_a_due_step_the_slow_poll_stands_behind_it_all(source: Source):
+    now = time.monotonic()
+    source.tell(WorkAvailable())
+
+    assert now + 1.0 <= source.clock.wake_at <= time.monotonic() + 1.0
+
+
+def test_an_outage_is_tried_again_soon(source: Source):
+    source.queue.answers.append(AWAY)
+    now = time.monotonic()
+    source.tell(WorkAvailable())
+
+    assert now + 0.1 <= source.clock.wake_at <= time.monotonic() + 0.1
+    assert len(source.ledger) == 0
+
+
+def test_retries_of_its_own_are_looked_for_when_they_are_due(source: Source):
+    source.tell(WorkAvailable())
+    step = leased(retry={"backoff_base_ms": 300})
+    now = time.monotonic()
+
+    source.tell(committed(step, outcome=AGAIN))
+
+    assert now + 0.3 <= source.clock.wake_at <= time.monotonic() + 0.3
+
+
+# Rule 3: suspects run alone
+
+
+def test_a_suspect_waits_until_nothing_else_runs_and_then_runs_alone(source: Source):
+    before, suspect, after = leased(), leased(row={"suspect": True}), leased()
+    source.queue.steps.extend([before, suspect, after])
+    source.tell(WorkAvailable())
+    assert list(source.ready) == [before]
+    (first,) = source.awake()
+    source.end(source.begin(first))
+    source.tell(ExecutorFree(first))
+    assert list(source.ready) == [suspect]
+    (second,) = source.awake()
+    source.begin(second)
+    source.tell(WorkAvailable(), DispatchAll())
+    assert (list(source.ready), source.awake()) == ([], [])
+    source.end(suspect)
+
+    source.tell(ExecutorFree(second))
+
+    assert list(source.ready) == [after]
+
+
+def test_two_suspects_run_one_after_the_other(source: Source):
+    suspects = [leased(row={"suspect": True}) for _ in range(2)]
+    source.queue.steps.extend(suspects)
+    source.tell(WorkAvailable())
+    assert list(source.ready) == suspects[:1]
+    (executor,) = source.awake()
+    source.end(source.begin(executor))
+
+    source.tell(ExecutorFree(executor))
+
+    assert list(source.ready) == suspects[1:]
+
+
+def test_an_executor_that_came_too_late_for_a_suspect_does_not_end_its_solitude(source: Source):
+    suspect, after = leased(row={"suspect": True}), leased()
+    source.queue.steps.extend([suspect, after])
+    source.tell(WorkAvailable())
+    (slow,) = source.awake()  # woken, and not yet there
+    source.tell(DispatchAll())
+    quick = source.awake()[0]
+    source.begin(quick)
+
+    source.tell(ExecutorFree(slow))
+
+    assert list(source.ready) == []
+
+
+def test_a_suspect_runs_alone_also_after_a_failure_of_the_source(source: Source):
+    suspect, after = leased(row={"suspect": True}), leased()
+    source.queue.steps.extend([suspect, after])
+    source.tell(WorkAvailable())
+    source.begin(source.awake()[0])
+    source.queue.answers.append(RuntimeError("the source fails"))
+
+    source.tell(WorkAvailable(), WorkAvailable())
+
+    assert list(source.ready) == []
+
+
+def test_after_a_failure_of_the_source_a_suspect_waits_for_what_runs(source: Source):
+    running, suspect = leased(), leased(row={"suspect": True})
+    source.queue.steps.extend([running, suspect])
+    source.tell(WorkAvailable())
+    source.begin(source.awake()[0])
+    source.queue.answers.append(RuntimeError("the source fails"))
+
+    source.tell(WorkAvailable(), WorkAvailable())
+
+    assert list(source.ready) == []
+
+
+# Rule 8: what the ledger holds outlives the actor
+
+
+def test_a_new_source_takes_up_what_the_ledger_holds_and_nothing_twice(make: Callable[..., Source]):
+    source = make(executors=8)
+    steps = [leased() for _ in range(3)]
+    source.queue.steps.extend(steps)
+    source.tell(WorkAvailable())
+    source.begin(0)
+    continued = leased()
+    source.ledger.add([continued])  # told in a message that is lost with the source
+    source.queue.answers.append(RuntimeError("the source fails"))
+
+    source.tell(WorkAvailable(), WorkAvailable())
+
+    assert list(source.ready) == [*steps[1:], continued]
+
+
+def test_leases_that_are_lost_are_let_go_and_their_handlers_told(source: Source):
+    running, waiting, kept = (leased() for _ in range(3))
+    source.queue.steps.extend([running, waiting, kept])
+    source.tell(WorkAvailable())
+    source.begin(0)
+    source.queue.lost = {running.token, waiting.token}
+
+    source.tell(ExtendLeases())
+
+    assert source.queue.calls[-1] == ("extend", [running.token, waiting.token, kept.token])
+    held = {item.step: item.is_set() for item in source.ledger.items()}
+    assert held == {running: True, kept: False}
+    assert source.ledger.begin(waiting.token, 1, 0.0) is None
+
+
+def test_after_an_outage_leases_are_extended_before_anything_is_claimed(source: Source):
+    source.queue.steps.append(leased())
+    source.tell(WorkAvailable())
+    source.queue.answers.append(AWAY)
+    source.tell(WorkAvailable())
+    source.queue.calls.clear()
+
+    source.tell(WorkAvailable())
+
+    assert [call for call, _ in source.queue.calls] == ["extend", "claim"]
+
+
+# The drain
+
+
+def test_a_draining_source_gives_back_what_has_not_begun_and_claims_no_more(source: Source):
+    running, waiting = leased(), leased()
+    source.queue.steps.extend([running, waiting, leased()])
+    source.queue.steps.append(leased(row={"suspect": True}))
+    source.tell(WorkAvailable())
+    source.begin(0)
+    held = {item.step.token for item in source.ledger.items(Stage.WAITING)}
+
+    source.tell(StopClaiming(), WorkAvailable(), ExecutorFree(0))
+
+    message = source.sent.get(timeout=5)
+    assert isinstance(message, CommitItems)
+    assert {item.token for item in message.items} == held
+    assert {item.document["outcome"] for item in message.items} == {"returned"}
+    assert (list(source.ready), len(source.queue.calls), source.capacity.total) == ([], 1, 0)
+    assert source.sent.empty()
+
+
+def test_a_step_that_was_continued_while_the_drain_began_is_given_back_too(source: Source):
+    source.tell(StopClaiming())
+    late = leased()
+    source.ledger.add([late])
+
+    source.tell(committed(leased(), continued=[late]))
+
+    assert [item.token for item in source.sent.get(timeout=5).items] == [late.token]
