@@ -34,7 +34,7 @@ class FlightTrace:
 
     @property
     def trace_ids(self) -> list[str]:
-        """The traces that its events belong to, as their messages' headers say: one, whichever workers ran its steps."""
+        """The traces that its events belong to, by their messages' headers: one, whichever workers ran its steps."""
         return sorted({event["trace_id"] for event in self.events})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from support.leases import DONE, Inbox, event, finish, leased
 from support.waiting import until
 
-from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
+from tasker_actors.actors import ActorSystem, RestartPolicy
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.router import EventRouter, commit_item
 from tasker_actors.events.publisher import BasePublisher
@@ -59,14 +60,6 @@ class Told:
     def bus_refused(self, events: Any, _now: float) -> None:
         """Take note."""
         self.calls.append(("bus refused", [one.event_name for one, _ in events]))
-
-
-class Slow(Actor):
-    """A bus that hangs in its restart for as long as the test wants."""
-
-    def receive(self, message: object) -> None:
-        """Fail."""
-        raise RuntimeError("the bus fails")
 
 
 class Router:
@@ -248,8 +241,6 @@ def test_publishers_that_do_not_are_not_bothered(router: Router):
 
 def ask(router: Router, payload: Any, mode: str = "durable") -> tuple[CommitItem, queue.SimpleQueue[Any]]:
     """Ask for a publication; returns its entry of the batch and where the answer will come."""
-    import threading
-
     text = orjson.dumps(payload).decode()
     trace = new_trace().traceparent
     message = PublishEvent(new_uuid7(), "ops.noted", "shop", text, mode, new_uuid7(), None, trace, None)

@@ -1,0 +1,179 @@
+"""Users' own actors, named in the `[actors]` table of the configuration, live in every worker (DESIGN 2)."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from support.project import Project
+from support.supervised import CONFIG, run_to_end, supervised
+from support.waiting import until
+
+from tasker_actors.actors import ActorError, ActorSystem, ActorUnavailableError, AskTimeoutError, ProcessLink
+from tasker_actors.postgres.connect import connect
+from tasker_actors.postgres.workers import WorkerPlace, register_worker
+from tasker_actors.settings import load_settings, settings_to_json
+from tasker_actors.stats.block import create_block
+from tasker_actors.supervision.boot import WorkerBoot
+from tasker_actors.supervision.process import start_worker
+from tasker_actors.supervision.wire_messages import wire_registry
+
+ACTORS = """
+import pykka
+from tasker_actors import step_handler
+from tasker_actors.actors import Actor
+from tasker_actors.messages import CancelLeases, DumpStacks
+
+class Tally(pykka.ThreadingActor):
+    "Written for pykka, before there was a supervisor."
+    reference = None
+
+    def __init__(self):
+        super().__init__()
+        self.sum = 0
+
+    def on_start(self):
+        Tally.reference = self.actor_ref
+
+    def on_receive(self, message):
+        match message:
+            case {"add": number}:
+                self.sum += number
+                return {"sum": self.sum}
+            case {"raise": text}:
+                raise ValueError(text)
+            case CancelLeases(numbers):  # a message that may travel; which one makes no difference here
+                self.sum += sum(numbers)
+                return {"sum": self.sum}
+            case DumpStacks():
+                raise ValueError("on purpose")
+
+class Echo(Actor):
+    "Written for us."
+    def receive(self, message):
+        return {"echo": message.tokens, "correlation_id": self.envelope.correlation_id}
+
+@step_handler("count")
+def count(context):
+    return Tally.reference.ask({"add": context.get_input("number")}, timeout=5)
+
+@step_handler("break_it")
+def break_it(context):
+    for _ in range(context.get_input("times")):
+        Tally.reference.tell({"raise": "on purpose"})
+    return Tally.reference.ask({"add": 1}, timeout=5) if context.get_input("times") < 3 else {}
+"""
+
+
+def configured(project, text):
+    """A configuration file: the one of the tests, with a table of actors."""
+    return project.file("hosted.toml", CONFIG.read_text() + "\n[actors]\n" + text)
+
+
+@pytest.fixture
+def project(tmp_path):
+    found = Project(tmp_path / "project")
+    found.module("hosted_module", ACTORS)
+    for name in ("count", "break_it"):
+        found.template(name, {name: {}}, namespace="hosted")
+    return found
+
+
+def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(project, database_url):
+    path = configured(project, 'tally = "hosted_module:Tally"\n')
+    with supervised(project, database_url, workers=1, options=("--config", str(path))) as one:
+        for number, total in ((2, 2), (3, 5)):
+            task = one.run("count", namespace="hosted", context={"number": number})
+            assert one.steps(task["task_uuid"])["count"]["result"] == {"sum": total}
+
+        task = one.run("break_it", namespace="hosted", context={"times": 1})
+
+        # A new instance behind the same reference, which handled what waited behind the failure.
+        assert one.steps(task["task_uuid"])["break_it"]["result"] == {"sum": 1}
+        restarts = one.metrics()["tasker_actors_restarts_total"]
+        assert restarts[frozenset({("actor", "tally"), ("reason", "ValueError")})] == 1
+        depths = {dict(labels)["actor"] for labels in one.metrics()["tasker_actors_mailbox_depth"]}
+        assert "tally" in depths
+        pids = one.worker_pids()
+
+        # Beyond its restart limit the actor is dead; its worker ends and is replaced.
+        one.create("break_it", namespace="hosted", context={"times": 20})
+        until(lambda: {worker["last_reason"] for worker in one.workers().values()} == {"escalated"}, 30)
+        one.wait_workers(lambda workers: len(workers) == 1 and not {w["pid"] for w in workers.values()} & pids)
+
+
+@pytest.mark.parametrize(
+    "path", ["hosted_module:Nobody", "no_such_module:Tally", "hosted_module:count"], ids=["class", "module", "kind"]
+)
+def test_an_actor_that_cannot_be_started_is_3_and_named(project, database_url, path):
+    config = configured(project, f'tally = "{path}"\n')
+
+    code, output = run_to_end(project, arguments=("--config", str(config)), DATABASE_URL=database_url)
+
+    assert code == 3
+    assert path in output
+
+
+def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database_url, tmp_path, monkeypatch):
+    """This process stands where the supervisor stands, and speaks to actors of a real worker process."""
+    monkeypatch.chdir(project.directory)
+    actors = 'tally = "hosted_module:Tally"\necho = "hosted_module:Echo"\n'
+    settings = load_settings(configured(project, actors), {"worker.concurrency": 2})
+    place = WorkerPlace(
+        supervisor_id="01939e3c-7f2a-7000-8000-000000000000",
+        host="here",
+        process_space="tests",
+        slot=0,
+        incarnation=1,
+        restarts=0,
+        last_reason=None,
+    )
+    with connect(database_url, application_name="tests") as connection:
+        worker_id = register_worker(connection, place)
+    blocks = Path(tmp_path / "blocks")
+    blocks.mkdir()
+    started = start_worker(
+        WorkerBoot(
+            slot=0,
+            incarnation=1,
+            worker_id=worker_id,
+            supervisor_pid=os.getpid(),
+            settings=settings_to_json(settings),
+            block_path=str(create_block(blocks, slot=0, incarnation=1, executors=2)),
+            database_url=database_url,
+            namespaces=("hosted",),
+            handler_modules=("hosted_module",),
+        )
+    )
+    system = ActorSystem("supervisor", registry=wire_registry(), on_undeliverable=lambda *_: None)
+    link = ProcessLink(started.link, on_close=lambda _reason: None)
+    try:
+        system.add_link("worker-0", link)
+        tally, echo = system.address("worker-0/tally"), system.address("worker-0/echo")
+
+        def answers() -> bool:
+            try:
+                return bool(echo.ask(CancelLeases(()), 5))
+            except (ActorUnavailableError, AskTimeoutError):
+                return False
+
+        until(answers, 60)
+        tally.tell(CancelLeases((30, 10)))
+        assert tally.ask(CancelLeases((2,)), 10) == {"sum": 42}
+        answer = echo.ask(CancelLeases((7,)), 10, correlation_id="c-1")
+        assert answer == {"echo": [7], "correlation_id": "c-1"}
+        with pytest.raises(ActorError, match="on purpose"):
+            tally.ask(DumpStacks(), 10)
+        assert tally.ask(CancelLeases(()), 10) == {"sum": 42}
+        with pytest.raises(ActorUnavailableError):
+            system.address("worker-0/nobody").ask(DumpStacks(), 10)
+        link.close(time.monotonic() + 5)
+        started.process.wait(30)
+    finally:
+        link.close(time.monotonic() + 5)
+        started.process.kill()
+        started.process.wait()
+        system.stop_all((), time.monotonic() + 5)
+    assert started.process.returncode == 72  # without its supervisor a worker ends

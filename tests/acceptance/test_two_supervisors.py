@@ -1,0 +1,123 @@
+"""Two supervisors on one database share the work and nothing else (DESIGN 1)."""
+
+from __future__ import annotations
+
+import pytest
+from support.project import Project
+from support.supervised import Supervised
+from support.waiting import until
+
+from tasker_actors.identifiers import new_uuid7
+
+HANDLERS = """
+import threading
+from pathlib import Path
+from tasker_actors import step_handler
+
+@step_handler("short")
+def short():
+    threading.Event().wait(0.02)
+
+@step_handler("until_cancelled")
+def until_cancelled(context):
+    marks = Path(context.get_input("marks"))
+    marks.with_suffix(".begun").touch()
+    pause = threading.Event()
+    while not context.cancelled:
+        pause.wait(0.01)
+    marks.with_suffix(".cancelled").touch()
+"""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, embedded_server):
+    project = Project(tmp_path_factory.mktemp("two") / "project")
+    project.module("two_handlers", HANDLERS)
+    project.template(
+        "pair",
+        {
+            "one": {"handler": "short", "publishes_events": [{"name": "pair.one"}]},
+            "two": {"handler": "short", "publishes_events": [{"name": "pair.two"}], "dependencies": ["one"]},
+        },
+        namespace="shared",
+    )
+    project.template("cancelled", {"until_cancelled": {}}, namespace="shared")
+    with embedded_server.database(migrated=True) as url:
+        # Both at once: registering templates and settling this host's dead workers must not trip over each other.
+        both = [Supervised(project, url, workers=1, concurrency=4, log=f"{name}.log") for name in ("a", "b")]
+        try:
+            yield [one.wait_ready() for one in both]
+        finally:
+            for one in both:
+                one.close()
+
+
+def test_starting_at_the_same_time_costs_neither_a_worker(two):
+    for one in two:
+        assert one.logged("Worker ended") == []
+        assert {worker["restarts"] for worker in one.workers().values()} == {0}
+
+
+def test_they_share_the_work_and_each_counts_its_own(two):
+    a, b = two
+    before = [one.event_stats()["router"]["durable_routed"] for one in two]
+
+    a.create_many("pair", 200, namespace="shared")
+    until(lambda: a.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL")[0]["n"] == 0, 60)
+
+    queue = [row["message"] for row in a.queue("shared_domain_events")]
+    assert len(queue) == 400 == len({message["metadata"]["step_uuid"] for message in queue})
+
+    def shares():
+        now = [one.event_stats()["router"]["durable_routed"] for one in two]
+        return [after - earlier for after, earlier in zip(now, before, strict=True)]
+
+    until(lambda: sum(shares()) == 400)
+    assert min(shares()) > 20
+    by_worker = a.rows(
+        "SELECT w.supervisor_id::text AS id, count(*) AS n FROM tasker.step_attempts s JOIN tasker.workers w"
+        " USING (worker_id) GROUP BY 1"
+    )
+    own = [one.event_stats()["worker_id"] for one in two]
+    assert {row["id"]: row["n"] for row in by_worker} == dict(zip(own, shares(), strict=True))
+    requests = frozenset({("namespace", "shared"), ("task_type", "pair")})
+    assert a.metrics()["tasker_tasks_requests_total"][requests] == 200
+    assert b.metrics()["tasker_tasks_requests_total"][requests] == 0
+
+
+def test_each_lists_the_workers_of_both(two):
+    own = {one.event_stats()["worker_id"] for one in two}
+    for one in two:
+        workers = [worker for worker in one.get("/v1/workers")["workers"] if worker["alive"]]
+        assert {worker["supervisor_id"] for worker in workers} == own
+        assert all(worker["host"] for worker in workers)
+        assert {worker["pid"] for worker in workers} == set().union(*(each.worker_pids() for each in two))
+
+
+def test_work_created_at_one_is_taken_at_once_by_the_other(two, tmp_path):
+    """A wake-up crosses the supervisors, and so does a cancel: with all places of one busy, the other runs the task."""
+    a, b = two
+    begun = []
+    for number in range(8):
+        marks = tmp_path / f"marks{number}"
+        context = {"marks": str(marks)}
+        begun.append((marks, (a if number % 2 else b).create("cancelled", namespace="shared", context=context)))
+    for marks, _ in begun:
+        until(marks.with_suffix(".begun").exists)
+
+    for _, task_uuid in begun:
+        assert a.http.delete(f"/v1/tasks/{task_uuid}").status_code == 200
+
+    for marks, _ in begun:
+        until(marks.with_suffix(".cancelled").exists)
+
+
+def test_a_task_is_read_and_waited_for_at_either(two):
+    a, b = two
+    correlation_id = new_uuid7()
+
+    task_uuid = a.create("pair", namespace="shared", correlation_id=correlation_id)
+
+    b.wait(task_uuid, "complete")
+    events = b.get("/v1/events", correlation_id=correlation_id)["events"]
+    assert [event["event_name"] for event in events] == ["pair.one", "pair.two"]

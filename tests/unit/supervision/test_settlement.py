@@ -1,0 +1,55 @@
+"""Who is charged for a dead worker (DESIGN 3 rule 3): judged from what ran beside what."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasker_actors.supervision.settlement import judge
+
+
+def test_what_had_not_begun_is_returned():
+    assert judge([1, 2], set(), set()) == {1: "returned", 2: "returned"}
+
+
+def test_what_ran_alone_is_charged():
+    assert judge([1, 2, 3], set(), {2}) == {1: "returned", 2: "charged", 3: "returned"}
+
+
+def test_what_ran_beside_others_is_lost():
+    assert judge([1, 2, 3], set(), {1, 3}) == {1: "lost", 2: "returned", 3: "lost"}
+
+
+def test_a_suspect_ran_alone_so_it_is_charged():
+    assert judge([1, 2], {2}, {2}) == {1: "returned", 2: "charged"}
+
+
+def test_a_suspect_that_had_not_begun_is_returned():
+    assert judge([1, 2], {2}, {1}) == {1: "charged", 2: "returned"}
+
+
+def test_where_nobody_knows_what_ran_everything_may_have():
+    assert judge([1, 2, 3], set(), None) == {1: "lost", 2: "lost", 3: "lost"}
+    assert judge([1], set(), None) == {1: "charged"}
+
+
+def test_tokens_that_are_leased_no_longer_do_not_count():
+    assert judge([1], set(), {1, 99}) == {1: "charged"}
+    assert judge([], set(), {99}) == {}
+
+
+tokens = st.sets(st.integers(1, 30))
+
+
+@given(leases=tokens, suspects=tokens, running=st.none() | tokens)
+def test_every_lease_is_judged_and_at_most_one_that_is_no_suspect_is_charged(leases, suspects, running):
+    verdicts = judge(sorted(leases), suspects, running)
+
+    assert set(verdicts) == leases
+    charged = {token for token, verdict in verdicts.items() if verdict == "charged"}
+    lost = {token for token, verdict in verdicts.items() if verdict == "lost"}
+    begun = leases if running is None else leases & running
+    assert charged | lost == begun
+    assert len(charged - suspects) <= 1
+    assert not (charged - suspects and lost)
+    assert not lost & suspects
