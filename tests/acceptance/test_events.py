@@ -44,7 +44,7 @@ def unpublishable(context):
     return {"done": True}
 '''
 
-PUBLISHERS = '''
+PUBLISHERS = """
 import json, os
 import psycopg
 from tasker_actors import BasePublisher
@@ -72,9 +72,9 @@ class Hooks(BasePublisher):
         raise RuntimeError("what a hook raises after the commit changes nothing")
     def on_publish_error(self, event_name, error, payload):
         note(hook="error", event=event_name, error=str(error), payload=payload)
-'''
+"""
 
-SUBSCRIBERS = '''
+SUBSCRIBERS = """
 import asyncio, json, threading
 from pathlib import Path
 from tasker_actors import BaseSubscriber, subscriber
@@ -120,7 +120,14 @@ def slow(event):
     while not Path("slow.open").exists():
         pause.wait(0.01)
     note("slow", event)
-'''
+"""
+
+_SEED_QUERY = """
+SELECT message->>'event_name' AS event, message->'metadata'->>'step_name' AS step,
+message->'metadata'->>'fired_at' AS fired_at
+FROM pgmq.q_ev_domain_events WHERE message->'metadata'->>'correlation_id' = '…'
+ORDER BY message->'metadata'->>'fired_at'
+"""
 
 CONDITIONS = ("success", "failure", "retryable_failure", "permanent_failure", "always")
 PUBLISHED = {
@@ -140,7 +147,8 @@ def one(tmp_path_factory, embedded_server):
     project.module("event_subscribers", SUBSCRIBERS)
 
     def template(name, *events, handler="outcome"):
-        project.template(name, {"step": {"handler": handler, "retry": RETRY, "publishes_events": events}}, namespace="ev")
+        step = {"handler": handler, "retry": RETRY, "publishes_events": events}
+        project.template(name, {"step": step}, namespace="ev")
 
     template("conditions", *({"name": f"on.{one}", "condition": one} for one in CONDITIONS))
     template("code")
@@ -231,8 +239,13 @@ def test_the_payload_of_a_failure_is_its_metadata_with_what_is_known_about_it(on
     message = one.messages("ev", task_uuid)[0]["message"]
     failed_at = message["payload"].pop("failed_at")
     assert message["payload"] == {
-        "hint": "h", "error_type": "permanent_error", "error_code": "P1", "error_message": "for good",
-        "retryable": False, "attempt": 1, "max_attempts": 2,
+        "hint": "h",
+        "error_type": "permanent_error",
+        "error_code": "P1",
+        "error_message": "for good",
+        "retryable": False,
+        "attempt": 1,
+        "max_attempts": 2,
     }
     assert failed_at.endswith("Z")
     assert message["execution"]["error"] == {"type": "permanent_error", "code": "P1", "message": "for good"}
@@ -240,8 +253,13 @@ def test_the_payload_of_a_failure_is_its_metadata_with_what_is_known_about_it(on
 
 def test_a_message_is_laid_out_as_promised_and_its_headers_continue_the_trace(one):
     correlation_id, parent, trace_id = new_uuid7(), new_uuid7(), secrets.token_hex(16)
-    body = {"name": "modes", "namespace": "ev", "context": {"outcomes": ["success"], "value": [1, None]},
-            "correlation_id": correlation_id, "parent_correlation_id": parent}
+    body = {
+        "name": "modes",
+        "namespace": "ev",
+        "context": {"outcomes": ["success"], "value": [1, None]},
+        "correlation_id": correlation_id,
+        "parent_correlation_id": parent,
+    }
     traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
     answer = one.http.post("/v1/tasks", json=body, headers={"traceparent": traceparent, "tracestate": "vendor=1"})
     task_uuid = answer.json()["task_uuid"]
@@ -273,7 +291,9 @@ def test_a_message_is_laid_out_as_promised_and_its_headers_continue_the_trace(on
     assert re.fullmatch(rf"00-{trace_id}-[0-9a-f]{{16}}-[0-9a-f]{{2}}", headers.pop("traceparent"))
     assert is_uuid(headers.pop("event_id"))
     assert headers == {
-        "tracestate": "vendor=1", "correlation_id": correlation_id, "event_name": "seen.durable",
+        "tracestate": "vendor=1",
+        "correlation_id": correlation_id,
+        "event_name": "seen.durable",
         "content_type": "application/json",
     }
     assert answer.headers["x-correlation-id"] == correlation_id
@@ -292,8 +312,15 @@ def test_each_mode_takes_its_path_and_a_broadcast_event_is_one_event(one):
         fast = {event["event_name"]: event for event in received(one, subscriber, task_uuid)}
         assert set(fast) == {"seen.fast", "seen.both"}
         assert fast["seen.both"] == durable["seen.both"]
-    difference.wait("router", total_routed=3, durable_routed=1, fast_routed=1, broadcast_routed=1,
-                    fast_delivery_errors=0, routing_errors=0)
+    difference.wait(
+        "router",
+        total_routed=3,
+        durable_routed=1,
+        fast_routed=1,
+        broadcast_routed=1,
+        fast_delivery_errors=0,
+        routing_errors=0,
+    )
     difference.wait("in_process_bus", total_events_dispatched=2, rust_handler_dispatches=2, rust_handler_errors=0)
 
 
@@ -307,7 +334,8 @@ def test_what_code_publishes_goes_with_the_attempt_if_its_condition_does_not_hol
 
     task_uuid = run(one, "code", "retryable", "success", context={"publish": published})
 
-    found = [(row["message"]["event_name"], row["message"]["execution"]["attempt"]) for row in one.messages("ev", task_uuid)]
+    messages = [row["message"] for row in one.messages("ev", task_uuid)]
+    found = [(message["event_name"], message["execution"]["attempt"]) for message in messages]
     assert found == [("code.on_failure", 1), ("seen.code", 1), ("code.durable", 2), ("seen.code", 2)]
     until(lambda: [event["execution"]["attempt"] for event in received(one, "class", task_uuid)] == [1, 2])
 
@@ -341,8 +369,12 @@ def test_what_is_no_json_is_refused_event_by_event(one):
     letters = {letter["event"]["event_name"]: letter for letter in one.dead_letters("ev", task_uuid)}
     codes = {name: letter["reason"]["code"] for name, letter in letters.items()}
     assert codes == {
-        "code.nul": "nul_character", "code.not_json": "not_json", "code.infinite": "nan_or_infinity",
-        "code.surrogate": "lone_surrogate", "code.integer": "integer_out_of_range", "code.large": "too_large",
+        "code.nul": "nul_character",
+        "code.not_json": "not_json",
+        "code.infinite": "nan_or_infinity",
+        "code.surrogate": "lone_surrogate",
+        "code.integer": "integer_out_of_range",
+        "code.large": "too_large",
     }
     assert {letters[name]["reason"]["path"] for name in ("code.nul", "code.surrogate")} == {"/text"}
     assert all("payload" not in letter for letter in letters.values())
@@ -373,7 +405,9 @@ def test_a_publisher_makes_the_payload_and_is_called_after_the_commit(one):
 
     until(lambda: len(after()) == 2)
     assert [(note["event"], note["status"]) for note in after()] == [
-        ("hooked.durable", "complete"), ("hooked.fast", "complete")]
+        ("hooked.durable", "complete"),
+        ("hooked.fast", "complete"),
+    ]
     labels = {"namespace": "ev", "event_name": "hooked.durable", "delivery_mode": "durable", "publisher": "hooks"}
     until(lambda: one.metrics()["tasker_domain_events_published_total"][frozenset(labels.items())] >= 1)
 
@@ -399,8 +433,12 @@ def test_a_publisher_that_raises_costs_its_own_event(one):
     assert [letter["event"]["event_name"] for letter in letters] == ["hooked.durable", "hooked.fast"]
     assert all("no thanks" in letter["reason"]["message"] for letter in letters)
     difference.wait("router", total_routed=3, durable_routed=1, routing_errors=2)
-    until(lambda: [note["event"] for note in read_lines(one, "hooks") if note["hook"] == "error"][-2:]
-          == ["hooked.durable", "hooked.fast"])
+    until(
+        lambda: (
+            [note["event"] for note in read_lines(one, "hooks") if note["hook"] == "error"][-2:]
+            == ["hooked.durable", "hooked.fast"]
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["bad", "hang", "endless"])
@@ -443,11 +481,7 @@ def test_the_query_of_the_seed_works_as_written_and_uses_an_index(one):
     run(one, "modes", correlation_id=correlation_id)
     run(one, "conditions", "retryable", "success", correlation_id=correlation_id)
 
-    query = (
-        "SELECT message->>'event_name' AS event, message->'metadata'->>'step_name' AS step, "
-        "message->'metadata'->>'fired_at' AS fired_at FROM pgmq.q_ev_domain_events "
-        f"WHERE message->'metadata'->>'correlation_id' = '{correlation_id}' ORDER BY message->'metadata'->>'fired_at'"
-    )
+    query = _SEED_QUERY.replace("…", correlation_id)
     rows = one.rows(query)
     assert [row["event"] for row in rows][:2] == ["seen.durable", "seen.both"]
     assert len(rows) == 2 + 3 + 2
@@ -462,8 +496,12 @@ def test_the_client_of_the_pgmq_package_reads_the_queue_and_headers(one):
     task_uuid = run(one, "modes", correlation_id=correlation_id)
     parts = conninfo_to_dict(one.database_url)
     queue = PGMQueue(
-        host=str(parts["host"]), port=str(parts.get("port", 5432)), database=str(parts["dbname"]),
-        username=str(parts["user"]), password=str(parts.get("password", "")), init_extension=False,
+        host=str(parts["host"]),
+        port=str(parts.get("port", 5432)),
+        database=str(parts["dbname"]),
+        username=str(parts["user"]),
+        password=str(parts.get("password", "")),
+        init_extension=False,
     )
 
     batch = queue.read_batch("ev_domain_events", vt=1, batch_size=1000) or []
@@ -498,14 +536,20 @@ def test_a_dead_letter_is_published_after_all_with_the_event_id_that_it_has(one)
 def test_an_event_from_outside_a_step_takes_the_same_paths(one, mode):
     difference = Difference(one)
     correlation_id, trace_id = new_uuid7(), secrets.token_hex(16)
-    body = {"name": "seen.outside", "namespace": "ev", "payload": {"from": "outside"}, "delivery_mode": mode,
-            "correlation_id": correlation_id}
+    body = {
+        "name": "seen.outside",
+        "namespace": "ev",
+        "payload": {"from": "outside"},
+        "delivery_mode": mode,
+        "correlation_id": correlation_id,
+    }
 
     answer = one.http.post("/v1/events", json=body, headers={"traceparent": f"00-{trace_id}-{'a' * 16}-01"})
 
     assert answer.status_code == 202
     assert answer.json()["correlation_id"] == correlation_id
-    durable = [row for row in one.queue("ev_domain_events") if row["message"]["metadata"]["correlation_id"] == correlation_id]
+    queue = one.queue("ev_domain_events")
+    durable = [row for row in queue if row["message"]["metadata"]["correlation_id"] == correlation_id]
     assert len(durable) == (mode != "fast")
     for row in durable:
         metadata = row["message"]["metadata"]

@@ -83,7 +83,8 @@ def test_a_module_that_raises_at_import_is_3_and_names_module_line_and_reason(pr
 
 def test_a_module_that_raises_in_a_worker_only_is_3_at_once_and_no_crash_loop(project, database_url):
     project.module(
-        "worker_only", "import sys\nif 'supervision.worker' in ' '.join(sys.orig_argv):\n    raise RuntimeError('not here')\n"
+        "worker_only",
+        "import sys\nif 'supervision.worker' in ' '.join(sys.orig_argv):\n    raise RuntimeError('not here')\n",
     )
 
     code, output = run_to_end(project, DATABASE_URL=database_url)
@@ -93,12 +94,12 @@ def test_a_module_that_raises_in_a_worker_only_is_3_at_once_and_no_crash_loop(pr
 
 
 def test_all_settings_that_cannot_be_read_are_2_and_named_at_once(project):
-    code, output = run_to_end(
-        project, DATABASE_URL=NOWHERE, TASKER_WORKER__COUNT="many", TASKER_COMMIT__MAX_BATCH="-1", TASKER_WORKER__CUONT="2"
-    )
+    unreadable = {"TASKER_WORKER__COUNT": "many", "TASKER_COMMIT__MAX_BATCH": "-1", "TASKER_WORKER__CUONT": "2"}
+
+    code, output = run_to_end(project, DATABASE_URL=NOWHERE, **unreadable)
 
     assert code == 2
-    for variable in ("TASKER_WORKER__COUNT", "TASKER_COMMIT__MAX_BATCH", "TASKER_WORKER__CUONT"):
+    for variable in unreadable:
         assert variable in output
 
 

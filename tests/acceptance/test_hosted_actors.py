@@ -12,6 +12,7 @@ from support.supervised import CONFIG, run_to_end, supervised
 from support.waiting import until
 
 from tasker_actors.actors import ActorError, ActorSystem, ActorUnavailableError, AskTimeoutError, ProcessLink
+from tasker_actors.messages import CancelLeases, DumpStacks
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.settings import load_settings, settings_to_json
@@ -155,7 +156,7 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
 
         def answers() -> bool:
             try:
-                return bool(echo.ask(CancelLeases(()), 5))
+                return echo.ask(CancelLeases((1,)), 5) is not None
             except (ActorUnavailableError, AskTimeoutError):
                 return False
 

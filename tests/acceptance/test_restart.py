@@ -80,7 +80,8 @@ def test_what_would_end_a_thread_or_process_costs_that_attempt_and_no_worker(one
     task = one.run("once", namespace="restarts", context={"terrible": terrible})
 
     first, second = one.attempts(task["task_uuid"], "once")
-    assert (first["outcome"], first["attempt"], first["error"]["error_type"]) == ("waiting_for_retry", 1, "handler_error")
+    assert (first["outcome"], first["attempt"]) == ("waiting_for_retry", 1)
+    assert first["error"]["error_type"] == "handler_error"
     assert message in first["error"]["message"]
     assert (second["outcome"], second["attempt"]) == ("complete", 2)
     assert one.worker_pids() == before
@@ -114,8 +115,9 @@ def gate_in_a_worker(one, marks):
     one.wait_workers(lambda workers: len(workers) == 2)
     task_uuid = one.create("gate", namespace="restarts", context={"marks": str(marks)})
     until(marks.with_suffix(".0").exists)
-    row = one.rows("SELECT slot, pid FROM tasker.steps JOIN tasker.workers USING (worker_id) WHERE task_uuid = %s", task_uuid)
-    return task_uuid, row[0]["slot"], row[0]["pid"]
+    query = "SELECT slot, pid FROM tasker.steps JOIN tasker.workers USING (worker_id) WHERE task_uuid = %s"
+    (row,) = one.rows(query, task_uuid)
+    return task_uuid, row["slot"], row["pid"]
 
 
 def test_the_step_of_a_killed_worker_runs_again_within_seconds(one, tmp_path):

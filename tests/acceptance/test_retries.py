@@ -62,9 +62,7 @@ def one(tmp_path_factory, embedded_server):
     project = Project(tmp_path_factory.mktemp("retries") / "project")
     project.module("retry_handlers", HANDLERS)
     for name, backoff in BACKOFFS.items():
-        project.template(
-            f"backoff_{name}", {"fails": {"retry": {"max_attempts": 5, **backoff}}}, namespace="retries"
-        )
+        project.template(f"backoff_{name}", {"fails": {"retry": {"max_attempts": 5, **backoff}}}, namespace="retries")
     quick = {"max_attempts": 3, "backoff": "none"}
     for name in ("fails", "states", "permanent", "nan"):
         project.template(name, {name: {"retry": quick}}, namespace="retries")
@@ -117,7 +115,11 @@ def test_retry_after_counts_in_place_of_the_backoff(one):
 
     first, second = one.attempts(task["task_uuid"], "asks_for_time")
     assert first["error"] == {
-        "error_type": "retryable_error", "error_code": "BUSY", "message": "later", "retryable": True}
+        "error_type": "retryable_error",
+        "error_code": "BUSY",
+        "message": "later",
+        "retryable": True,
+    }
     assert second["gap_s"] >= 0.7 * JITTER
 
 
@@ -126,9 +128,17 @@ def test_attempt_n_sees_n_minus_1_as_its_retry_count(one):
     first = one.run("fails", namespace="retries", context={"succeeds_in": 1})
 
     assert one.steps(last["task_uuid"])["fails"]["result"] == {
-        "retry_count": 2, "max_retries": 3, "is_retry": True, "is_last_retry": True}
+        "retry_count": 2,
+        "max_retries": 3,
+        "is_retry": True,
+        "is_last_retry": True,
+    }
     assert one.steps(first["task_uuid"])["fails"]["result"] == {
-        "retry_count": 0, "max_retries": 3, "is_retry": False, "is_last_retry": False}
+        "retry_count": 0,
+        "max_retries": 3,
+        "is_retry": False,
+        "is_last_retry": False,
+    }
 
 
 def test_max_attempts_counts_the_first_try(one):
@@ -139,10 +149,17 @@ def test_max_attempts_counts_the_first_try(one):
     step = one.steps(task["task_uuid"])["fails"]
     assert (step["attempts"], step["max_attempts"]) == (3, 3)
     assert step["error"] == {
-        "error_type": "handler_error", "error_code": None, "message": "failure 2", "retryable": True}
+        "error_type": "handler_error",
+        "error_code": None,
+        "message": "failure 2",
+        "retryable": True,
+    }
     history = one.get(f"/v1/tasks/{task['task_uuid']}/workflow_steps/{step['step_uuid']}")["attempt_history"]
     assert [(entry["attempt"], entry["outcome"]) for entry in history] == [
-        (1, "waiting_for_retry"), (2, "waiting_for_retry"), (3, "error")]
+        (1, "waiting_for_retry"),
+        (2, "waiting_for_retry"),
+        (3, "error"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from support.waiting import until
 
 from tasker_actors.identifiers import new_uuid7
 
-HANDLERS = '''
+HANDLERS = """
 import asyncio, threading
 from pathlib import Path
 from pydantic import BaseModel
@@ -45,8 +45,8 @@ def nothing():
 
 @step_handler("facts")
 def facts(context):
-    names = ("task_uuid", "step_uuid", "step_name", "namespace", "correlation_id", "parent_correlation_id",
-             "handler_name", "input_data", "dependency_results", "step_config", "retry_count", "max_retries", "cancelled")
+    names = ("task_uuid", "step_uuid", "step_name", "namespace", "correlation_id", "parent_correlation_id", "cancelled",
+             "handler_name", "input_data", "dependency_results", "step_config", "retry_count", "max_retries")
     return {name: getattr(context, name) for name in names}
 
 @step_handler("until_cancelled")
@@ -58,7 +58,7 @@ def until_cancelled(context):
         pause.wait(0.01)
     marks.with_suffix(".cancelled").touch()
     return {"late": True}
-'''
+"""
 
 DIAMOND = {
     "validate": {},
@@ -85,9 +85,14 @@ def one(tmp_path_factory, embedded_server):
         },
         namespace="basics",
     )
-    project.template("facts", {"first": {"handler": "nothing"}, "facts": {"dependencies": ["first"]}}, namespace="basics")
-    project.template("methods", {"one": {"handler": {
-        "callable": "sum", "method": "other_method", "initialization": {"key": "value"}}}}, namespace="basics")
+    project.template(
+        "facts", {"first": {"handler": "nothing"}, "facts": {"dependencies": ["first"]}}, namespace="basics"
+    )
+    project.template(
+        "methods",
+        {"one": {"handler": {"callable": "sum", "method": "other_method", "initialization": {"key": "value"}}}},
+        namespace="basics",
+    )
     project.template(
         "cancelled",
         {"long": {"handler": "until_cancelled"}, "after": {"handler": "nothing", "dependencies": ["long"]}},
@@ -131,12 +136,14 @@ def test_many_tasks_at_once_are_all_completed_with_one_attempt_a_step(one):
     until(lambda: one.rows(query, correlation_id)[0]["n"] == 100, 60)
 
     uuids = [task["task_uuid"] for task in made]
+    results = "SELECT result ->> 'total' AS total FROM tasker.steps WHERE name = 'sum' AND task_uuid = ANY (%s)"
     counts = one.rows(
         "SELECT count(*) AS attempts, count(DISTINCT (task_uuid, position)) AS steps FROM tasker.step_attempts"
-        " WHERE task_uuid = ANY (%s)", uuids)[0]
+        " WHERE task_uuid = ANY (%s)",
+        uuids,
+    )[0]
     assert counts == {"attempts": 400, "steps": 400}
-    totals = one.rows("SELECT result ->> 'total' AS total FROM tasker.steps WHERE name = 'sum' AND task_uuid = ANY (%s)", uuids)
-    assert sorted(int(row["total"]) for row in totals) == [number * 4 for number in range(100)]
+    assert sorted(int(row["total"]) for row in one.rows(results, uuids)) == [number * 4 for number in range(100)]
 
 
 def test_a_permanent_failure_blocks_its_descendants_only_and_other_branches_run_on(one):
@@ -144,28 +151,49 @@ def test_a_permanent_failure_blocks_its_descendants_only_and_other_branches_run_
 
     steps = one.steps(task["task_uuid"])
     assert {name: step["status"] for name, step in steps.items()} == {
-        "root": "complete", "fails": "error", "below": "pending", "further_below": "pending",
-        "other": "complete", "after_other": "complete",
+        "root": "complete",
+        "fails": "error",
+        "below": "pending",
+        "further_below": "pending",
+        "other": "complete",
+        "after_other": "complete",
     }
     assert task["execution_status"] == "blocked_by_failures"
     assert task["failed_steps"] == 1
     assert {key: steps["fails"]["error"][key] for key in ("error_type", "error_code", "retryable")} == {
-        "error_type": "permanent_error", "error_code": "NEGATIVE", "retryable": False}
+        "error_type": "permanent_error",
+        "error_code": "NEGATIVE",
+        "retryable": False,
+    }
     assert len(one.attempts(task["task_uuid"], "fails")) == 1
     assert [steps[name]["blocked"] for name in ("below", "further_below", "after_other")] == [True, True, False]
 
 
 def test_a_handler_sees_its_task_and_what_ran_before_it(one):
     correlation_id, parent = new_uuid7(), new_uuid7()
-    task = one.run("facts", namespace="basics", context={"a": [1, None]}, correlation_id=correlation_id,
-                   parent_correlation_id=parent)
+    task = one.run(
+        "facts",
+        namespace="basics",
+        context={"a": [1, None]},
+        correlation_id=correlation_id,
+        parent_correlation_id=parent,
+    )
 
     step = one.steps(task["task_uuid"])["facts"]
     assert step["result"] == {
-        "task_uuid": task["task_uuid"], "step_uuid": step["step_uuid"], "step_name": "facts", "namespace": "basics",
-        "correlation_id": correlation_id, "parent_correlation_id": parent, "handler_name": "facts",
-        "input_data": {"a": [1, None]}, "dependency_results": {"first": {}}, "step_config": {}, "retry_count": 0,
-        "max_retries": 3, "cancelled": False,
+        "task_uuid": task["task_uuid"],
+        "step_uuid": step["step_uuid"],
+        "step_name": "facts",
+        "namespace": "basics",
+        "correlation_id": correlation_id,
+        "parent_correlation_id": parent,
+        "handler_name": "facts",
+        "input_data": {"a": [1, None]},
+        "dependency_results": {"first": {}},
+        "step_config": {},
+        "retry_count": 0,
+        "max_retries": 3,
+        "cancelled": False,
     }
 
 

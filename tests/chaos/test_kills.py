@@ -102,11 +102,13 @@ def test_killed_workers_cost_no_result_no_event_and_no_count(project, embedded_s
             return int(one.rows("SELECT count(*) AS n FROM tasker.steps WHERE state = 'complete'")[0]["n"])
 
         for number in range(KILLS):
-            until(lambda wanted=(number + 1) * CHAINS * 4 // (KILLS + 2): done() >= wanted, 60)
+            wanted = (number + 1) * CHAINS * 4 // (KILLS + 2)
+            until(lambda wanted=wanted: done() >= wanted, 60)
             pids = sorted(one.worker_pids())
-            kill(pids[number % len(pids)])
+            victim = pids[number % len(pids)]
+            kill(victim)
             killed += 1
-            until(lambda pid=pids[number % len(pids)]: pid not in one.worker_pids())
+            until(lambda victim=victim: victim not in one.worker_pids())
         until(lambda: done() == CHAINS * 4, 90)
 
         states = Counter(row["status"] for row in one.rows("SELECT status FROM tasker.tasks"))

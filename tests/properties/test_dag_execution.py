@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from support.dag_model import EVENTS, MAX_ATTEMPTS, Model, ModelTask
@@ -268,6 +268,7 @@ def test_whatever_happens_every_task_ends_with_one_result_a_step_and_exactly_its
             max_examples=40,
             stateful_step_count=25,
             deadline=None,
+            phases=[Phase.generate],  # a shorter example would take minutes of round trips to find
             suppress_health_check=[HealthCheck.too_slow],  # each step is a few round trips to a server
         ),
     )
