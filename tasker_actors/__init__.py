@@ -5,7 +5,7 @@ none of the runtime.
 """
 
 from tasker_actors.events.event import DomainEvent
-from tasker_actors.events.publisher import BasePublisher
+from tasker_actors.events.publisher import BasePublisher, PublishContext
 from tasker_actors.events.subscriber import BaseSubscriber, subscriber
 from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import ErrorType, PermanentError, RetryableError
@@ -19,6 +19,7 @@ __all__ = [
     "DomainEvent",
     "ErrorType",
     "PermanentError",
+    "PublishContext",
     "RetryableError",
     "StepContext",
     "StepHandler",

@@ -16,6 +16,7 @@ from tasker_actors import (
     BaseSubscriber,
     DomainEvent,
     PermanentError,
+    PublishContext,
     StepContext,
     StepHandler,
     StepHandlerResult,
@@ -23,7 +24,6 @@ from tasker_actors import (
     inputs,
     step_handler,
 )
-from tasker_actors.events.publisher import PublishContext
 from tasker_actors.example import flight_data
 
 DELAYED_FROM_MINUTES = 15

@@ -129,7 +129,7 @@ def test_a_template_with_ten_faults_is_2_and_reports_ten(project):
         version: 1.0.0
         steps:
           - {name: a, handler: {callable: go}, dependencies: [nowhere], timeout_seconds: -1}
-          - {name: b, handler: {callable: go}, retry: {max_attempts: 0, backoff: often}}
+          - {name: b, handler: {callable: go}, retry: {max_attempts: -1, backoff: often}}
           - {name: c, handler: {}, type: unheard_of}
           - name: d
             handler: {callable: go}

@@ -22,18 +22,12 @@ from support.leases import AGAIN, DONE, NEVER, event, finish, returned
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
-from tasker_actors.postgres.connect import connect
+from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.steps.lease import LeasedStep
 
 OUTCOMES = {"done": DONE, "again": AGAIN, "never": NEVER}
 DECLARED = [event(name, "broadcast" if name == "on.end" else "durable", when) for name, when in EVENTS.items()]
-_OLD_SERVER = """
-CREATE SCHEMA IF NOT EXISTS clock;
-CREATE OR REPLACE FUNCTION clock.pg_postmaster_start_time() RETURNS timestamptz
-LANGUAGE sql AS $$ SELECT statement_timestamp() - interval '1 hour' $$;
-SET search_path = clock, pg_catalog
-"""
 _numbers = itertools.count()
 
 workers = st.integers(0, 2)
@@ -56,8 +50,6 @@ class DagExecution(RuleBasedStateMachine):
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self.flow = flow
-        self.old = connect(flow.url, application_name="tests")
-        self.old.execute(_OLD_SERVER)
         self.workers = [Worker(flow) for _ in range(3)]
         self.held: list[dict[int, LeasedStep]] = [{} for _ in self.workers]
         self.model = Model([])
@@ -136,7 +128,8 @@ class DagExecution(RuleBasedStateMachine):
         """Some leases of a worker were not extended in time."""
         leases = dict(list(self.model.leases(number).items())[:count])
         self._age(list(leases), "31 s")
-        assert expire_leases(self.old) == len(leases)
+        with session(self.flow.pool) as connection:
+            assert expire_leases(connection, grace_ms=0) == len(leases)
         for _, step in leases.values():
             step.give_back(suspect=True)
 
@@ -207,7 +200,6 @@ class DagExecution(RuleBasedStateMachine):
             for uuid, task in self.model.tasks.items():
                 self._check_results(uuid, task)
         finally:
-            self.old.close()
             self.flow.close()
 
     def _run_to_the_end(self) -> None:

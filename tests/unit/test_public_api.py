@@ -13,6 +13,7 @@ NAMES = {
     "DomainEvent",
     "ErrorType",
     "PermanentError",
+    "PublishContext",
     "RetryableError",
     "StepContext",
     "StepHandler",

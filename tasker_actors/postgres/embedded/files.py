@@ -8,6 +8,7 @@ import re
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -135,11 +136,16 @@ def make_socket_directory(files: ServerFiles, account: ServerAccount) -> Path:
     candidates = [files.root / "run", *(Path(place) / short_name for place in places)]
     reasons = []
     for directory in candidates:
+        is_ours = False
         try:
             _make_private(directory, account)
+            is_ours = True
             _try_socket(directory)
         except OSError as error:
             reasons.append(f"{directory}: {error}")
+            if is_ours:
+                with suppress(OSError):  # it may hold something
+                    directory.rmdir()
         else:
             return directory
     msg = f"no directory takes the socket of the embedded server: {'; '.join(reasons)}"

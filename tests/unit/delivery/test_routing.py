@@ -29,9 +29,7 @@ def derived(*declared, outcome=DONE):
     return finish(leased(publishes_events=list(declared)), outcome).derived
 
 
-@pytest.mark.parametrize(
-    ("mode", "is_stored"), [("durable", True), ("broadcast", True), ("fast", False)]
-)
+@pytest.mark.parametrize(("mode", "is_stored"), [("durable", True), ("broadcast", True), ("fast", False)])
 def test_durable_and_broadcast_events_go_into_the_commit_and_fast_ones_do_not(mode: str, is_stored: bool):
     documents = event_documents(derived(event("a.one", mode)), TRACE, "c")
 

@@ -54,7 +54,9 @@ def test_the_delay_doubles_with_jitter_and_a_handlers_wish_comes_first():
 
 @pytest.mark.parametrize("result", [math.nan, {"deep": [math.inf]}, "\0", "\ud800", 2**64, object(), {1: object()}])
 def test_a_result_that_is_no_json_fails_the_attempt_for_good(result):
-    finished = finish(leased(publishes_events=[event("on.failure", condition="permanent_failure")]), StepSuccess(result))
+    finished = finish(
+        leased(publishes_events=[event("on.failure", condition="permanent_failure")]), StepSuccess(result)
+    )
 
     assert finished.state == "error"
     assert isinstance(finished.outcome, StepFailure)
@@ -70,8 +72,16 @@ def test_events_follow_the_outcome_and_whether_another_attempt_comes():
     ]
 
     assert names(finish(leased(publishes_events=declared), DONE)) == ["on.success", "on.always"]
-    assert names(finish(leased(publishes_events=declared), AGAIN)) == ["on.failure", "on.retryable_failure", "on.always"]
-    assert names(finish(leased(publishes_events=declared), NEVER)) == ["on.failure", "on.permanent_failure", "on.always"]
+    assert names(finish(leased(publishes_events=declared), AGAIN)) == [
+        "on.failure",
+        "on.retryable_failure",
+        "on.always",
+    ]
+    assert names(finish(leased(publishes_events=declared), NEVER)) == [
+        "on.failure",
+        "on.permanent_failure",
+        "on.always",
+    ]
 
 
 def test_events_from_code_come_after_the_declared_ones():
