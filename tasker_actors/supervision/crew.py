@@ -34,6 +34,9 @@ logger = get_logger("tasker_actors.supervisor")
 END_S = 5.0
 """After its drain deadline: time for a worker to give steps back and end before it is killed."""
 
+_LAST_WORDS_S = 1.0
+"""Between the end of a link and the end of its process, whichever comes first, when all is well."""
+
 _REGISTER = "registering a worker"
 _NOTE = "noting a worker's process"
 _SETTLE = "settling a worker"
@@ -165,15 +168,16 @@ class Crew:
     def link_closed(self, number: int, incarnation: int) -> None:
         """The process of an incarnation closed its link; without it, it can do nothing but end."""
         slot = self.slots[number]
-        if slot.incarnation == incarnation and slot.is_alive and slot.kill_after is None:
-            slot.kill_after = time.monotonic() + 1.0
+        if slot.incarnation == incarnation and slot.is_alive:
+            slot.is_link_closed = True
+            slot.kill_after = time.monotonic() + _LAST_WORDS_S
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""
         for slot in self.slots:
             if slot.is_alive and slot.worker is not None:
                 if slot.worker.process.poll() is not None:
-                    self._ended(slot)
+                    self._exited(slot, now)
                 else:
                     self._check_progress(slot, now)
             elif slot.state is SlotState.WAITING and may_start and now >= slot.start_after:
@@ -239,6 +243,12 @@ class Crew:
         if is_hung or (slot.kill_after is not None and now >= slot.kill_after):
             slot.kill_after = None
             slot.worker.process.kill()
+
+    def _exited(self, slot: Slot, now: float) -> None:
+        """Settle a worker whose process is gone once its link is read to the end: it may have said what it returned."""
+        slot.exited_at = slot.exited_at or now
+        if slot.is_link_closed or now >= slot.exited_at + _LAST_WORDS_S:
+            self._ended(slot)
 
     def _ended(self, slot: Slot) -> None:
         """Take note of a dead process: close its link, stop showing it, settle what it held."""

@@ -15,16 +15,14 @@ from tasker_actors.settings import Settings, settings_to_json
 from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import WorkerBoot
-from tasker_actors.supervision.inbox import Inbox
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.slots import Slot, SlotState
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnded:
-    """Link → main thread: the other end is gone, so the process is dead or about to be."""
+    """Link → main thread: the other end is gone, so the process is dead or about to be, and has said all it had."""
 
-    slot: int
     incarnation: int
 
 
@@ -45,13 +43,10 @@ class CrewIdentity:
 class Launcher:
     """Used by the supervisor's main thread; what it returns as a job is for the registrar's."""
 
-    def __init__(
-        self, settings: Settings, identity: CrewIdentity, *, system: ActorSystem, inbox: Inbox, pool: Pool
-    ) -> None:
+    def __init__(self, settings: Settings, identity: CrewIdentity, *, system: ActorSystem, pool: Pool) -> None:
         self._settings = settings
         self._identity = identity
         self._system = system
-        self._inbox = inbox
         self._pool = pool
 
     def registration(self, slot: Slot) -> Callable[[], int]:
@@ -93,14 +88,13 @@ class Launcher:
                 handler_modules=identity.handler_modules,
             )
         )
-        ended = ProcessEnded(slot.number, slot.incarnation)
+        # Told on the same way as the worker's own messages, so that it comes after the last of them.
+        ended = ProcessEnded(slot.incarnation)
+        own_inbox = self._system.address(f"slot-{slot.number}")
         slot.begin(
-            started,
-            ProcessLink(started.link, on_close=lambda _reason: self._inbox.put((slot.number, ended))),
-            datetime.now(UTC),
+            started, ProcessLink(started.link, on_close=lambda _reason: own_inbox.tell(ended)), datetime.now(UTC)
         )
-        assert slot.link is not None  # noqa: S101 - `begin` has just set it
-        self._system.add_link(f"worker-{slot.number}", slot.link)
+        self._system.add_link(f"worker-{slot.number}", link)
         return reader, partial(self._note, slot.worker_id, started.process.pid, started.process_start)
 
     def _register(self, place: WorkerPlace) -> int:

@@ -167,9 +167,7 @@ class Start:
         registrar = Registrar(self._inbox)
         crew = Crew(
             self._settings,
-            launcher=Launcher(
-                self._settings, self._identity(host, space), system=self._system, inbox=self._inbox, pool=self._pool
-            ),
+            launcher=Launcher(self._settings, self._identity(host, space), system=self._system, pool=self._pool),
             system=self._system,
             inbox=self._inbox,
             registrar=registrar,

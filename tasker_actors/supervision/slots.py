@@ -42,6 +42,8 @@ class Slot:
     last_heartbeat: float = 0.0
     in_flight: int = 0
     kill_after: float | None = None
+    is_link_closed: bool = False
+    exited_at: float | None = None
     is_leaving: bool = False
     returned: tuple[str, ...] = ()
     exit_code: int = 0
@@ -54,6 +56,8 @@ class Slot:
         self.link = link
         self.state = SlotState.STARTING
         self.kill_after = None
+        self.is_link_closed = False
+        self.exited_at = None
         self.pending_reason = None
         self.returned = ()
         self.started_at = now

@@ -125,8 +125,8 @@ class Supervisor:
         match message:
             case Signalled(number):
                 self._signal(number)
-            case ProcessEnded(slot, incarnation):
-                self._crew.link_closed(slot, incarnation)
+            case ProcessEnded(incarnation):
+                self._crew.link_closed(sender, incarnation)
             case JobDone() | JobFailed():
                 self._job(message)
             case Heartbeat():

@@ -157,6 +157,18 @@ def test_a_cancel_that_waits_for_a_claim_names_the_lease_that_it_ends(flow: Flow
     assert flow.states(row.task_uuid) == {"only": "cancelled"}
 
 
+def test_a_settlement_that_waits_for_a_cancel_counts_no_failure(flow: Flow, threads):
+    (row,) = flow.create(flow.register({"only": []}, retry={"max_attempts": 1}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    with flow.in_flight(CANCEL, row.task_uuid):
+        late = threads.submit(flow.settlement().settle, worker.worker_id, running={step.token}, reason="SIGKILL")
+        flow.wait_until_blocked()
+
+    assert late.result().failures == ()
+    assert flow.states(row.task_uuid) == {"only": "cancelled"}
+
+
 # Rule 4: the lock on the worker
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 import pytest
 from hypothesis import given
@@ -180,9 +178,3 @@ def test_a_result_without_events_has_one_fallback_a_publication_only_its_dead_le
     assert len(list(fallbacks(commit_item(finish(leased())), "no"))) == 1
     assert [list(one.document) for one in fallbacks(publication({"n": 1}), "no")] == [["namespace", "dead_letters"]]
     assert list(fallbacks(returned(leased()), "no")) == []
-
-
-def test_a_fallback_weighs_nothing_because_it_goes_alone():
-    item = replace(commit_item(finish(leased(publishes_events=[event()]))), size=MIB)
-
-    assert {one.size for one in fallbacks(item, "no")} == {0}

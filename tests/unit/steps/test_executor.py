@@ -418,4 +418,4 @@ def test_a_step_whose_executor_failed_gets_a_result_and_the_executor_is_free_aga
 
     assert bench.freed.get(timeout=5) == ExecutorFree(0)
     finished = bench.finished.get(timeout=5).finished
-    assert (finished.step, finished.state) == (step, "waiting_for_retry")
+    assert (finished.step.token, finished.state) == (step.token, "waiting_for_retry")

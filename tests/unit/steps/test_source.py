@@ -31,7 +31,7 @@ from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES, SourceClock, StepSource
 
 AWAY = None
-"""What a claim gives while the database does not answer."""
+"""What a claim or an extension gives while the database does not answer."""
 
 
 class Queue:
@@ -42,6 +42,7 @@ class Queue:
         self.answers: deque[Any] = deque()
         self.next_run_in_ms: float | None = None
         self.lost: Collection[int] = ()
+        self.extensions_prevented = 0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -55,9 +56,12 @@ class Queue:
         taken = tuple(self.steps.popleft() for _ in range(min(limit, len(self.steps))))
         return Claimed(taken, bool(self.steps), self.next_run_in_ms)
 
-    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
-        """Give the prepared tokens as lost."""
+    def extend(self, steps: Sequence[LeasedStep]) -> Any:
+        """Give the prepared tokens as lost, or None while the database does not answer."""
         self.calls.append(("extend", [step.token for step in steps]))
+        if self.extensions_prevented:
+            self.extensions_prevented -= 1
+            return AWAY
         return self.lost
 
 
@@ -416,6 +420,21 @@ def test_after_an_outage_leases_are_extended_before_anything_is_claimed(source: 
     source.tell(WorkAvailable())
 
     assert [call for call, _ in source.queue.calls] == ["extend", "claim"]
+
+
+def test_a_full_worker_makes_up_for_an_extension_that_an_outage_prevented_as_soon_as_it_can(source: Source):
+    source.queue.steps.extend(leased() for _ in range(4))
+    source.tell(WorkAvailable())
+    source.clock.wake_at = 0.0
+    source.queue.extensions_prevented = 2
+    now = time.monotonic()
+    source.tell(ExtendLeases())
+    assert now + 0.1 <= source.clock.wake_at <= time.monotonic() + 0.1
+    source.queue.calls.clear()
+
+    source.tell(WorkAvailable(), WorkAvailable(), WorkAvailable())
+
+    assert [call for call, _ in source.queue.calls] == ["extend", "extend"]
 
 
 # The drain
