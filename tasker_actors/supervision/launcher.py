@@ -91,9 +91,8 @@ class Launcher:
         # Told on the same way as the worker's own messages, so that it comes after the last of them.
         ended = ProcessEnded(slot.incarnation)
         own_inbox = self._system.address(f"slot-{slot.number}")
-        slot.begin(
-            started, ProcessLink(started.link, on_close=lambda _reason: own_inbox.tell(ended)), datetime.now(UTC)
-        )
+        link = ProcessLink(started.link, on_close=lambda _reason: own_inbox.tell(ended))
+        slot.begin(started, link, datetime.now(UTC))
         self._system.add_link(f"worker-{slot.number}", link)
         return reader, partial(self._note, slot.worker_id, started.process.pid, started.process_start)
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support.project import Project
-from support.supervised import Supervised, run_to_end, supervised
+from support.supervised import Supervised, run_to_end
 
 NOWHERE = "postgresql://somebody:sesame-open@127.0.0.1:1/nothing"
 
@@ -152,48 +152,50 @@ def test_a_template_with_ten_faults_is_2_and_reports_ten(project):
     assert all(any(fault.startswith(words) for fault in faults) for words in expected), faults
 
 
-def test_another_content_under_a_known_version_is_refused(project, database_url):
-    with supervised(project, database_url, workers=1) as one:
-        assert one.stop() == 0
-    project.template("one", {"go": {}, "more": {"handler": "go"}}, namespace="exits")
-
-    code, output = run_to_end(project, DATABASE_URL=database_url)
-
-    assert code == 2
-    assert "exits/one" in output
-    assert "version" in output
-
-
-def test_too_many_crashes_are_4_with_the_last_reason(project, database_url):
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory, embedded_server):
+    """A project whose supervisor ended because its worker crashed too often: project, database, supervisor."""
+    project = Project(tmp_path_factory.mktemp("crashed") / "project")
     project.module(
         "crashing",
-        "import os, threading\nfrom tasker_actors import step_handler\n"
-        "@step_handler('crash')\ndef crash():\n    os._exit(9)\n",
+        "import os\nfrom tasker_actors import step_handler\n@step_handler('go')\ndef go():\n    os._exit(9)\n",
     )
-    project.template("crash", {"crash": {"retry": {"max_attempts": 50, "backoff": "none"}}}, namespace="exits")
-    one = Supervised(project, database_url, workers=1, variables={"TASKER_WORKER__RESTART_LIMIT": "2"})
-    try:
-        one.wait_ready()
-        task_uuid = one.create("crash", namespace="exits")
+    project.template("one", {"go": {"retry": {"max_attempts": 50, "backoff": "none"}}}, namespace="exits")
+    with embedded_server.database(migrated=True) as url:
+        one = Supervised(project, url, workers=1, variables={"TASKER_WORKER__RESTART_LIMIT": "2"})
+        try:
+            one.wait_ready().create("one", namespace="exits")
+            one.wait_ended()
+            yield project, url, one
+        finally:
+            one.close()
 
-        assert one.wait_ended() == 4
-    finally:
-        one.close()
 
+def test_too_many_crashes_are_4_with_the_last_reason(crashed):
+    _, _, one = crashed
+
+    assert one.process.returncode == 4
     assert "crashed more than 2 times within 30000 ms" in one.last_words()
     assert "exit" in one.logged("The supervisor ends")[-1]["error"]
     # What it ran is back in the queue, for a supervisor that somebody starts when the cause is found.
-    step = one.rows("SELECT state, worker_id FROM tasker.steps WHERE task_uuid = %s", task_uuid)[0]
-    assert step == {"state": "waiting_for_retry", "worker_id": None}
+    step = one.rows("SELECT state, attempts, worker_id FROM tasker.steps")
+    assert step == [{"state": "waiting_for_retry", "attempts": 3, "worker_id": None}]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [(["--workers", "0"], "worker.count"), (["--bind", "nonsense"], "http.bind"), (["--no-such"], "--no-such")],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)
-def test_an_option_that_cannot_be_used_is_2_and_named(project, arguments, named):
-    code, output = run_to_end(project, arguments=arguments, DATABASE_URL=NOWHERE)
+def test_another_content_under_a_known_version_is_2_outside_of_development(crashed):
+    project, url, _ = crashed
+    project.template("one", {"go": {}, "more": {"handler": "go"}}, namespace="exits")
+
+    code, output = run_to_end(project, DATABASE_URL=url)
 
     assert code == 2
-    assert named in output
+    assert "exits/one" in output
+    assert "1.0.0" in output
+
+
+def test_options_that_cannot_be_used_are_2_and_named_at_once(project):
+    code, output = run_to_end(project, arguments=("--workers", "0", "--bind", "nonsense"), DATABASE_URL=NOWHERE)
+
+    assert code == 2
+    assert "worker.count" in output
+    assert "http.bind" in output

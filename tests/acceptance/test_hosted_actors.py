@@ -105,9 +105,7 @@ def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(proje
         one.wait_workers(lambda workers: len(workers) == 1 and not {w["pid"] for w in workers.values()} & pids)
 
 
-@pytest.mark.parametrize(
-    "path", ["hosted_module:Nobody", "no_such_module:Tally", "hosted_module:count"], ids=["class", "module", "kind"]
-)
+@pytest.mark.parametrize("path", ["hosted_module:Nobody", "hosted_module:count"], ids=["unknown", "function"])
 def test_an_actor_that_cannot_be_started_is_3_and_named(project, database_url, path):
     config = configured(project, f'tally = "{path}"\n')
 

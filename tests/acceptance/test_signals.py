@@ -8,7 +8,7 @@ import time
 
 import pytest
 from support.project import Project
-from support.supervised import Supervised, is_running, supervised
+from support.supervised import is_running, supervised
 from support.waiting import until
 
 HANDLERS = """
@@ -155,21 +155,35 @@ def test_term_in_the_middle_is_0_and_a_second_start_finishes_the_rest(project, e
             assert_each_step_once(second, 300)
 
 
-def test_int_drains_too_and_waits_for_what_runs(project, embedded_server, tmp_path):
-    marks = tmp_path / "marks"
-    with embedded_server.database(migrated=True) as url, supervised(project, url, workers=1, log="int.log") as one:
-        task_uuid = one.create("gate", namespace="signals", context={"marks": str(marks)})
-        until(marks.with_suffix(".0").exists)
+def test_int_drains_too_and_waits_for_what_runs_and_systemd_hears_of_it(project, embedded_server, tmp_path):
+    marks, path = tmp_path / "marks", tmp_path / "notify"
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, embedded_server.database(migrated=True) as url:
+        listener.bind(str(path))
+        listener.settimeout(60)
 
-        one.signal(signal.SIGINT)
-        until(lambda: bool(one.logged("Draining")))
-        assert one.http.get("/health/ready").status_code == 503
-        assert one.http.get("/health/live").status_code == 200
-        marks.with_suffix(".open").touch()
+        def hear(state):
+            while state not in heard:
+                heard.extend(listener.recv(4096).decode().splitlines())
 
-        assert one.wait_ended() == 0
-        assert [row["message"]["event_name"] for row in one.messages("signals", task_uuid)] == ["gate.passed"]
-        assert one.rows("SELECT status FROM tasker.tasks") == [{"status": "complete"}]
+        variables = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
+        with supervised(project, url, workers=1, variables=variables, log="int.log") as one:
+            hear("READY=1")
+            hear("WATCHDOG=1")
+            assert "STOPPING=1" not in heard
+            task_uuid = one.create("gate", namespace="signals", context={"marks": str(marks)})
+            until(marks.with_suffix(".0").exists)
+
+            one.signal(signal.SIGINT)
+            hear("STOPPING=1")
+            until(lambda: one.http.get("/health/ready").json()["failing"] == ["workers"])
+            assert one.http.get("/health/live").status_code == 200
+            marks.with_suffix(".open").touch()
+
+            assert one.wait_ended() == 0
+            assert [row["message"]["event_name"] for row in one.messages("signals", task_uuid)] == ["gate.passed"]
+            assert one.rows("SELECT status FROM tasker.tasks") == [{"status": "complete"}]
+    assert any(state.startswith("STATUS=1 workers") for state in heard)
 
 
 def test_a_drain_past_its_deadline_is_5_and_the_step_is_back_in_its_queue_uncounted(project, embedded_server, tmp_path):
@@ -213,28 +227,3 @@ def test_a_second_term_stops_at_once_and_gives_back_what_ran(project, embedded_s
             assert step["worker_id"] is None
             assert step["state"] in ("enqueued", "waiting_for_retry")
             assert one.rows("SELECT status FROM tasker.tasks WHERE completed_at IS NOT NULL") == []
-
-
-def test_systemd_hears_of_the_start_and_the_stop(project, embedded_server, tmp_path):
-    path = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, embedded_server.database(migrated=True) as url:
-        listener.bind(str(path))
-        listener.settimeout(30)
-        variables = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
-        one = Supervised(project, url, workers=1, variables=variables, log="systemd.log")
-        heard: list[str] = []
-
-        def hear(state: str) -> None:
-            while state not in heard:
-                heard.extend(listener.recv(4096).decode().splitlines())
-
-        try:
-            hear("READY=1")
-            one.wait_ready()
-            hear("WATCHDOG=1")
-            one.process.terminate()
-            hear("STOPPING=1")
-            assert one.wait_ended() == 0
-        finally:
-            one.close()
-    assert any(state.startswith("STATUS=1 workers") for state in heard)

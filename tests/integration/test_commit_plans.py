@@ -80,6 +80,9 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
     with reading(connection, most_rows=10):
         call("SELECT tasker.claim_steps_v1(%s, ARRAY['nothing'], 10, 30000, 1000000)", [number])
     steps = worker.claim(40)
+    call("UPDATE tasker.steps SET run_at = run_at + interval '1 day' WHERE state = 'enqueued'")
+    with reading(connection, most_rows=10):  # nothing is due, and 10,000 steps are on their way
+        call("SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)", [number])
     for seq, (outcome, places) in enumerate([(DONE, 0), (DONE, 20), (NEVER, 20)], start=1):
         batch, steps = steps[:10], steps[10:]
         document = worker.batch(*(finish(step, outcome) for step in batch), places=places, seq=seq).decode()

@@ -99,6 +99,7 @@ def leased(
         "suspect": False,
         "waited_ms": 0.0,
         "dependency_results": None,
+        "dependency_bytes": 0,
         **(row or {}),
     }
     step = plans.lease(claimed, facts)

@@ -146,6 +146,21 @@ def test_steps_that_are_given_back_and_outside_events_go_with_the_results(publis
     assert len(publisher.ledger) == 0
 
 
+# Rule 6: hand over only after the server said that it is ready
+
+
+def test_nothing_is_told_to_anybody_before_the_database_answered(publisher: Publishing, database: Database):
+    database.opened.clear()
+    (item,) = publisher.hold(finish(leased()))
+    publisher.send(item)
+    until(lambda: len(database.batches) == 1)
+
+    assert (publisher.heard.empty(), publisher.released, publisher.state.seq) == (True, [], 0)
+    assert publisher.ledger.get(item.token) is not None
+    database.opened.set()
+    publisher.committed(1)
+
+
 # Rule 10: continuation
 
 
