@@ -38,7 +38,14 @@ class CallGuard(Generic[_Subject]):
             self._interrupted = False
 
     def end(self) -> bool:
-        """End the limit and tell whether the call was interrupted."""
+        """End the limit and tell whether the call was interrupted; raises `error` if it arrives in here."""
+        try:
+            return self._end()
+        except self._error:
+            self._end()
+            raise
+
+    def _end(self) -> bool:
         with self._lock:
             if self._interrupted:
                 _raise_in(self._thread_id, None)

@@ -11,6 +11,7 @@ from typing import Any
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.delivery.batch import batch_json, cut, fallbacks
 from tasker_actors.delivery.committer import BatchRefusedError, Committer
+from tasker_actors.delivery.returns import returned
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
 from tasker_actors.steps.capacity import Capacity
@@ -65,9 +66,17 @@ class DurablePublisher(Actor):
         """Finish what an earlier instance had begun: first the batch whose answer is missing, then the rest."""
         if self._state.unanswered is not None:
             payload, items = self._state.unanswered
-            self._send(payload, items)
-        left = [item.finished for item in self._ledger.items(Stage.COMMITTING) if item.finished is not None]
-        self._commit_all(deque(commit_item(finished) for finished in left))
+            try:
+                self._send(payload, items)
+            except BatchRefusedError as error:
+                self._state.unanswered = None
+                self._refused(items, str(error))
+        self._commit_all(
+            deque(
+                returned(item.step) if item.finished is None else commit_item(item.finished)
+                for item in self._ledger.items(Stage.COMMITTING)
+            )
+        )
 
     def receive(self, message: CommitItems) -> None:
         """Commit this message's entries and those of the messages that wait behind it, in full batches."""
@@ -86,16 +95,22 @@ class DurablePublisher(Actor):
             batch = next(cut(pending, self._max_batch, self._max_batch_bytes))
             for _ in batch:
                 pending.popleft()
-            # An entry that an earlier instance committed from the ledger is there no longer.
-            held = [one for one in batch if one.publication is not None or self._ledger.get(one.token) is not None]
+            held = self._held(batch)
             if held:
                 self._commit(held)
+
+    def _held(self, batch: Sequence[CommitItem]) -> list[CommitItem]:
+        """Leave out what an instance that failed has committed, or taken from the ledger as well as the mailbox."""
+        by_token = {one.token: one for one in batch if self._ledger.get(one.token) is not None}
+        return [one for one in batch if one.publication is not None or by_token.get(one.token) is one]
 
     def _commit(self, batch: list[CommitItem]) -> None:
         """Commit a batch; if PostgreSQL refuses it, halve it until the culprit is alone and pays alone."""
         reason = self._try(batch)
-        if reason is None:
-            return
+        if reason is not None:
+            self._refused(batch, reason)
+
+    def _refused(self, batch: list[CommitItem], reason: str) -> None:
         if len(batch) > 1:
             middle = len(batch) // 2
             self._commit(batch[:middle])
@@ -108,7 +123,7 @@ class DurablePublisher(Actor):
             self._ledger.remove([batch[0].token])
 
     def _try(self, batch: list[CommitItem]) -> str | None:
-        held_after = len(self._ledger) - len(batch)
+        held_after = len(self._ledger) - sum(1 for item in batch if item.publication is None)
         payload = batch_json(
             batch,
             worker_id=self._worker_id,

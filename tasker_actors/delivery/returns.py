@@ -9,20 +9,21 @@ from tasker_actors.delivery.routing import return_document
 from tasker_actors.messages import CommitItem, CommitItems
 
 if TYPE_CHECKING:
+    from tasker_actors.steps.lease import LeasedStep
     from tasker_actors.steps.ledger import LedgerItem
 
 
 def give_back(items: Iterable[LedgerItem]) -> CommitItems:
     """Make the message that returns held steps to their queue."""
-    return CommitItems(
-        tuple(
-            CommitItem(
-                document=return_document(item.step),
-                size=0,
-                token=item.step.token,
-                task_uuid=item.step.task.task_uuid,
-                finished=None,
-            )
-            for item in items
-        )
+    return CommitItems(tuple(returned(item.step) for item in items))
+
+
+def returned(step: LeasedStep) -> CommitItem:
+    """Make the entry that returns one step."""
+    return CommitItem(
+        document=return_document(step),
+        size=0,
+        token=step.token,
+        task_uuid=step.task.task_uuid,
+        finished=None,
     )

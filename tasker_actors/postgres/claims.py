@@ -70,8 +70,8 @@ class PostgresClaimer:
             next_run_in_ms=reply.get("next_run_in_ms"),
         )
 
-    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
-        """Extend leases in one statement; during an outage nothing happens and nothing is reported as lost."""
+    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int] | None:
+        """Extend leases in one statement, as `Claimer` says."""
         try:
             row = (
                 self._session.connection()
@@ -90,7 +90,7 @@ class PostgresClaimer:
             )
         except psycopg.Error as error:
             self._note(error, "extend leases")
-            return ()
+            return None
         self._session.worked()
         return frozenset(row[0]) if row is not None else ()
 

@@ -26,5 +26,8 @@ class Claimer(Protocol):
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
         """Lease up to `limit` steps; None if the database cannot be reached now. Blocks for one round trip."""
 
-    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int]:
-        """Extend the leases of steps, give back those the worker does not know of, and return tokens that are lost."""
+    def extend(self, steps: Sequence[LeasedStep]) -> Collection[int] | None:
+        """Extend the leases of steps, give back those the worker does not know of, and return tokens that are lost.
+
+        None if the database cannot be reached now: nothing was extended.
+        """

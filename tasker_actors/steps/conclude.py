@@ -94,7 +94,7 @@ def refusing(declarations: Sequence[BoundDeclaration]) -> tuple[BoundDeclaration
     """Put publishers that refuse in the place of users' own."""
     return tuple(
         declared
-        if isinstance(declared.publisher, DefaultPublisher)
+        if type(declared.publisher) is DefaultPublisher
         else replace(declared, publisher=_HungPublisher(declared.publisher.publisher_name))
         for declared in declarations
     )

@@ -17,13 +17,13 @@ from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
-from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.failures import ErrorType, StepTimeoutError
 from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
-from tasker_actors.steps.ledger import Ledger, LedgerItem
+from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.steps.step_logger import StepLogger
 from tasker_actors.telemetry.trace_context import CURRENT, correlated
-from tasker_actors.workflow.outcome import StepOutcome
+from tasker_actors.workflow.outcome import StepFailure, StepOutcome
 
 
 class RunningTokens(Protocol):
@@ -77,6 +77,16 @@ class StepExecutor(Actor):
             self._execute(step)
         self._source.tell(ExecutorFree(self._index))
 
+    def on_failure(self, error: BaseException) -> None:
+        """Fail the attempt that this instance leaves behind, and let the source know that its successor is free."""
+        failure = StepFailure(f"the executor failed: {type(error).__name__}: {error}", ErrorType.HANDLER_ERROR.value)
+        for item in self._ledger.items(Stage.RUNNING):
+            if item.executor == self._index:
+                step = without_publishers(item.step)
+                handled = HandledStep(failure, (), 0.0, item.began_at, {})
+                self._hand_on(item, self._conclude(step, handled))
+        self._source.tell(ExecutorFree(self._index))
+
     def _execute(self, step: LeasedStep) -> None:
         item = self._ledger.begin(step.token, self._index, time.monotonic())
         if item is None:
@@ -89,8 +99,12 @@ class StepExecutor(Actor):
         finally:
             CURRENT.reset(context)
             self._tokens[self._index] = 0
+        self._hand_on(item, finished)
+
+    def _hand_on(self, item: LedgerItem, finished: FinishedStep) -> None:
         if self._ledger.finish(item, finished):
-            self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
+            step = item.step
+            self._router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.correlation_id)
 
     def _attempt(self, item: LedgerItem) -> FinishedStep:
         handled = item.handled = self._handle(item)
@@ -102,7 +116,7 @@ class StepExecutor(Actor):
                 return self._conclude(item.step, handled)
             finally:
                 self._guard.end()
-        except StepTimeoutError:
+        except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
             return self._conclude(without_publishers(item.step), handled)
 
     def _handle(self, item: LedgerItem) -> HandledStep:

@@ -87,15 +87,21 @@ class StepSource(Actor):
         self._ready = ready
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
-        self._alone = False
+        self._alone: int | None = None
+        self._extension_due = False
         self._draining = False
         self._claim_due = True
 
     def on_start(self) -> None:
         """Take up what the ledger says is held: everything, if an earlier instance failed."""
         ready = {step.token for step in self._ready}
-        waiting = self._ledger.items(Stage.WAITING)
-        self._held.extend(item.step for item in waiting if item.step.token not in ready)
+        for item in self._ledger.items(Stage.WAITING, Stage.RUNNING):
+            step = item.step
+            is_dispatched = item.stage is Stage.RUNNING or step.token in ready
+            if not is_dispatched:
+                self._held.append(step)
+            elif step.suspect:
+                self._alone = step.token
 
     def receive(self, message: SourceMessage) -> None:
         """Take in this message and all that wait behind it, then feed the executors, then claim."""
@@ -106,7 +112,9 @@ class StepSource(Actor):
             self._return_waiting()
             return
         self._dispatch()
-        if self._claim_due:
+        if self._extension_due:
+            self._extend()
+        if self._claim_due and not self._extension_due:
             self._claim()
             self._dispatch()
 
@@ -114,7 +122,6 @@ class StepSource(Actor):
         match message:
             case ExecutorFree(executor):
                 self._free.add(executor)
-                self._alone = False
             case StepsCommitted():
                 self._capacity.measure(item.finished.duration_ms for item in message.won if item.finished is not None)
                 self._held.extend(message.continued)
@@ -125,7 +132,7 @@ class StepSource(Actor):
             case WorkAvailable():
                 self._claim_due = True
             case ExtendLeases():
-                self._extend()
+                self._extension_due = True
             case DispatchAll():
                 self._wake(len(self._ready))
             case StopClaiming():
@@ -136,15 +143,23 @@ class StepSource(Actor):
 
     def _dispatch(self) -> None:
         """Make held steps ready, and wake as many executors as they are worth."""
-        while self._held and not self._alone:
+        while self._held and not self._is_alone():
             if self._held[0].suspect:
                 # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
-                if self._ready or len(self._free) < len(self._executors):
+                if self._ready or len(self._free) < len(self._executors) or self._ledger.items(Stage.RUNNING):
                     break
-                self._alone = True
+                self._alone = self._held[0].token
             self._ready.append(self._held.popleft())
         busy = len(self._executors) - len(self._free)
         self._wake(self._capacity.executors_for(len(self._ready)) - busy)
+
+    def _is_alone(self) -> bool:
+        """Whether a suspect was made ready and has not ended yet."""
+        if self._alone is not None:
+            item = self._ledger.get(self._alone)
+            if item is None or item.stage not in (Stage.WAITING, Stage.RUNNING):
+                self._alone = None
+        return self._alone is not None
 
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._free))):
@@ -162,6 +177,8 @@ class StepSource(Actor):
         claimed = self._claimer.claim(limit, max_bytes)
         now = time.monotonic()
         if claimed is None:
+            # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
+            self._extension_due = True
             self._clock.wake_by(now + self._retry_interval, now)
             return
         self._ledger.add(claimed.steps)
@@ -187,7 +204,11 @@ class StepSource(Actor):
 
     def _extend(self) -> None:
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
-        if lost:
+        self._extension_due = lost is None
+        if lost is None:
+            now = time.monotonic()
+            self._clock.wake_by(now + self._retry_interval, now)
+        elif lost:
             self._ledger.cancel(lost)
             waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
             self._ledger.remove(waiting.intersection(lost))

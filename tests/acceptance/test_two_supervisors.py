@@ -58,6 +58,24 @@ def test_starting_at_the_same_time_costs_neither_a_worker(two):
         assert {worker["restarts"] for worker in one.workers().values()} == {0}
 
 
+def test_work_created_at_one_is_taken_at_once_by_the_other(two, tmp_path):
+    """A wake-up crosses the supervisors, and so does a cancel; all places of both are needed."""
+    a, b = two
+    begun = []
+    for number in range(8):
+        marks = tmp_path / f"marks{number}"
+        context = {"marks": str(marks)}
+        begun.append((marks, (a if number % 2 else b).create("cancelled", namespace="shared", context=context)))
+    for marks, _ in begun:
+        until(marks.with_suffix(".begun").exists)
+
+    for _, task_uuid in begun:
+        assert a.http.delete(f"/v1/tasks/{task_uuid}").status_code == 200
+
+    for marks, _ in begun:
+        until(marks.with_suffix(".cancelled").exists)
+
+
 def test_they_share_the_work_and_each_counts_its_own(two):
     a, b = two
     before = [one.event_stats()["router"]["durable_routed"] for one in two]
@@ -92,24 +110,6 @@ def test_each_lists_the_workers_of_both(two):
         assert {worker["supervisor_id"] for worker in workers} == own
         assert all(worker["host"] for worker in workers)
         assert {worker["pid"] for worker in workers} == set().union(*(each.worker_pids() for each in two))
-
-
-def test_work_created_at_one_is_taken_at_once_by_the_other(two, tmp_path):
-    """A wake-up crosses the supervisors, and so does a cancel: with all places of one busy, the other runs the task."""
-    a, b = two
-    begun = []
-    for number in range(8):
-        marks = tmp_path / f"marks{number}"
-        context = {"marks": str(marks)}
-        begun.append((marks, (a if number % 2 else b).create("cancelled", namespace="shared", context=context)))
-    for marks, _ in begun:
-        until(marks.with_suffix(".begun").exists)
-
-    for _, task_uuid in begun:
-        assert a.http.delete(f"/v1/tasks/{task_uuid}").status_code == 200
-
-    for marks, _ in begun:
-        until(marks.with_suffix(".cancelled").exists)
 
 
 def test_a_task_is_read_and_waited_for_at_either(two):

@@ -62,7 +62,7 @@ def test_a_step_that_is_given_back_keeps_its_place_in_the_queue(flow: Flow):
     registered = flow.register({"only": []})
     old, younger = (flow.create(registered)[0].task_uuid for _ in range(2))
     worker = Worker(flow)
-    (step,) = worker.claim(1)
+    worker.claim(1)
     flow.settlement().settle(worker.worker_id, running=(), reason="killed")
 
     assert [tasks_of(Worker(flow).claim(1)) for _ in range(2)] == [[old], [younger]]

@@ -1,4 +1,7 @@
-"""Sessions that meet on the same task or worker, each meeting arranged and not left to luck (DESIGN 3 rules 1, 2, 4, 5)."""
+"""Sessions that meet on the same task or worker, each meeting arranged and not left to luck.
+
+DESIGN 3 rules 1 (order of locks), 2 (who won), 4 (the lock on the worker), 5 (the same batch twice), 7 (lock timeouts).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.flow import CHAIN, DIAMOND, Flow, Worker, own_database
-from support.leases import NEVER, SHOP, event, finish
+from support.leases import NEVER, SHOP, event, finish, publication
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
@@ -100,7 +103,7 @@ def test_batches_that_share_tasks_in_opposite_order_do_not_deadlock(flow: Flow, 
 
 
 def test_a_fan_in_of_100_with_4_workers_ends_without_a_deadlock(flow: Flow, threads):
-    graph = {f"root{number}": [] for number in range(100)}
+    graph: dict[str, list[str]] = {f"root{number}": [] for number in range(100)}
     rows = flow.create(flow.register({**graph, "sink": list(graph)}, publishes_events=[event()]), count=3)
     workers = [Worker(flow) for _ in range(4)]
 
@@ -182,6 +185,16 @@ def test_settling_waits_for_a_commit_in_flight_and_counts_it(flow: Flow, threads
 
     assert settled.result().committed == (CommittedCount(SHOP, "step.done", "durable", "default", 1, 0),)
     assert (flow.states(row.task_uuid), len(flow.queue())) == ({"only": "complete"}, 1)
+
+
+def test_settling_waits_for_a_commit_of_nothing_but_outside_events_too(flow: Flow, threads):
+    flow.register({"only": []})
+    worker = Worker(flow)
+    with flow.in_flight(COMMIT, text(worker.batch(publication({"n": 1})))):
+        settled = threads.submit(flow.settlement().settle, worker.worker_id, running=(), reason="SIGKILL")
+        flow.wait_until_blocked()
+
+    assert settled.result().committed == (CommittedCount(SHOP, "ops.noted", "durable", "default", 1, 0),)
 
 
 def test_settling_waits_for_a_claim_in_flight_and_gives_its_leases_back(flow: Flow, threads):

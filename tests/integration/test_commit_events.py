@@ -75,10 +75,10 @@ def test_where_an_event_cannot_be_stored_nothing_is(flow: Flow, queue: str):
     code_events = [CodeEvent("too.big", "x" * (MIB + 1), DeliveryMode.DURABLE)]
     batch = worker.batch(finish(step, DONE, code_events=code_events)).decode()
     with connect(flow.url, application_name="tests") as connection:
-        connection.execute(f"ALTER TABLE pgmq.q_{queue} RENAME TO away")  # type: ignore[arg-type]
+        connection.execute(f"ALTER TABLE pgmq.q_{queue} RENAME TO away")
         with pytest.raises(psycopg.errors.UndefinedTable):
             connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [batch])
-        connection.execute(f"ALTER TABLE pgmq.away RENAME TO q_{queue}")  # type: ignore[arg-type]
+        connection.execute(f"ALTER TABLE pgmq.away RENAME TO q_{queue}")
 
     steps, _, counts, attempts, events, letters = stored(flow)
     assert [step["state"] for step in steps] == ["in_progress", "pending", "pending"]

@@ -45,7 +45,7 @@ def refuse_payload(flow: Flow, text: str) -> None:
     """Let the queue refuse events whose payload contains a text."""
     with flow.pool.connection() as connection:
         connection.execute(
-            f"ALTER TABLE pgmq.q_{SHOP}_domain_events ADD CHECK (NOT message ->> 'payload' LIKE '%%{text}%%')"  # type: ignore[arg-type]
+            f"ALTER TABLE pgmq.q_{SHOP}_domain_events ADD CHECK (NOT message ->> 'payload' LIKE '%%{text}%%')"
         )
 
 

@@ -139,7 +139,8 @@ def test_a_commit_that_is_cut_is_stored_once_and_its_result_is_no_lost_lease(
 
         reply = worker.commit(finish(step))
 
-        assert (reply.won, reply.released) == ({step.token}, 1)
+        assert reply.won == {step.token}
+        assert reply.released == 1
         assert worker.commits.away_since is None
     assert len(worker.commits.errors) == 2
     assert len(flow.queue()) == 2

@@ -93,7 +93,7 @@ class Flow:
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Read rows as dicts."""
         with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, parameters).fetchall()  # type: ignore[arg-type]  # literals of tests
+            return cursor.execute(query, parameters).fetchall()
 
     def task(self, task_uuid: str) -> dict[str, Any]:
         """Read a task's row."""
@@ -126,7 +126,7 @@ class Flow:
     def in_flight(self, statement: str, *parameters: Any) -> Iterator[Connection[Any]]:
         """Run a statement in a transaction that ends with the block: committed, unless the block rolled it back."""
         with connect(self.url, application_name="in flight", autocommit=False) as connection:
-            connection.execute(statement, parameters)  # type: ignore[arg-type]  # literals of tests
+            connection.execute(statement, parameters)
             yield connection
             connection.commit()
 
@@ -209,9 +209,13 @@ class Worker:
         )
         self.committer = PostgresCommitter(
             self.commits,
-            repair_queues=lambda: [ensure_event_queues(self.commits.connection(), name) for name in namespaces],
+            repair_queues=partial(self._repair_queues, namespaces),
             logger=get_logger("tests"),
         )
+
+    def _repair_queues(self, namespaces: Sequence[str]) -> None:
+        for namespace in namespaces:
+            ensure_event_queues(self.commits.connection(), namespace)
 
     def claim(self, limit: int = 100, max_bytes: int = MIB) -> list[LeasedStep]:
         """Lease steps that can run."""

@@ -30,9 +30,9 @@ from tasker_actors.workflow.template import TaskTemplate
 SHOP = "shop"
 MIB = 1024 * 1024
 
-DONE = StepSuccess({"ok": True})
-AGAIN = StepFailure("not now", "handler_error")
-NEVER = StepFailure("no", "permanent_error", retryable=False)
+DONE: StepOutcome = StepSuccess({"ok": True})
+AGAIN: StepOutcome = StepFailure("not now", "handler_error")
+NEVER: StepOutcome = StepFailure("no", "permanent_error", retryable=False)
 
 _tokens = itertools.count(1)
 

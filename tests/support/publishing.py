@@ -1,15 +1,17 @@
-"""DurablePublisher in a real actor system, with somebody who listens to it."""
+"""DurablePublisher in a real actor system, with somebody who listens to it, and a database that a test plays."""
 
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
 from support.leases import Inbox
 
 from tasker_actors.actors import ActorSystem, LocalAddress
-from tasker_actors.delivery.committer import Committer
+from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import CommitItem, CommitItems, FinishedStep, StepsCommitted
@@ -17,6 +19,46 @@ from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.ledger import Ledger
 from tasker_actors.telemetry.logging import get_logger
+
+Answer = Callable[[dict[str, Any]], CommitReply]
+
+
+def tokens(batch: dict[str, Any]) -> list[int]:
+    return [result["token"] for result in batch["results"]]
+
+
+def everything_won(batch: dict[str, Any]) -> CommitReply:
+    return CommitReply(frozenset(tokens(batch)), {}, 0, ())
+
+
+class Database:
+    """Answers batches as the test says, every one it was sent kept in `batches`; closed it lets them wait."""
+
+    def __init__(self) -> None:
+        self.batches: list[dict[str, Any]] = []
+        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.always: Answer = everything_won
+        self.opened = threading.Event()
+        self.opened.set()
+
+    def commit(self, batch: bytes) -> CommitReply:
+        """Answer one batch."""
+        document = orjson.loads(batch)
+        self.batches.append(document)
+        assert self.opened.wait(10)
+        answer = self.always if self.answers.empty() else self.answers.get()
+        return answer(document)
+
+
+def refuse(bad: int) -> Answer:
+    """Refuse every batch with this step's own result in it."""
+
+    def answer(batch: dict[str, Any]) -> CommitReply:
+        if any(result["token"] == bad and "result" in result for result in batch["results"]):
+            raise BatchRefusedError("bad")
+        return everything_won(batch)
+
+    return answer
 
 
 def nothing_to_lease(row: Mapping[str, Any], task: TaskFacts) -> LeasedStep:

@@ -1,52 +1,22 @@
-"""DurablePublisher with a committer in the test's hands: group commit, numbers, bisection, restarts (DESIGN 2; 3 rules 5 to 8, 10)."""
+"""DurablePublisher with a database that the test plays: group commit, bisection, continuation, wake-ups.
+
+DESIGN 2 (group commit), and of DESIGN 3 rule 6, 7, 10 and 11.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pytest
-from support.leases import DONE, event, finish, leased, publication, returned
-from support.publishing import Publishing
+from support.leases import event, finish, leased, publication, returned
+from support.publishing import Database, Publishing, everything_won, refuse, tokens
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem
-from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, WorkerFencedError
+from tasker_actors.delivery.committer import BatchRefusedError, CommitReply
 from tasker_actors.messages import CommitItems
-from tasker_actors.steps.ledger import Stage
-
-Answer = Callable[[dict[str, Any]], CommitReply]
-
-
-def tokens(batch: dict[str, Any]) -> list[int]:
-    return [result["token"] for result in batch["results"]]
-
-
-def everything_won(batch: dict[str, Any]) -> CommitReply:
-    return CommitReply(frozenset(tokens(batch)), {}, 0, ())
-
-
-class Database:
-    """Answers batches as the test says, every one it was sent kept in `batches`; closed it lets them wait."""
-
-    def __init__(self) -> None:
-        self.batches: list[dict[str, Any]] = []
-        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self.always: Answer = everything_won
-        self.opened = threading.Event()
-        self.opened.set()
-
-    def commit(self, batch: bytes) -> CommitReply:
-        """Answer one batch."""
-        document = orjson.loads(batch)
-        self.batches.append(document)
-        assert self.opened.wait(10)
-        answer = self.always if self.answers.empty() else self.answers.get()
-        return answer(document)
 
 
 @pytest.fixture
@@ -65,17 +35,6 @@ def system() -> Iterator[ActorSystem]:
 @pytest.fixture
 def publisher(system: ActorSystem, database: Database) -> Publishing:
     return Publishing(system, database, worker_id=7, max_batch=10)
-
-
-def refuse(bad: int) -> Answer:
-    """Refuse every batch with this step's own result in it."""
-
-    def answer(batch: dict[str, Any]) -> CommitReply:
-        if any(result["token"] == bad and "result" in result for result in batch["results"]):
-            raise BatchRefusedError("bad")
-        return everything_won(batch)
-
-    return answer
 
 
 # Group commit
@@ -193,20 +152,20 @@ def test_a_continued_step_is_held_before_its_predecessor_is_let_go(system: Actor
     lengths = []
 
     def lease(row: Any, task: Any) -> Any:
-        lengths.append((row, task, len(publisher.ledger)))
+        lengths.append((row, task, len(publishing.ledger)))
         return following
 
-    publisher = Publishing(system, database, lease=lease)
-    (item,) = publisher.hold(finish(leased()))
+    publishing = Publishing(system, database, lease=lease)
+    (item,) = publishing.hold(finish(leased()))
     row = {"task_uuid": item.task_uuid, "token": following.token}
     database.answers.put(lambda batch: CommitReply(frozenset(tokens(batch)), {}, 0, [row]))
-    publisher.send(item)
+    publishing.send(item)
 
-    (committed,) = publisher.committed(1)
+    (committed,) = publishing.committed(1)
     assert committed.continued == (following,)
     assert item.finished is not None
     assert lengths == [(row, item.finished.step.task, 1)]
-    assert [one.step for one in publisher.ledger.items()] == [following]
+    assert [one.step for one in publishing.ledger.items()] == [following]
 
 
 # Rule 11: wake-ups only for what was released and not continued
@@ -272,92 +231,6 @@ def test_an_entry_that_cannot_be_stored_in_any_form_is_let_go(publisher: Publish
     publisher.committed(1)
     assert len(publisher.ledger) == 0
     assert {batch["seq"] for batch in database.batches} == {1}
-
-
-# Rule 5 and 8: what outlives the actor
-
-
-def fail(batch: dict[str, Any]) -> CommitReply:
-    raise RuntimeError("the actor fails")
-
-
-def test_a_batch_without_an_answer_is_sent_again_word_for_word_by_the_next_instance(
-    publisher: Publishing, database: Database
-):
-    database.answers.put(fail)
-    (item,) = publisher.hold(finish(leased(publishes_events=[event()])))
-    publisher.send(item)
-
-    publisher.committed(1)
-    first, again = database.batches
-    assert first == again
-    assert publisher.state.seq == 1
-
-
-def test_entries_that_were_drained_with_a_failed_batch_are_committed_from_the_ledger(
-    publisher: Publishing, database: Database
-):
-    database.answers.put(fail)
-    items = publisher.hold(*(finish(leased()) for _ in range(25)))
-    publisher.send(*items)
-
-    commits = publisher.committed(25)
-    assert sorted(item.token for one in commits for item in one.won) == [item.token for item in items]
-    assert len(publisher.ledger) == 0
-
-
-def test_entries_that_wait_in_the_mailbox_are_not_committed_twice(publisher: Publishing, database: Database):
-    database.opened.clear()
-    database.answers.put(fail)
-    first, waiting = publisher.hold(finish(leased()), finish(leased()))
-    publisher.send(first)
-    until(lambda: len(database.batches) == 1)
-    publisher.send(waiting)
-    database.opened.set()
-
-    publisher.committed(2)
-    (following,) = publisher.hold(finish(leased()))
-    publisher.send(following)
-    publisher.committed(1)
-    assert [tokens(batch) for batch in database.batches[1:]] == [[first.token], [waiting.token], [following.token]]
-
-
-def test_a_batch_that_is_refused_when_it_is_sent_again_is_halved_like_any_other(
-    publisher: Publishing, database: Database
-):
-    items = publisher.hold(*(finish(leased()) for _ in range(3)))
-    database.answers.put(fail)
-    database.always = refuse(items[1].token)
-    publisher.send(*items)
-
-    won = {item.token: item.finished for one in publisher.committed(3) for item in one.won}
-    assert [finished.state for finished in won.values() if finished] == ["complete", "error", "complete"]
-
-
-def test_steps_to_give_back_are_not_forgotten_with_a_failed_instance(publisher: Publishing, database: Database):
-    kept = leased()
-    publisher.ledger.add([kept])
-    publisher.ledger.take_waiting()
-    assert [item.stage for item in publisher.ledger.items()] == [Stage.COMMITTING]
-    publisher.address.tell("a message that it cannot handle")
-
-    until(lambda: [kept.token] in [tokens(batch)[-1:] for batch in database.batches], timeout_s=5)
-
-
-def test_a_fenced_worker_says_so_by_failing(database: Database):
-    restarts: list[str] = []
-    system = ActorSystem("worker-0", on_restart=lambda _actor, reason, _error: restarts.append(reason))
-    publisher = Publishing(system, database)
-
-    def fenced(batch: dict[str, Any]) -> CommitReply:
-        raise WorkerFencedError
-
-    database.answers.put(fenced)
-    publisher.send(*publisher.hold(finish(leased(), DONE)))
-
-    publisher.committed(1)
-    assert restarts == ["WorkerFencedError"]
-    assert system.stop_all([], time.monotonic() + 5) == ()
 
 
 def test_several_entries_of_one_message_stay_in_order(publisher: Publishing, database: Database):

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -73,7 +74,7 @@ class Router:
         self.to_bus: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.to_hooks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         publisher, bus, hooks = (
-            self.system.start(name, lambda heard=heard: Inbox(heard))
+            self.system.start(name, partial(Inbox, heard))
             for name, heard in (("publisher", self.to_publisher), ("bus", self.to_bus), ("hooks", self.to_hooks))
         )
         log = EventLog(get_logger("tests"), publishing=lambda: True, published=lambda: True)

@@ -1,163 +1,31 @@
-"""StepSource in a real actor system: credits, dispatch, suspects, extensions, the drain (DESIGN 2; 3 rules 3, 8 to 10, 15)."""
+"""StepSource in a real actor system: credits, dispatch, suspects, extensions and the drain.
+
+DESIGN 2 (credits), and of DESIGN 3 rule 3 (suspects run alone), 8 (the ledger), 9 (extend first), 10 and 15.
+"""
 
 from __future__ import annotations
 
-import queue
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.leases import AGAIN, DONE, Inbox, finish, leased
-from support.waiting import until
+from support.feeding import AWAY, Source
+from support.leases import AGAIN, DONE, finish, leased
 
-from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import (
     CommitItems,
-    DispatchAll,
-    ExecuteSteps,
     ExecutorFree,
     ExtendLeases,
     StepsCommitted,
     StopClaiming,
     WorkAvailable,
 )
-from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimed
 from tasker_actors.steps.lease import LeasedStep
-from tasker_actors.steps.ledger import Ledger, Stage
-from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES, SourceClock, StepSource
-
-AWAY = None
-"""What a claim or an extension gives while the database does not answer."""
-
-
-class Queue:
-    """A queue of steps in place of the database's; what was asked of it is in `calls`, in order."""
-
-    def __init__(self) -> None:
-        self.steps: deque[LeasedStep] = deque()
-        self.answers: deque[Any] = deque()
-        self.next_run_in_ms: float | None = None
-        self.lost: Collection[int] = ()
-        self.extensions_prevented = 0
-        self.calls: list[tuple[str, Any]] = []
-
-    def claim(self, limit: int, max_bytes: int) -> Claimed | None:
-        """Give what waits, or the next prepared answer."""
-        self.calls.append(("claim", (limit, max_bytes)))
-        if self.answers:
-            answer = self.answers.popleft()
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer  # type: ignore[no-any-return]
-        taken = tuple(self.steps.popleft() for _ in range(min(limit, len(self.steps))))
-        return Claimed(taken, bool(self.steps), self.next_run_in_ms)
-
-    def extend(self, steps: Sequence[LeasedStep]) -> Any:
-        """Give the prepared tokens as lost, or None while the database does not answer."""
-        self.calls.append(("extend", [step.token for step in steps]))
-        if self.extensions_prevented:
-            self.extensions_prevented -= 1
-            return AWAY
-        return self.lost
-
-
-class Counted:
-    """What was counted as claimed: how many, and whether by a claim of its own."""
-
-    def __init__(self) -> None:
-        self.claims: list[tuple[int, bool]] = []
-
-    def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
-        """Take note."""
-        self.claims.append((len(steps), duration_ms is not None))
-
-
-class Bystander(Actor):
-    """An executor whose thread the test plays."""
-
-    def __init__(self, index: int, heard: queue.SimpleQueue[int]) -> None:
-        self._index = index
-        self._heard = heard
-
-    def receive(self, message: ExecuteSteps) -> None:
-        """Tell the test which executor was woken."""
-        self._heard.put(self._index)
-
-
-class Source:
-    """A StepSource, with everything around it in the test's hands."""
-
-    def __init__(self, executors: int = 4, prefetch: int = 0) -> None:
-        self.system = ActorSystem("worker-0", on_restart=lambda *_: None)
-        self.ledger = Ledger()
-        self.ready: deque[LeasedStep] = deque()
-        self.capacity = Capacity(executors, prefetch)
-        self.queue = Queue()
-        self.counted = Counted()
-        self.clock = SourceClock()
-        self.woken: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.sent: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._executors = [
-            self.system.start(f"executor-{index}", lambda index=index: Bystander(index, self.woken))
-            for index in range(executors)
-        ]
-        self._publisher = self.system.start("publisher", lambda: Inbox(self.sent))
-        self.address = self.system.start("step_source", self._make, RestartPolicy(backoff_base_ms=0))
-
-    def _make(self) -> StepSource:
-        return StepSource(
-            executors=self._executors,
-            publisher=self._publisher,
-            ledger=self.ledger,
-            ready=self.ready,
-            capacity=self.capacity,
-            claimer=self.queue,
-            recorder=self.counted,
-            clock=self.clock,
-            poll_interval_ms=1000,
-            retry_interval_ms=100,
-        )
-
-    def tell(self, *messages: object) -> None:
-        """Send messages one after the other, each handled before the next."""
-        for message in messages:
-            self.address.tell(message)
-            self.settle()
-
-    def settle(self) -> None:
-        """Wait until the source has handled everything, and executors what it told them."""
-
-        def idle() -> bool:
-            return all(
-                status.mailbox_depth == 0 and status.busy_seconds is None and status.is_running
-                for status in self.system.actors()
-            )
-
-        until(idle)
-
-    def awake(self) -> list[int]:
-        """Which executors were woken since the last look."""
-        woken = []
-        while not self.woken.empty():
-            woken.append(self.woken.get())
-        return woken
-
-    def begin(self, executor: int) -> LeasedStep:
-        """Let an executor take the next ready step."""
-        step = self.ready.popleft()
-        assert self.ledger.begin(step.token, executor, time.monotonic()) is not None
-        return step
-
-    def end(self, step: LeasedStep) -> None:
-        """Let an executor finish a step, and its commit happen."""
-        item = self.ledger.get(step.token)
-        assert item is not None
-        self.ledger.finish(item, finish(step))
-        self.ledger.remove([step.token])
+from tasker_actors.steps.ledger import Stage
+from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES
 
 
 @pytest.fixture
@@ -301,80 +169,6 @@ def test_retries_of_its_own_are_looked_for_when_they_are_due(source: Source):
     source.tell(committed(step, outcome=AGAIN))
 
     assert now + 0.3 <= source.clock.wake_at <= time.monotonic() + 0.3
-
-
-# Rule 3: suspects run alone
-
-
-def test_a_suspect_waits_until_nothing_else_runs_and_then_runs_alone(source: Source):
-    before, suspect, after = leased(), leased(row={"suspect": True}), leased()
-    source.queue.steps.extend([before, suspect, after])
-    source.tell(WorkAvailable())
-    assert list(source.ready) == [before]
-    (first,) = source.awake()
-    source.end(source.begin(first))
-    source.tell(ExecutorFree(first))
-    assert list(source.ready) == [suspect]
-    (second,) = source.awake()
-    source.begin(second)
-    source.tell(WorkAvailable(), DispatchAll())
-    assert (list(source.ready), source.awake()) == ([], [])
-    source.end(suspect)
-
-    source.tell(ExecutorFree(second))
-
-    assert list(source.ready) == [after]
-
-
-def test_two_suspects_run_one_after_the_other(source: Source):
-    suspects = [leased(row={"suspect": True}) for _ in range(2)]
-    source.queue.steps.extend(suspects)
-    source.tell(WorkAvailable())
-    assert list(source.ready) == suspects[:1]
-    (executor,) = source.awake()
-    source.end(source.begin(executor))
-
-    source.tell(ExecutorFree(executor))
-
-    assert list(source.ready) == suspects[1:]
-
-
-def test_an_executor_that_came_too_late_for_a_suspect_does_not_end_its_solitude(source: Source):
-    suspect, after = leased(row={"suspect": True}), leased()
-    source.queue.steps.extend([suspect, after])
-    source.tell(WorkAvailable())
-    (slow,) = source.awake()  # woken, and not yet there
-    source.tell(DispatchAll())
-    quick = source.awake()[0]
-    source.begin(quick)
-
-    source.tell(ExecutorFree(slow))
-
-    assert list(source.ready) == []
-
-
-def test_a_suspect_runs_alone_also_after_a_failure_of_the_source(source: Source):
-    suspect, after = leased(row={"suspect": True}), leased()
-    source.queue.steps.extend([suspect, after])
-    source.tell(WorkAvailable())
-    source.begin(source.awake()[0])
-    source.queue.answers.append(RuntimeError("the source fails"))
-
-    source.tell(WorkAvailable(), WorkAvailable())
-
-    assert list(source.ready) == []
-
-
-def test_after_a_failure_of_the_source_a_suspect_waits_for_what_runs(source: Source):
-    running, suspect = leased(), leased(row={"suspect": True})
-    source.queue.steps.extend([running, suspect])
-    source.tell(WorkAvailable())
-    source.begin(source.awake()[0])
-    source.queue.answers.append(RuntimeError("the source fails"))
-
-    source.tell(WorkAvailable(), WorkAvailable())
-
-    assert list(source.ready) == []
 
 
 # Rule 8: what the ledger holds outlives the actor
