@@ -53,6 +53,11 @@ class DispatchAll:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnOverdue:
+    """Worker's main thread → StepSource: every executor is busy for long; let others have what waits here."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopClaiming:
     """Worker's main thread → StepSource: claim and start nothing more, give back what has not begun."""
 

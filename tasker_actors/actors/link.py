@@ -97,8 +97,9 @@ class ProcessLink:
         self._receiver = receiver
         self._reader.name = f"link-reader-{peer}"
         self._writer.name = f"link-writer-{peer}"
-        self._reader.start()
+        # The writer first: a link that is closed at once makes the reader wait for its end.
         self._writer.start()
+        self._reader.start()
 
     @property
     def is_open(self) -> bool:

@@ -40,6 +40,11 @@ class Capacity:
         known = self._average_ms
         self._average_ms = latest if known is None else known + _WEIGHT * (latest - known)
 
+    def busy(self, milliseconds: float) -> None:
+        """Learn that every executor has been at one step for so long: steps take at least that now."""
+        if self._average_ms is None or self._average_ms < milliseconds:
+            self._average_ms = milliseconds
+
     @property
     def total(self) -> int:
         """Steps this worker may hold now, running ones included."""

@@ -15,6 +15,7 @@ from tasker_actors.messages import (
     ExecuteSteps,
     ExecutorFree,
     ExtendLeases,
+    ReturnOverdue,
     StepsCommitted,
     StopClaiming,
     WorkAvailable,
@@ -32,7 +33,9 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 """Input of everything held: credits count bytes too."""
 
 
-SourceMessage = WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | DispatchAll | StopClaiming
+SourceMessage = (
+    WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | DispatchAll | ReturnOverdue | StopClaiming
+)
 
 
 class ClaimRecorder(Protocol):
@@ -135,6 +138,8 @@ class StepSource(Actor):
                 self._extension_due = True
             case DispatchAll():
                 self._wake(len(self._ready))
+            case ReturnOverdue():
+                self._return_overdue()
             case StopClaiming():
                 self._draining = True
                 self._capacity.closed = True
@@ -212,6 +217,15 @@ class StepSource(Actor):
             self._ledger.cancel(lost)
             waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
             self._ledger.remove(waiting.intersection(lost))
+
+    def _return_overdue(self) -> None:
+        """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""
+        running = self._ledger.items(Stage.RUNNING)
+        if len(running) < len(self._executors):
+            return
+        now = time.monotonic()
+        self._capacity.busy(min(now - item.began_at for item in running) * 1000)
+        self._return_waiting()
 
     def _return_waiting(self) -> None:
         """Give back, uncounted, every step that has not begun."""

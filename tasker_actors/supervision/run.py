@@ -6,7 +6,6 @@ import os
 import queue
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from tasker_actors.stats.declared import declared_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
@@ -241,9 +241,7 @@ class Start:
         )
 
     def _identity(self, host: str, space: str) -> CrewIdentity:
-        # Memory files: a page of a disk file that is being written back would make a counting worker wait.
-        memory = Path("/dev/shm")  # noqa: S108 - the directory made in it is ours alone
-        directory = Path(tempfile.mkdtemp(prefix="tasker-actors-", dir=memory if memory.is_dir() else None))
+        directory = make_block_directory(space)
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
         return CrewIdentity(
             supervisor_id=self._supervisor_id,

@@ -81,6 +81,7 @@ class Supervisor:
         self._failure: TaskerError | None = None
         self._start_by = 0.0
         self._drain_by = 0.0
+        self._settle_by: float | None = None
         self._to_replace: list[int] = []
         self._releasing: set[int] = set()
         self._next_wake = 0.0
@@ -212,7 +213,10 @@ class Supervisor:
             case Phase.RUNNING:
                 self._replace_next()
             case Phase.DRAINING:
-                pass
+                if not any(slot.is_alive for slot in self._crew.slots):
+                    # Only the database is waited for; what it is not told now, the next supervisor settles.
+                    self._drain_by = min(self._drain_by, self._settle_by or now + _SETTLE_S)
+                    self._settle_by = self._settle_by or self._drain_by
 
     def _check_start(self, now: float) -> None:
         slots = self._crew.slots

@@ -12,6 +12,7 @@ from tasker_actors.messages import (
     DispatchAll,
     ExtendLeases,
     Heartbeat,
+    ReturnOverdue,
     StepFinished,
     StopClaiming,
     WorkAvailable,
@@ -26,6 +27,9 @@ from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
 logger = get_logger("tasker_actors.worker")
+
+_OVERDUE_S = 1.0
+"""Time without a free executor after which waiting steps are given back."""
 
 _LEASE_PARTS = 3
 """A lease is extended this many times before it would end."""
@@ -102,6 +106,7 @@ class WorkerWatch:
     def _beat(self, supervisor: ActorAddress) -> None:
         self._beats += 1
         running = sum(1 for token in self._block.tokens if token)
+        self._return_overdue()
         depths = {status.name: status.mailbox_depth for status in self._system.actors()}
         self._block.beat(time.monotonic_ns(), self._beats)
         self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
@@ -115,6 +120,15 @@ class WorkerWatch:
                 waiting_for_database=any(session.away_since is not None for session in self._sessions),
             )
         )
+
+    def _return_overdue(self) -> None:
+        """Let go of waiting steps when no executor has become free for a while."""
+        ledger = self._pipeline.parts.ledger
+        running = ledger.items(Stage.RUNNING)
+        busy_since = max((item.began_at for item in running), default=0.0)
+        is_busy = len(running) == self._settings.worker.concurrency and time.monotonic() - busy_since >= _OVERDUE_S
+        if is_busy and ledger.items(Stage.WAITING):
+            self._pipeline.source.tell(ReturnOverdue())
 
     def _abandon(self, item: LedgerItem) -> bool:
         """Fail the attempt of a handler that does not return, in its place; its thread is left behind."""

@@ -36,7 +36,7 @@ class Call(threading.Thread):
         self._holds = holds
 
     def run(self) -> None:
-        """Make the call, then another one without a limit."""
+        """Make the call."""
         try:
             self._guard.begin("the call", time.monotonic() + 100)
             try:
@@ -45,11 +45,6 @@ class Call(threading.Thread):
                 self.interrupted.append(self._guard.end())
         except TooLate:
             self.raised.append("in the call")
-        try:
-            for _ in range(1000):
-                pass
-        except TooLate:
-            self.raised.append("after the call")
 
     def _work(self) -> None:
         self.entered.set()
@@ -93,18 +88,6 @@ def test_a_call_that_does_not_return_when_interrupted_is_named_after_the_grace(g
     call.join(10)
 
 
-def test_an_interruption_that_comes_too_late_for_the_call_hits_nothing_after_it(guard: CallGuard[str]):
-    for _ in range(200):
-        call = Call(guard, holds=True)
-        call.start()
-        assert call.entered.wait(10)
-        call.release.set()
-        guard.check(LATE, LATE)
-        call.join(10)
-
-        assert "after the call" not in call.raised
-
-
 def test_between_two_calls_there_is_nothing_to_interrupt(guard: CallGuard[str]):
     assert guard.check(LATE, 0.0) is None
     guard.begin("one", time.monotonic() + 100)
@@ -143,7 +126,7 @@ class InterruptingLock:
         self._lock.release()
 
 
-def test_an_interruption_that_arrives_in_the_end_of_a_call_leaves_nothing_running(guard: CallGuard[str]):
+def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_and_hits_nothing_else(guard: CallGuard[str]):
     guard.begin("the call", time.monotonic() + 100)
     lock: Any = InterruptingLock(guard)
     guard._lock = lock
@@ -151,3 +134,5 @@ def test_an_interruption_that_arrives_in_the_end_of_a_call_leaves_nothing_runnin
         guard.end()
 
     assert guard.check(LATE, 0.0) is None
+    for _ in range(1000):
+        pass  # where an interruption that is still on its way would arrive
