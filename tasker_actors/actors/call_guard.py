@@ -12,13 +12,15 @@ from typing import Generic, TypeVar
 
 _Subject = TypeVar("_Subject")
 
+_CHECKS = 100
+"""More than enough: the first check after the exception was set delivers it."""
+
 
 class CallGuard(Generic[_Subject]):
     """Watches one thread's current call; `error` is raised in that thread when the call's deadline passes.
 
-    The thread calls `begin` and `end` around each call, the clock calls `check`. `end` takes back an exception that was
-    raised too late to reach the call, so it cannot hit what the thread does next; one that arrives between the call's
-    return and `end` is the caller's to catch.
+    The thread calls `begin` and `end` around each call, the clock calls `check`. After `end` no exception can hit what
+    the thread does next; one that arrives between the call's return and `end` is the caller's to catch.
     """
 
     def __init__(self, error: type[BaseException]) -> None:
@@ -38,17 +40,23 @@ class CallGuard(Generic[_Subject]):
             self._interrupted = False
 
     def end(self) -> bool:
-        """End the limit and tell whether the call was interrupted; raises `error` if it arrives in here."""
+        """End the limit and tell whether the call was interrupted.
+
+        An exception that was raised too late to reach the call is taken in here. It is not taken back with CPython's
+        call for that: up to 3.12 that leaves the interpreter's flag for pending exceptions up for good, which slows
+        every thread and, under a tracer, stops them in an endless loop.
+        """
         try:
-            return self._end()
+            interrupted = self._end()
+            if interrupted:
+                for _ in range(_CHECKS):
+                    pass  # a loop's jump back is where a pending exception is delivered
         except self._error:
-            self._end()
-            raise
+            return self._end()
+        return interrupted
 
     def _end(self) -> bool:
         with self._lock:
-            if self._interrupted:
-                _raise_in(self._thread_id, None)
             self._subject = None
             return self._interrupted
 
@@ -63,7 +71,5 @@ class CallGuard(Generic[_Subject]):
             return self._subject if now >= self._deadline + grace else None
 
 
-def _raise_in(thread_id: int, error: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread_id), None if error is None else ctypes.py_object(error)
-    )
+def _raise_in(thread_id: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))

@@ -88,7 +88,7 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
     for seq, (outcome, places) in enumerate([(DONE, 0), (DONE, 20), (NEVER, 20)], start=1):
         batch, steps = steps[:10], steps[10:]
         document = worker.batch(*(finish(step, outcome) for step in batch), places=places, seq=seq).decode()
-        with reading(connection, most_rows=400):
+        with reading(connection, most_rows=1000):
             call("SELECT tasker.commit_batch_v1(%s::jsonb)", [document])
     held = [[step.task.task_uuid for step in steps], [step.plan.position for step in steps]]
     with reading(connection, most_rows=200):

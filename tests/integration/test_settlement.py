@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_step_that_ran_alone_is_charged(flow: Flow):
 
     assert flow.attempts(alone) == [(1, 1, "waiting_for_retry")]
     step = the_step(flow, alone)
-    assert (step["state"], step["attempts"], step["suspect"]) == ("waiting_for_retry", 1, False)
+    assert (step["state"], step["attempts"], step["suspect"]) == ("waiting_for_retry", 1, True)
     assert step["error"]["error_type"] == "worker_lost"
     assert (step["run_at"] - step["updated_at"]).total_seconds() == 1
     assert the_step(flow, waiting)["state"] == "enqueued"
@@ -164,12 +165,13 @@ def test_a_lost_attempt_that_is_tried_again_publishes_nothing(flow: Flow):
     assert flow.queue() == []
 
 
-def test_a_publisher_that_refuses_costs_its_event_and_not_the_settlement(flow: Flow):
+@pytest.mark.parametrize("error", [ValueError, SystemExit, asyncio.CancelledError])
+def test_a_publisher_that_fails_costs_its_event_and_not_the_settlement(flow: Flow, error: type[BaseException]):
     class Broken(BasePublisher):
         publisher_name = "broken"
 
         def transform_payload(self, context):
-            raise ValueError("no")
+            raise error("no")
 
     declared = [{**event("a.broken"), "publisher": "broken"}, event("a.fine")]
     (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=declared))

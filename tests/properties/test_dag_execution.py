@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support.dag_model import EVENTS, MAX_ATTEMPTS, Model, ModelTask
 from support.flow import Flow, Worker, own_database
 from support.leases import AGAIN, DONE, NEVER, event, finish, returned
@@ -30,7 +37,6 @@ OUTCOMES = {"done": DONE, "again": AGAIN, "never": NEVER}
 DECLARED = [event(name, "broadcast" if name == "on.end" else "durable", when) for name, when in EVENTS.items()]
 _numbers = itertools.count()
 
-workers = st.integers(0, 2)
 few = st.integers(0, 3)
 
 
@@ -42,6 +48,11 @@ def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
         name: sorted(draw(st.sets(st.sampled_from(names[:place]), max_size=3))) if place > 1 else []
         for place, name in enumerate(names)
     }
+
+
+def is_busy(machine: DagExecution) -> bool:
+    """Whether any worker has something in hand: accidents of idle workers are dull."""
+    return any(machine.held) or any(machine.model.leases(number) for number in range(3))
 
 
 class DagExecution(RuleBasedStateMachine):
@@ -63,15 +74,13 @@ class DagExecution(RuleBasedStateMachine):
             publishes_events=DECLARED,
             retry={"backoff": "none", "max_attempts": MAX_ATTEMPTS},
         )
-        attempts = st.lists(
-            st.sampled_from(["done", "again", "never"]), min_size=MAX_ATTEMPTS, max_size=MAX_ATTEMPTS
-        )
+        attempts = st.lists(st.sampled_from(["done", "again", "never"]), min_size=MAX_ATTEMPTS, max_size=MAX_ATTEMPTS)
         self.model = Model(
             ModelTask.of(row.task_uuid, graph, {name: data.draw(attempts, label=name) for name in graph})
             for row in self.flow.create(registered, count)
         )
 
-    @rule(number=workers, limit=st.integers(1, 8))
+    @rule(number=st.integers(0, 2), limit=st.integers(1, 8))
     def claim(self, number: int, limit: int) -> None:
         """A worker claims what the model says can run, as much of it as it asked for."""
         claimable = self.model.claimable()
@@ -83,9 +92,11 @@ class DagExecution(RuleBasedStateMachine):
             assert (step.attempt, step.suspect) == (model.attempts + 1, model.suspect)
             self._take(number, step)
 
-    @rule(number=workers, count=st.integers(1, 8), places=few, is_reply_lost=st.booleans())
-    def commit(self, number: int, count: int, places: int, is_reply_lost: bool) -> None:
+    @precondition(is_busy)
+    @rule(whose=few, count=st.integers(1, 8), places=few, is_reply_lost=st.booleans())
+    def commit(self, whose: int, count: int, places: int, is_reply_lost: bool) -> None:
         """A worker commits what it holds, whether the leases still stand or not; maybe it has to ask twice."""
+        number = self._busy(whose)
         held = [self.held[number].pop(token) for token in list(self.held[number])[:count]]
         worker = self.workers[number]
         results = [finish(step, OUTCOMES[self._outcome(step)]) for step in held]
@@ -113,9 +124,11 @@ class DagExecution(RuleBasedStateMachine):
             uuid: status for uuid, status in after.items() if status in ("complete", "error") and status != before[uuid]
         }
 
-    @rule(number=workers, count=st.integers(1, 3))
-    def give_back(self, number: int, count: int) -> None:
+    @precondition(is_busy)
+    @rule(whose=few, count=st.integers(1, 3))
+    def give_back(self, whose: int, count: int) -> None:
         """A worker returns steps that it has not begun."""
+        number = self._busy(whose)
         held = [self.held[number].pop(token) for token in list(self.held[number])[:count]]
         reply = self.workers[number].commit(*map(returned, held))
         assert reply.won == {step.token for step in held if self._holds(number, step)}
@@ -123,19 +136,25 @@ class DagExecution(RuleBasedStateMachine):
             if step.token in reply.won:
                 self.model.find(step.task.task_uuid, step.plan.name).give_back()
 
-    @rule(number=workers, count=st.integers(1, 3))
-    def expire(self, number: int, count: int) -> None:
-        """Some leases of a worker were not extended in time."""
+    @precondition(is_busy)
+    @rule(whose=few, count=st.integers(1, 3), taker=st.sampled_from([0, 1, 2, None]))
+    def expire(self, whose: int, count: int, taker: int | None) -> None:
+        """Some leases of a worker were not extended in time; maybe somebody takes the steps before it notices."""
+        number = self._busy(whose)
         leases = dict(list(self.model.leases(number).items())[:count])
         self._age(list(leases), "31 s")
         with session(self.flow.pool) as connection:
             assert expire_leases(connection, grace_ms=0) == len(leases)
         for _, step in leases.values():
             step.give_back(suspect=True)
+        if taker is not None:
+            self.claim(taker, limit=100)
 
-    @rule(number=workers)
-    def extend(self, number: int) -> None:
+    @precondition(is_busy)
+    @rule(whose=few)
+    def extend(self, whose: int) -> None:
         """A worker says what it holds, hears what it has lost, and what it does not know of goes back."""
+        number = self._busy(whose)
         leases = self.model.leases(number)
         self._age(list(leases), "6 s")
         lost = self.workers[number].claimer.extend(list(self.held[number].values()))
@@ -146,9 +165,11 @@ class DagExecution(RuleBasedStateMachine):
         for token in lost:
             del self.held[number][token]
 
-    @rule(number=workers, running=st.none() | few, publishes_late=st.booleans())
-    def kill(self, number: int, running: int | None, publishes_late: bool) -> None:
+    @precondition(is_busy)
+    @rule(whose=few, running=st.sampled_from([1, 2, 0, None]), publishes_late=st.booleans())
+    def kill(self, whose: int, running: int | None, publishes_late: bool) -> None:
         """A worker dies while it runs some of what it holds, is settled, and a new one takes its slot."""
+        number = self._busy(whose)
         held, dead = self.held[number], self.workers[number]
         tokens = None if running is None else set(list(held)[:running])
         self.flow.settlement().settle(dead.worker_id, running=tokens, reason="SIGKILL")
@@ -161,10 +182,10 @@ class DagExecution(RuleBasedStateMachine):
         for task in self.model.tasks.values():
             assert not task.cancelled or task.release() == []
 
-    @rule(place=few)
-    def cancel(self, place: int) -> None:
+    @rule(whose=few)
+    def cancel(self, whose: int) -> None:
         """A client cancels a task."""
-        task = list(self.model.tasks.values())[place % len(self.model.tasks)]
+        task = list(self.model.tasks.values())[whose % len(self.model.tasks)]
         was_open = task.status in ("pending", "in_progress")
         running = {step.token for step in task.steps.values() if step.token}
         cancellation = self.flow.cancel(task.task_uuid)
@@ -203,13 +224,13 @@ class DagExecution(RuleBasedStateMachine):
             self.flow.close()
 
     def _run_to_the_end(self) -> None:
-        for number in range(3):
-            self.extend(number)
-            while self.held[number]:
-                self.commit(number, count=100, places=0, is_reply_lost=False)
-        while self.model.claimable():
-            self.claim(0, limit=100)
-            self.commit(0, count=100, places=0, is_reply_lost=False)
+        while is_busy(self) or self.model.claimable():
+            for number in range(3):
+                self.claim(number, limit=100)
+            while is_busy(self):
+                self.commit(0, count=100, places=0, is_reply_lost=False)  # late results come first
+                if is_busy(self):
+                    self.extend(0)
 
     def _check_results(self, uuid: str, task: ModelTask) -> None:
         assert task.status in ("complete", "error", "cancelled")
@@ -226,6 +247,11 @@ class DagExecution(RuleBasedStateMachine):
             (one["metadata"]["step_name"], one["execution"]["attempt"], one["event_name"]) for one in messages
         ) == Counter(task.events)
         assert len({one["event_id"] for one in messages}) == len(messages)
+
+    def _busy(self, whose: int) -> int:
+        """Choose a worker with something in hand."""
+        busy = [number for number in range(3) if self.held[number] or self.model.leases(number)]
+        return busy[whose % len(busy)]
 
     def _take(self, number: int, step: LeasedStep, *, is_known: bool = True) -> None:
         self.model.find(step.task.task_uuid, step.plan.name).lease(step.token, number)

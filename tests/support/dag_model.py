@@ -100,6 +100,7 @@ class ModelTask:
             step.state = "waiting_for_retry"
         self.history.append((step.name, step.attempts, step.state))
         if step.state == "waiting_for_retry" and outcome == "lost":
+            step.suspect = True  # it may kill again, and should have nobody beside it
             return
         applies = {"success": step.state == "complete", "failure": step.state != "complete"}
         applies["permanent_failure"] = step.state == "error"

@@ -126,7 +126,9 @@ class InterruptingLock:
         self._lock.release()
 
 
-def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_and_hits_nothing_else(guard: CallGuard[str]):
+def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_and_hits_nothing_else(
+    guard: CallGuard[str],
+):
     guard.begin("the call", time.monotonic() + 100)
     lock: Any = InterruptingLock(guard)
     guard._lock = lock
