@@ -7,12 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg import Connection
 
+from tasker_actors.errors import TaskerError
 from tasker_actors.postgres.statements import load_statements
 from tasker_actors.stats.counters import CommittedCount
 
 _SQL = load_statements()
+
+
+class QueueMissingError(TaskerError):
+    """A queue of a namespace is not there (any more): nothing was done; make it and try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,10 @@ def fence(connection: Connection[Any], worker_id: int, reason: str) -> tuple[boo
 
 def settle(connection: Connection[Any], batch: bytes) -> tuple[Mapping[str, Any], tuple[CommittedCount, ...]]:
     """Apply decisions about a fenced worker's leases; returns the reply and all that the worker has committed."""
-    row = connection.execute(_SQL["settle_results"], {"batch": batch.decode()}).fetchone()
+    try:
+        row = connection.execute(_SQL["settle_results"], {"batch": batch.decode()}).fetchone()
+    except psycopg.errors.UndefinedTable as error:
+        raise QueueMissingError(str(error).strip()) from error
     assert row is not None  # noqa: S101 - a function call returns one row
     reply = orjson.loads(row[0])
     return reply, tuple(CommittedCount(*count) for count in reply["counts"])

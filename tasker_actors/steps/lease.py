@@ -63,6 +63,7 @@ class LeasedStep:
     suspect: bool
     waited_ms: float
     dependency_results: dict[str, Any]
+    dependency_bytes: int
     trace: TraceContext
     leased_at: float
 
@@ -73,5 +74,5 @@ class LeasedStep:
 
     @property
     def bytes(self) -> int:
-        """The size of the input, as far as it is known without encoding it again."""
-        return len(self.task.context)
+        """The size of the input: the task's context and the results that the step depends on."""
+        return len(self.task.context) + self.dependency_bytes

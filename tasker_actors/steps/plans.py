@@ -65,6 +65,7 @@ class StepPlans:
             suspect=row["suspect"],
             waited_ms=row["waited_ms"],
             dependency_results=row["dependency_results"] or {},
+            dependency_bytes=row["dependency_bytes"],
             trace=task.trace.child(),
             leased_at=time.monotonic(),
         )

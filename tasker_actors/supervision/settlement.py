@@ -18,8 +18,8 @@ from tasker_actors.events.facts import StepFacts
 from tasker_actors.events.outgoing import BoundDeclaration, Derived
 from tasker_actors.messages import CommitItem
 from tasker_actors.postgres.session import Pool, session
-from tasker_actors.postgres.templates import load_definition
-from tasker_actors.postgres.workers import fence, settle
+from tasker_actors.postgres.templates import ensure_event_queues, load_definition
+from tasker_actors.postgres.workers import QueueMissingError, fence, settle
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
@@ -87,6 +87,18 @@ class Settlement:
         Durable and broadcast events of a step that was on its last attempt are published in the same transaction.
         Raises DatabaseUnavailableError while the database is away: nothing was done or everything was.
         """
+        try:
+            return self._settle(worker_id, running, reason)
+        except QueueMissingError:
+            self._make_queues()
+            return self._settle(worker_id, running, reason)
+
+    def _make_queues(self) -> None:
+        with session(self._pool) as connection:
+            for namespace in sorted(self._plans.namespaces):
+                ensure_event_queues(connection, namespace)
+
+    def _settle(self, worker_id: int, running: Collection[int] | None, reason: str) -> Settled:
         with session(self._pool) as connection, connection.transaction():
             _, leases = fence(connection, worker_id, reason)
             for template_id in {lease["template_id"] for lease in leases}:
@@ -94,7 +106,11 @@ class Settlement:
                     self._plans.add(template_id, load_definition(connection, template_id))
             documents = self.documents(leases, running, reason)
             reply, committed = settle(connection, _batch(worker_id, documents))
-        return Settled(committed, tuple(self._failures(leases, documents, dict(reply["finished"]))))
+        won = frozenset(reply["won"])
+        settled = [
+            (lease, document) for lease, document in zip(leases, documents, strict=True) if lease["token"] in won
+        ]
+        return Settled(committed, tuple(self._failures(settled, dict(reply["finished"]))))
 
     def documents(
         self, leases: Sequence[Mapping[str, Any]], running: Collection[int] | None, reason: str
@@ -147,13 +163,13 @@ class Settlement:
                 return derive(plan.declarations)
             finally:
                 self._guard.end()
-        except HookTimeoutError:
+        except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
 
     def _failures(
-        self, leases: Sequence[Mapping[str, Any]], documents: Sequence[Mapping[str, Any]], finished: Mapping[str, str]
+        self, settled: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], finished: Mapping[str, str]
     ) -> Iterator[tuple[Metric, tuple[str, ...]]]:
-        for lease, document in zip(leases, documents, strict=True):
+        for lease, document in settled:
             if document["outcome"] not in ("waiting_for_retry", "error"):
                 continue
             plan = self._plans.get(lease["template_id"], lease["position"])

@@ -19,16 +19,17 @@ AS $$
         'token', s.token, 'task_uuid', s.task_uuid, 'position', s.position, 'step_uuid', s.step_uuid,
         'attempt', s.attempts + 1, 'suspect', s.suspect,
         'waited_ms', round(extract(epoch FROM clock_timestamp() - s.updated_at) * 1000, 3),
-        'dependency_results', CASE WHEN d.ancestors = '{}' THEN NULL ELSE (
-            SELECT json_object_agg(a.name, a.result)
-            FROM tasker.steps a
-            WHERE a.task_uuid = s.task_uuid AND a.position = ANY (d.ancestors)
-              AND a.state IN ('complete', 'resolved_manually')) END)
+        'dependency_results', i.results, 'dependency_bytes', coalesce(i.bytes, 0))
         ORDER BY k.ordinal), '[]')
     FROM unnest(p_tasks, p_positions) WITH ORDINALITY AS k(task_uuid, position, ordinal)
     JOIN tasker.steps s ON s.task_uuid = k.task_uuid AND s.position = k.position
     JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
     JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = s.position
+    CROSS JOIN LATERAL (
+        SELECT json_object_agg(a.name, a.result) AS results, sum(a.result_bytes) AS bytes
+        FROM tasker.steps a
+        WHERE a.task_uuid = s.task_uuid AND a.position = ANY (d.ancestors)
+          AND a.state IN ('complete', 'resolved_manually')) i
 $$;
 
 -- The facts of tasks that a worker needs once for all their steps.

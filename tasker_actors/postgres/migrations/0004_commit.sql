@@ -43,7 +43,8 @@ BEGIN
         SET state = CASE WHEN r.outcome IN ('returned', 'lost') THEN 'enqueued' ELSE r.outcome END,
             attempts = CASE WHEN r.outcome IN ('returned', 'lost') THEN s.attempts ELSE r.attempt END,
             suspect = CASE r.outcome WHEN 'returned' THEN s.suspect
-                                     WHEN 'waiting_for_retry' THEN r.error ->> 'error_type' = 'worker_lost'
+                                     WHEN 'waiting_for_retry'
+                                     THEN coalesce(r.error ->> 'error_type' = 'worker_lost', false)
                                      ELSE r.outcome = 'lost' END,
             run_at = CASE WHEN r.outcome IN ('returned', 'lost') THEN tasker.queue_place(r.task)
                           WHEN r.outcome = 'waiting_for_retry' THEN v_now + make_interval(secs => r.delay_ms / 1000.0)

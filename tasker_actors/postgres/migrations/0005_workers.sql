@@ -119,6 +119,8 @@ BEGIN
     IF v_status NOT IN ('pending', 'in_progress') THEN
         RETURN json_build_object('status', v_status, 'cancelled', false, 'leases', '[]'::json);
     END IF;
+    -- A claim may hold a step at this moment: its lease is seen only after waiting for it.
+    PERFORM FROM tasker.steps WHERE task_uuid = p_task ORDER BY position FOR NO KEY UPDATE;
     SELECT coalesce(json_agg(json_build_object('token', token, 'worker_id', worker_id)), '[]') INTO v_leases
     FROM tasker.steps
     WHERE task_uuid = p_task AND state = 'in_progress';

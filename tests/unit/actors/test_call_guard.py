@@ -126,7 +126,7 @@ class InterruptingLock:
         self._lock.release()
 
 
-def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_and_hits_nothing_else(
+def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_nor_hits_what_follows(
     guard: CallGuard[str],
 ):
     guard.begin("the call", time.monotonic() + 100)
