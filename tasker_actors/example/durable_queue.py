@@ -11,7 +11,7 @@ from pgmq import Message, PGMQueue
 QUEUE = "flights_domain_events"
 
 _MOST_EVENTS_OF_A_TASK = 100
-# A reader has a message to itself for this long. The shortest there is: nobody else should miss it.
+# A reader has a message to itself for this long, unless it lets go of it before.
 _VISIBILITY_TIMEOUT_S = 1
 
 
@@ -30,6 +30,8 @@ class DurableQueue:
         condition: dict[str, Any] = {"metadata": {"correlation_id": correlation_id}}
         found = self._client.read(QUEUE, vt=_VISIBILITY_TIMEOUT_S, qty=_MOST_EVENTS_OF_A_TASK, conditional=condition)
         messages = cast("list[Message]", found)  # a list, because more than one was asked for
+        for message in messages:
+            self._client.set_vt(QUEUE, message.msg_id, 0)  # whoever reads next sees them again at once
         headers = [message.headers for message in messages if message.headers is not None]
         return {header["event_id"]: header["traceparent"].split("-")[1] for header in headers}
 
