@@ -8,7 +8,7 @@ from support.supervised import supervised
 from support.waiting import until
 
 HANDLERS = """
-import asyncio, threading, time
+import asyncio, threading
 from pathlib import Path
 from tasker_actors import step_handler
 
@@ -17,7 +17,7 @@ def loop(context):
     "Python code all the way: an exception can reach it between two lines."
     if not context.is_retry():
         while True:
-            time.sleep(0.01)
+            threading.Event().wait(0.01)
     return {"deadline_was": context.deadline.isoformat(), "remaining_ms": context.remaining_ms()}
 
 @step_handler("swallows")
@@ -26,7 +26,7 @@ def swallows(context):
     if not context.is_retry():
         while True:
             try:
-                time.sleep(0.01)
+                threading.Event().wait(0.01)
             except Exception:
                 pass
     return {}
@@ -35,7 +35,7 @@ def swallows(context):
 def stuck(context):
     "One call in C: nothing reaches it."
     if not context.is_retry():
-        time.sleep(60)
+        threading.Event().wait(60)
     return {}
 
 @step_handler("async_slow")
