@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 
 import pytest
 from support.project import Project
@@ -180,12 +178,6 @@ def test_the_text_is_what_prometheus_expects(one):
     kinds = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(kinds) == len(set(kinds))
     assert {line.split()[2] for line in lines if line.startswith("# HELP")} == set(kinds)
-    program = shutil.which("promtool")
-    if program is not None:
-        done = subprocess.run(
-            [program, "check", "metrics"], input=answer.text, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode in (0, 3), done.stderr  # 3: naming advice, and the names are given
 
 
 def test_metrics_events_has_the_layout_of_the_seed_with_a_row_for_each_worker(one):
