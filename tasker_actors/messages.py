@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasker_actors.stats.figures import Exemplar
+
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
     from tasker_actors.postgres.workers import WorkerState
@@ -100,8 +102,7 @@ class StepFinished:
 class CommitItem:
     """One entry of a batch: its part of the JSON that PostgreSQL unpacks, and where it came from.
 
-    `labels` are the label sets (namespace, event_name, delivery_mode, publisher) that the JSON refers to; `finished` is
-    None for steps that are given back and for events from outside a step.
+    `finished` is None for steps that are given back and for events from outside a step.
     """
 
     document: dict[str, Any]
@@ -127,8 +128,7 @@ class StepsCommitted:
 
     `won` are the entries that were stored, `lost` those whose lease had gone: nothing of them happened. `continued` are
     successors that the same transaction leased to this worker, `released` counts those that anybody may claim now;
-    `finished_tasks` maps task to final status. Lost:
-    hand-over to subscribers, and nothing else, because the counts are in the database.
+    `finished_tasks` maps task to final status. Lost: hand-over to subscribers, and no count: those are in the database.
     """
 
     won: tuple[CommitItem, ...]
@@ -191,10 +191,7 @@ class EventPublished:
 
 @dataclass(frozen=True, slots=True)
 class PendingPublication:
-    """An event from outside a step on its way to the commit, with where to answer; stays in its worker.
-
-    `finished_at` is when it came, in monotonic seconds, as for a step.
-    """
+    """An event from outside a step on its way to the commit, with where to answer; came at `finished_at`, monotonic."""
 
     derived: Derived
     event_id: str
@@ -270,6 +267,16 @@ class DumpStacks:
     """Supervisor → worker: log every thread's stack."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExemplarsFound:
+    """Worker → StatsActor: spans behind what cells of its memory block have counted. Lost: those, and no figure."""
+
+    slot: int
+    incarnation: int
+    cells: tuple[int, ...]
+    exemplars: tuple[Exemplar, ...]
+
+
 # 6. Figures and upkeep, all in the supervisor
 
 
@@ -318,8 +325,8 @@ class ShowGauges:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportMetrics:
-    """HTTP → StatsActor (ask): the Prometheus text, as bytes."""
+class ReportFigures:
+    """HTTP, or the exporter's thread → StatsActor (ask): every figure, as a value that is the asker's own."""
 
 
 @dataclass(frozen=True, slots=True)

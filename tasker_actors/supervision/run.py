@@ -27,7 +27,7 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import declared_label_sets
+from tasker_actors.stats.declared import declared_label_sets, overflow_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
@@ -216,10 +216,10 @@ class Start:
         )
 
     def _start_stats(self) -> LocalAddress:
-        book = StatsBook()
+        book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
+        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets())))
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:

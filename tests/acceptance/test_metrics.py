@@ -69,7 +69,20 @@ LABELS = {
     "tasker_workers_saturation": {"worker"},
     "tasker_workers_restarts_total": {"worker", "reason"},
     "tasker_actors_mailbox_depth": {"worker", "actor"},
+    "tasker_telemetry_spans_dropped_total": {"worker"},
+    "tasker_telemetry_overflows_total": {"metric"},
 }  # fmt: skip
+
+GAUGES = {
+    "tasker_queue_depth",
+    "tasker_queue_oldest_message_age_seconds",
+    "tasker_steps_active_executions",
+    "tasker_workers_alive",
+    "tasker_workers_saturation",
+    "tasker_actors_mailbox_depth",
+}
+UNKNOWN_BEFOREHAND = {"tasker_actors_restarts_total"}  # what fails an actor names itself
+RESTART_REASONS = {"exit", "signal", "hang", "escalated", "hup"}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +116,11 @@ def test_declared_label_sets_are_there_at_0_before_anything_has_happened(one):
         assert found[f"tasker_steps_{name}_total"][frozenset(labels.items())] == 0
     assert {dict(labels)["worker"] for labels in found["tasker_workers_alive"]} == WORKERS
     assert {dict(labels)["worker"] for labels in found["router_routed_total"]} == WORKERS
+    for name in LABELS.keys() - GAUGES - UNKNOWN_BEFOREHAND:
+        assert found.get(name), name
+        assert set(found[name].values()) == {0}, name
+    restarts = {(dict(labels)["worker"], dict(labels)["reason"]) for labels in found["tasker_workers_restarts_total"]}
+    assert restarts == {(worker, reason) for worker in WORKERS for reason in RESTART_REASONS}
 
 
 def test_tasks_steps_and_events_are_counted_under_their_labels(one):
@@ -137,7 +155,7 @@ def test_every_family_has_the_labels_of_the_table_and_histograms_its_bounds(one)
     one.run("job", namespace="figures", context={"fail": "permanent", "refused": True}, status="error")
     one.run("job", namespace="figures", context={"refused": True})
     one.signal(signal.SIGHUP)
-    until(lambda: len(one.metrics().get("tasker_workers_restarts_total", {})) == 2, 60)
+    until(lambda: values(one, "tasker_workers_restarts_total", reason="hup") == 2, 60)
     one.wait_workers(lambda workers: set(workers) == {0, 1})
     until(
         lambda: bool(one.metrics().get("tasker_queue_depth")) and bool(one.metrics().get("tasker_workers_saturation"))
@@ -173,7 +191,7 @@ def test_counters_of_replaced_workers_stay_and_their_gauges_go(one):
 def test_the_text_is_what_prometheus_expects(one):
     answer = one.http.get("/metrics")
 
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4"
     lines = answer.text.splitlines()
     kinds = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(kinds) == len(set(kinds))
