@@ -5,6 +5,7 @@ Rules: OTLP specification 1.x (which failures may be repeated, partial success, 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +70,8 @@ def make_sender(config: TelemetryConfig) -> OtlpSender:
     certificate = _certificate(config)
     match config.otlp_protocol:
         case OtlpProtocol.GRPC:
+            # gRPC's core would write lines of its own format to stderr whenever a collector goes away.
+            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
             from tasker_actors.telemetry.otlp_grpc import GrpcSender  # noqa: PLC0415 - not before phase 2, see above
 
             return GrpcSender(config.otlp_endpoint, config.otlp_headers, certificate)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Any, Final
 
 import httpx
@@ -38,14 +39,17 @@ class HttpSender:
         if certificate is not None:
             context.load_verify_locations(cadata=certificate.decode())
         self._verify = context
-        self._client: httpx.Client | None = None
+        self._lock = Lock()
+        self._idle: httpx.Client | None = None
+        self._generation = 0
 
     def send(self, signal: Signal, body: bytes, timeout_s: float) -> SendResult:
         """Send one request and read its answer, of which one MiB at most."""
         give_up_at = time.monotonic() + timeout_s
-        client = self._client
-        if client is None:
-            client = self._client = httpx.Client(verify=self._verify, headers=self._headers)
+        with self._lock:
+            client, self._idle = self._idle, None
+            generation = self._generation
+        client = client or httpx.Client(verify=self._verify, headers=self._headers)
         try:
             with client.stream("POST", f"{self._base}/v1/{signal.value}", content=body, timeout=timeout_s) as answer:
                 content = b""
@@ -55,13 +59,26 @@ class HttpSender:
                         return Failed("the answer did not end in time")
                     if len(content) > _MAX_ANSWER_BYTES:
                         return Refused("the answer is longer than 1 MiB; is this an OTLP collector?")
-        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: `disconnect` closed it
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Failed(f"{type(error).__name__}: {error}")
+        finally:
+            self._put_back(client, generation)
         return _meaning(signal, answer, content)
 
     def disconnect(self) -> None:
-        """Leave the connection; a request under way ends by its time limit."""
-        self._client = None
+        """Close the connection; that of a request under way is closed when it ends, by its time limit if need be."""
+        with self._lock:
+            client, self._idle = self._idle, None
+            self._generation += 1
+        if client is not None:
+            client.close()
+
+    def _put_back(self, client: httpx.Client, generation: int) -> None:
+        with self._lock:
+            if generation == self._generation:
+                self._idle = client
+                return
+        client.close()
 
 
 def _meaning(signal: Signal, answer: httpx.Response, content: bytes) -> SendResult:

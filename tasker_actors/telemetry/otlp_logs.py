@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from tasker_actors.telemetry.exporter import Exporter
 from tasker_actors.telemetry.otlp_values import any_value, key_values
 
 _SEVERITIES: Final[Mapping[str, SeverityNumber.ValueType]] = {
@@ -27,16 +26,33 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def logs_request(resource: Resource, lines: Sequence[Mapping[str, Any]]) -> ExportLogsServiceRequest:
-    """One request with the lines (fields as they were written, SPEC 4.4), grouped by their loggers."""
-    request = ExportLogsServiceRequest()
-    logs = request.resource_logs.add(resource=resource)
-    records: dict[str, list[LogRecord]] = {}
-    for line in lines:
-        records.setdefault(str(line["logger"]), []).append(log_record(line))
-    for logger, of_logger in records.items():
-        logs.scope_logs.add(scope=InstrumentationScope(name=logger), log_records=of_logger)
-    return request
+class LoggedLine:
+    """The fields of one line as they were written (SPEC 4.4), to be exported."""
+
+    count = 1
+
+    def __init__(self, line: Mapping[str, Any]) -> None:
+        self._line = line
+
+    def encode(self) -> Sequence[LogRecord]:
+        """Make the record."""
+        return [log_record(self._line)]
+
+
+class LogExport:
+    """Hands lines to an exporter; the scope of each is its logger. From any thread."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+        self._scopes: dict[str, InstrumentationScope] = {}
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Offer one line; never waits."""
+        logger = str(line["logger"])
+        scope = self._scopes.get(logger)
+        if scope is None:
+            scope = self._scopes.setdefault(logger, InstrumentationScope(name=logger))
+        self._exporter.offer_log(LoggedLine(line), scope)
 
 
 def log_record(line: Mapping[str, Any]) -> LogRecord:

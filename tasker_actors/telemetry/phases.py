@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from tasker_actors.telemetry.config import TelemetryConfig
@@ -27,7 +28,10 @@ class _Telemetry:
     exporter: Exporter | None = None
     providers: Providers | None = None
     hooks_are_set = False
-    held_for_fork = False
+
+    def __init__(self) -> None:
+        self.forking: dict[int, bool] = {}
+        """By thread that is about to fork: whether it holds the exporter."""
 
 
 _telemetry: Final = _Telemetry()
@@ -106,22 +110,21 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
     # Only now: importing these loads gRPC and OpenTelemetry's SDK.
     from tasker_actors.telemetry.exporter import Exporter  # noqa: PLC0415
     from tasker_actors.telemetry.otlp import make_sender  # noqa: PLC0415
-    from tasker_actors.telemetry.otlp_values import tasker_scope  # noqa: PLC0415
+    from tasker_actors.telemetry.otlp_logs import LogExport  # noqa: PLC0415
     from tasker_actors.telemetry.providers import Providers, current_span_ids  # noqa: PLC0415
     from tasker_actors.telemetry.resource import resource_attributes  # noqa: PLC0415
 
     if _telemetry.exporter is not None:  # phase 1 was run again with other values, and so is phase 2
         shut_down()
     attributes = resource_attributes(config, worker)
-    exporter = Exporter(make_sender(config), config, resource_attributes=attributes, scope=tasker_scope())
+    exporter = Exporter(make_sender(config), config, attributes)
     if _telemetry.providers is None:
         _telemetry.providers = Providers(config, attributes)
-    _telemetry.providers.starve()
-    _telemetry.providers.feed(exporter)
+    _telemetry.providers.feed(exporter, logs=config.logs_enabled)
     exporter.start()
     _telemetry.exporter = exporter
     output.span_ids = current_span_ids
-    output.export_to(exporter.offer_log if config.logs_enabled else None)
+    output.export_to(LogExport(exporter) if config.logs_enabled else None)
     if not _telemetry.hooks_are_set:
         _telemetry.hooks_are_set = True
         atexit.register(shut_down)
@@ -132,17 +135,18 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
 
 def _before_fork() -> None:
     if _telemetry.exporter is not None:
-        _telemetry.held_for_fork = _telemetry.exporter.before_fork()
+        _telemetry.forking[get_ident()] = _telemetry.exporter.before_fork()
 
 
 def _after_fork_in_parent() -> None:
     if _telemetry.exporter is not None:
-        _telemetry.exporter.after_fork_in_parent(held=_telemetry.held_for_fork)
+        _telemetry.exporter.after_fork_in_parent(held=_telemetry.forking.pop(get_ident(), False))
 
 
 def _after_fork_in_child() -> None:
     """Back to phase 1: console only, nothing counted, nothing waiting, and phase 2 may run again."""
     inherited, _telemetry.exporter = _telemetry.exporter, None
+    _telemetry.forking.clear()
     if inherited is None:
         return
     inherited.after_fork_in_child()
