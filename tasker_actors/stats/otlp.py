@@ -6,7 +6,7 @@ request that is not delivered. Names are those of the table, with dots; a collec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -15,28 +15,25 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
 
 from tasker_actors.stats.figures import Exemplar, Figures, Labels
 from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS, TABLE, Metric, MetricKind
+from tasker_actors.telemetry.otlp_values import tasker_scope
 
 METER: Final = "tasker"
 
 _CUMULATIVE: Final = pb.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
-def metrics_request(figures: Figures, version: str) -> ExportMetricsServiceRequest:
+def metrics_request(figures: Figures) -> ExportMetricsServiceRequest:
     """Make the request that exports these figures: every metric of the table that has any, in its order.
 
-    Its resource is left empty, for whoever sends it. `version` is the package's.
+    Its resource is left empty, for whoever sends it.
     """
     request = ExportMetricsServiceRequest()
-    scoped = request.resource_metrics.add().scope_metrics.add(scope=InstrumentationScope(name=METER, version=version))
+    meter = InstrumentationScope(name=METER, version=tasker_scope().version)
+    scoped = request.resource_metrics.add().scope_metrics.add(scope=meter)
     for metric in TABLE:
         if metric.counted_in is None and (made := _metric(metric, figures)) is not None:
             scoped.metrics.append(made)
     return request
-
-
-def metrics_source(figures: Callable[[], Figures], version: str) -> Callable[[], ExportMetricsServiceRequest]:
-    """A source for an exporter: asks for the figures each time, in the exporter's thread."""
-    return lambda: metrics_request(figures(), version)
 
 
 def _metric(metric: Metric, figures: Figures) -> pb.Metric | None:

@@ -23,7 +23,7 @@ class SeriesRegister:
         self._began: dict[Metric, dict[Labels, float]] = {}
 
     def announce(self, metric: Metric, labels: Labels) -> None:
-        """Give a label set its own series, whatever the limit is."""
+        """Give a label set its own series, whatever the limit is; before anything of it is counted."""
         self._announced.setdefault(metric, set()).add(clean_labels(labels))
 
     def place(self, metric: Metric, labels: Labels) -> tuple[Metric, Labels]:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import Count, DeclareLabelSets
+from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.embedded import EmbeddedServer
 from tasker_actors.postgres.migrate import migrate
@@ -34,6 +35,7 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
@@ -47,15 +49,20 @@ from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
 from tasker_actors.web.server import HttpServer
+
+if TYPE_CHECKING:
+    from tasker_actors.telemetry.exporter import Exporter
 
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
+_SUPERVISOR = "supervisor"
+_FIGURES_S = 5.0
+"""In the label `worker` of what the supervisor itself dropped."""
 
 
 def run_supervisor(
@@ -70,11 +77,12 @@ def run_supervisor(
     require_key_when_exposed(settings)
     registry = HandlerRegistry.from_modules(import_modules(handlers))
     templates = read_templates(settings, registry, template_paths)
-    init_tracing()
+    phases.init_tracing()
     inbox: Inbox = queue.SimpleQueue()
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
+        stack.callback(phases.shut_down, drained_ms(settings))
         url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
@@ -112,6 +120,15 @@ def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack)
         migrations_applied=len(applied),
     )
     return url, revive
+
+
+def _export(stats: LocalAddress, exporter: Exporter) -> None:
+    """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
+    from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
+
+    stats.tell(DeclareLabelSets(((metrics.SPANS_DROPPED, (_SUPERVISOR,)),)))
+    exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
+    exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
 def _leave_to_others() -> None:
@@ -203,6 +220,7 @@ class Start:
             deadline = time.monotonic() + _STOP_S
             server.stop(deadline)
             wakeups.stop()
+            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
 
@@ -220,6 +238,8 @@ class Start:
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
         stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets())))
+        if (exporter := phases.exporter()) is not None:
+            _export(stats, exporter)
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:

@@ -1,6 +1,7 @@
 """The OTLP request, as a collector decodes it, and compared with what Prometheus scrapes at the same moment."""
 
 import math
+from importlib.metadata import version
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -31,10 +32,10 @@ EXEMPLAR = Exemplar("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", 3.5,
 
 def decoded(figures):
     """The metrics by name, after a way through the wire format."""
-    request = ExportMetricsServiceRequest.FromString(metrics_request(figures, "1.2.3").SerializeToString())
+    request = ExportMetricsServiceRequest.FromString(metrics_request(figures).SerializeToString())
     [resource] = request.resource_metrics
     [scoped] = resource.scope_metrics
-    assert (scoped.scope.name, scoped.scope.version) == ("tasker", "1.2.3")
+    assert (scoped.scope.name, scoped.scope.version) == ("tasker", version("tasker-actors"))
     return {metric.name: metric for metric in scoped.metrics}
 
 
@@ -155,7 +156,7 @@ def test_start_times_and_exemplars():
 
 
 def test_what_has_no_figures_is_not_sent_and_the_resource_is_left_to_the_sender():
-    request = metrics_request(Figures(), "1")
+    request = metrics_request(Figures())
     [resource] = request.resource_metrics
     assert not resource.HasField("resource")
     assert not resource.scope_metrics[0].metrics
