@@ -21,11 +21,15 @@ from tasker_actors.telemetry.metrics import TABLE, MetricKind
 
 HANDLERS = """
 import time
+from pathlib import Path
 from tasker_actors import PermanentError, RetryableError, step_handler, subscriber
 
 @step_handler("watched")
 def watched(context):
-    time.sleep(0.03)  # so that there is work left when a worker is killed
+    gate = context.get_input("gate")
+    while gate is not None and not Path(gate).exists():
+        time.sleep(0.01)
+    time.sleep(0.01)  # so that no worker is done with everything alone
     fail = context.get_input("fail")
     if fail == "permanent":
         raise PermanentError("no")
@@ -43,7 +47,7 @@ AMOUNT = {"type": "object", "required": ["amount"], "properties": {"amount": {"t
 MODES = ("durable", "fast", "broadcast")
 NAMESPACES = ("shop", "bank")
 
-GOOD, REFUSED = 200, 20
+GOOD, REFUSED = 100, 10
 
 # What this work gives no figure to, and why.
 MAY_BE_EMPTY = {
@@ -63,7 +67,7 @@ def one(tmp_path_factory, embedded_server):
     project = Project(tmp_path_factory.mktemp("prometheus") / "project")
     project.module("watched_handlers", HANDLERS)
     events = [{"name": f"watched.{mode}", "delivery_mode": mode, "schema": AMOUNT} for mode in MODES]
-    step = {"publishes_events": events, "retry": {"max_attempts": 2, "backoff": "none"}}
+    step = {"publishes_events": events, "retry": {"max_attempts": 2, "backoff": "none"}, "timeout_seconds": 100}
     for namespace in NAMESPACES:
         project.template("job", {"watched": step}, namespace=namespace)
     with embedded_server.database(migrated=True) as url, supervised(project, url) as found:
@@ -74,16 +78,21 @@ def one(tmp_path_factory, embedded_server):
 def server(one, tmp_path_factory):
     """A Prometheus that has seen the system idle, all of the work, and a worker killed in the middle of it."""
     target = one.url.removeprefix("http://")
-    with prometheus(target, tmp_path_factory.mktemp("server")) as found:
+    home = tmp_path_factory.mktemp("server")
+    with prometheus(target, home) as found:
         until(lambda: len(found.query(f"count_over_time({PUBLISHED}[5m]) > 1")) == len(NAMESPACES) * len(MODES))
+        gate = home / "open"
+        for _ in range(4):
+            one.create("job", namespace="shop", context={"gate": str(gate)})
         for namespace, share in zip(NAMESPACES, (1, 2), strict=True):
             for fail in ("permanent", "retryable"):
                 one.create("job", namespace=namespace, context={"fail": fail})
             one.create_many("job", REFUSED * share, namespace=namespace, context={"fail": "schema"})
             one.create_many("job", GOOD * share, namespace=namespace)
         until(lambda: bool(found.value("min(router_routed_total)")))
-        assert unfinished(one) > 0
         kill(min(one.worker_pids()))
+        assert unfinished(one) > 0
+        gate.touch()
         until(lambda: unfinished(one) == 0, 60)
         one.wait_workers(lambda workers: set(workers) == {0, 1})
         # Two more scrapes, so that every series that came up late has a rate.
