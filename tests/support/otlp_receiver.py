@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -120,7 +120,7 @@ class OtlpReceiver:
         self._requests: list[ReceivedRequest] = []
         self._counts: Counter[str] = Counter()
         self._grpc: grpc.Server | None = None
-        self._http: ThreadingHTTPServer | None = None
+        self._http: _HttpServer | None = None
         self.grpc_port = 0
         self.http_port = 0
 
@@ -150,6 +150,7 @@ class OtlpReceiver:
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
+            self._http.cut()
             self._http = None
 
     def __enter__(self) -> OtlpReceiver:
@@ -291,6 +292,27 @@ class _Discarding(grpc.GenericRpcHandler):
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def get_request(self) -> Any:
+        """Accept a connection and remember it."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def cut(self) -> None:
+        """Cut the connections that clients keep."""
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that give up are what tests are about."""
