@@ -17,8 +17,6 @@ from tasker_actors.telemetry.transmission import Transmission
 M_co = TypeVar("M_co", covariant=True)
 M = TypeVar("M")
 
-logger = get_logger("tasker_actors.telemetry")
-
 
 class Batch(Protocol[M_co]):
     """Spans or log records that are not built yet."""
@@ -50,6 +48,7 @@ class ExportQueue(Generic[M]):
         on_dropped: Callable[[int], None],
     ) -> None:
         self._signal = signal
+        self._logger = get_logger("tasker_actors.telemetry")
         self._limit = limit
         self._batch_size = batch_size
         self._serialize = serialize
@@ -141,7 +140,7 @@ class ExportQueue(Generic[M]):
             try:
                 messages += [(scope, message) for message in batch.encode()]
             except Exception as error:  # a user's value can be anything; it costs its batch, not the thread
-                logger.error(
+                self._logger.error(
                     "A batch could not be encoded", signal=self._signal.value, lost=batch.count, exc_info=error
                 )
         return messages

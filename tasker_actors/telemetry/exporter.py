@@ -32,14 +32,13 @@ MetricsSource = Callable[[], ExportMetricsServiceRequest | None]
 MAX_WAITING_LOG_RECORDS: Final = 8192
 MAX_LOG_RECORDS_IN_REQUEST: Final = 512
 
-logger = get_logger("tasker_actors.telemetry")
-
 
 class Exporter:
     """Its thread begins with `start`. All methods are for any thread."""
 
     def __init__(self, sender: OtlpSender, config: TelemetryConfig, resource_attributes: Mapping[str, Any]) -> None:
         limits = config.batch_spans
+        self._logger = get_logger("tasker_actors.telemetry")
         self._resource = resource(resource_attributes)
         self._scope = tasker_scope()
         self._delay_s = limits.schedule_delay_ms / 1000
@@ -162,9 +161,9 @@ class Exporter:
         self._transmission.disconnect()
         lost = {"spans_dropped": self._spans_dropped, "log_records_dropped": self._logs_dropped}
         if any(lost.values()):
-            logger.warning("Telemetry export stopped, and not everything was exported", **lost)
+            self._logger.warning("Telemetry export stopped, and not everything was exported", **lost)
         else:
-            logger.info("Telemetry export stopped", **lost)
+            self._logger.info("Telemetry export stopped", **lost)
 
     # at a fork
 
@@ -230,7 +229,7 @@ class Exporter:
                 with self._transmission.busy:  # the SDK's locks must not be taken when the process forks
                     request = collect()
             except Exception as error:  # a user's callback may raise anything; it costs these figures, not the thread
-                logger.error("Metrics could not be collected", exc_info=error)
+                self._logger.error("Metrics could not be collected", exc_info=error)
                 continue
             if request is None:
                 continue

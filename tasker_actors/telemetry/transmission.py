@@ -12,8 +12,6 @@ from typing import Final, assert_never
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import Failed, OtlpSender, Refused, SendResult, Sent, Signal
 
-logger = get_logger("tasker_actors.telemetry")
-
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
 _LAST_PAUSE_S: Final = 0.1
@@ -40,6 +38,7 @@ class Transmission:
         endpoint: str,
     ) -> None:
         self._sender = sender
+        self._logger = get_logger("tasker_actors.telemetry")
         self._request_timeout_s = request_timeout_s
         self._export_timeout_s = export_timeout_s
         self._wait = wait
@@ -106,12 +105,14 @@ class Transmission:
         if isinstance(result, Sent):
             if signal in self._failing:
                 self._failing.discard(signal)
-                logger.info("Export to the collector works again", signal=signal.value, otlp_endpoint=self._endpoint)
+                self._logger.info(
+                    "Export to the collector works again", signal=signal.value, otlp_endpoint=self._endpoint
+                )
             if not result.rejected:
                 self._rejecting.discard(signal)
             elif signal not in self._rejecting:
                 self._rejecting.add(signal)
-                logger.warning(
+                self._logger.warning(
                     "The collector rejected part of an export",
                     signal=signal.value,
                     otlp_endpoint=self._endpoint,
@@ -120,7 +121,7 @@ class Transmission:
                 )
         elif signal not in self._failing:
             self._failing.add(signal)
-            logger.warning(
+            self._logger.warning(
                 "Export to the collector fails; what does not fit the buffer is dropped and counted",
                 signal=signal.value,
                 otlp_endpoint=self._endpoint,

@@ -6,10 +6,12 @@ import signal
 
 import pytest
 from support.project import Project
-from support.supervised import supervised
+from support.supervised import kill, supervised
 from support.waiting import until
 
 HANDLERS = """
+import os
+import threading
 from tasker_actors import PermanentError, RetryableError, step_handler, subscriber
 
 @step_handler("counted")
@@ -22,6 +24,13 @@ def counted(context):
         context.publish("counted.refused", float("nan"))
     return {}
 
+@step_handler("held")
+def held(context):
+    never = threading.Event()
+    while not os.path.exists(context.get_input("gate")):
+        never.wait(0.02)
+    return {}
+
 @subscriber("counted.#")
 def on_counted(event):
     pass
@@ -29,6 +38,7 @@ def on_counted(event):
 
 MODES = ("durable", "fast", "broadcast")
 WORKERS = {"0", "1"}
+CONCURRENCY = 4
 BOUNDS = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, float("inf")}
 
 LABELS = {
@@ -92,7 +102,8 @@ def one(tmp_path_factory, embedded_server):
     events = [{"name": f"counted.{mode}", "delivery_mode": mode} for mode in MODES]
     retry = {"max_attempts": 2, "backoff": "none"}
     project.template("job", {"counted": {"publishes_events": events, "retry": retry}}, namespace="figures")
-    with embedded_server.database(migrated=True) as url, supervised(project, url) as found:
+    project.template("wait", {"held": {}}, namespace="figures")
+    with embedded_server.database(migrated=True) as url, supervised(project, url, concurrency=CONCURRENCY) as found:
         yield found
 
 
@@ -186,6 +197,39 @@ def test_counters_of_replaced_workers_stay_and_their_gauges_go(one):
         assert {dict(labels)["worker"] for labels in after[gauge]} == {"0"}
     one.signal(signal.SIGTTIN)
     one.wait_workers(lambda workers: set(workers) == {0, 1})
+
+
+def test_gauges_of_workers_show_what_runs_now_and_vanish_with_a_killed_one(one, tmp_path):
+    one.wait_workers(lambda workers: set(workers) == {0, 1})
+    gate = tmp_path / "gate"
+    held = [one.create("wait", namespace="figures", context={"gate": str(gate)}) for _ in range(3)]
+
+    def all_show():
+        found = one.metrics()
+        running = {labels: value / CONCURRENCY for labels, value in found["tasker_steps_active_executions"].items()}
+        return sum(running.values()) == 3 / CONCURRENCY and found["tasker_workers_saturation"] == running
+
+    until(all_show)
+    actors = {dict(labels)["actor"] for labels in one.metrics()["tasker_actors_mailbox_depth"]}
+    assert {"step_source", "event_router", "durable_publisher", "event_bus"} <= actors
+
+    kill(one.workers()[0]["pid"])
+    gone = []
+
+    def back():
+        scrape = one.metrics()
+        alive = {dict(labels)["worker"] for labels in scrape["tasker_workers_alive"]}
+        gone.append("0" not in alive)
+        for gauge in ("tasker_steps_active_executions", "tasker_workers_saturation", "tasker_actors_mailbox_depth"):
+            assert {dict(labels)["worker"] for labels in scrape[gauge]} <= alive
+        return gone[-1] is False and any(gone)
+
+    until(back)
+    gate.touch()
+    for task in held:
+        one.wait(task, "complete")
+    until(lambda: values(one, "tasker_steps_active_executions") == 0)
+    assert values(one, "tasker_workers_restarts_total", worker="0", reason="signal") == 1
 
 
 def test_the_text_is_what_prometheus_expects(one):

@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -116,11 +116,13 @@ class OtlpReceiver:
         self.refusing: grpc.StatusCode | None = None
         self._let_go = threading.Event()
         self._let_go.set()
+        self._stopped = threading.Event()
+        self._to_hang = 0
         self._lock = threading.Lock()
         self._requests: list[ReceivedRequest] = []
         self._counts: Counter[str] = Counter()
         self._grpc: grpc.Server | None = None
-        self._http: ThreadingHTTPServer | None = None
+        self._http: _HttpServer | None = None
         self.grpc_port = 0
         self.http_port = 0
 
@@ -128,6 +130,7 @@ class OtlpReceiver:
 
     def start(self) -> OtlpReceiver:
         """Listen, on the ports that it had before if it had any."""
+        self._stopped.clear()
         server = grpc.server(
             ThreadPoolExecutor(_GRPC_THREADS),
             options=(("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)),
@@ -144,12 +147,14 @@ class OtlpReceiver:
     def stop(self) -> None:
         """Refuse connections from now on; requests under way are cut."""
         self._let_go.set()
+        self._stopped.set()
         if self._grpc is not None:
             self._grpc.stop(grace=None).wait()
             self._grpc = None
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
+            self._http.cut()
             self._http = None
 
     def __enter__(self) -> OtlpReceiver:
@@ -181,6 +186,11 @@ class OtlpReceiver:
     def hang(self) -> None:
         """Answer nothing from now on."""
         self._let_go.clear()
+
+    def hang_first(self, count: int) -> None:
+        """Never answer the next `count` requests, nor take them."""
+        with self._lock:
+            self._to_hang = count
 
     def let_go(self) -> None:
         """Answer again, also what has waited."""
@@ -221,6 +231,11 @@ class OtlpReceiver:
 
     def take(self, signal: str, protocol: str, headers: Mapping[str, str], message: Any, size: int) -> None:
         """Keep a request, or hold it back while hanging."""
+        with self._lock:
+            hangs, self._to_hang = self._to_hang > 0, max(0, self._to_hang - 1)
+        if hangs:
+            self._stopped.wait()
+            return
         self._let_go.wait()
         if self.refusing is not None:
             return
@@ -291,6 +306,27 @@ class _Discarding(grpc.GenericRpcHandler):
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def get_request(self) -> Any:
+        """Accept a connection and remember it."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def cut(self) -> None:
+        """Cut the connections that clients keep."""
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that give up are what tests are about."""
