@@ -82,6 +82,10 @@ class Prometheus:
         """Read every rule with health and last error."""
         return [rule for group in self._get("/rules")["groups"] for rule in group["rules"]]
 
+    def alerts(self) -> dict[str, dict[str, Any]]:
+        """Read the alerts that fire or are about to, by name; of one with several label sets any."""
+        return {alert["labels"]["alertname"]: alert for alert in self._get("/alerts")["alerts"]}
+
     def exemplars(self, expression: str, since_s: float, until_s: float) -> list[dict[str, Any]]:
         """Read the exemplars of a selector between two times (seconds since 1970)."""
         found: list[dict[str, Any]] = self._get("/query_exemplars", query=expression, start=since_s, end=until_s)
