@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -244,6 +245,17 @@ def test_readme_finds_no_event_with_another_correlation_id(one, server):
         assert one.rows(statement.replace("q_hello_", f"q_{namespace}_")) == []
     one.rows("UPDATE tasker.tasks SET correlation_id = gen_random_uuid() WHERE namespace = 'shop' RETURNING 1")
     assert one.rows(statement.replace("q_hello_", "q_shop_"))
+
+
+@pytest.mark.parametrize(
+    ("number", "found"),
+    [(0, "Console-only logging initialized (FFI-safe mode)"), (1, "Creating event router for dual-path delivery")],
+)
+def test_the_searches_of_readme_find_lines_in_a_log(one, number, found):
+    search = re.findall(r"^grep .* tasker\.log$", README.read_text(), re.M)[number]
+    command = search.replace("tasker.log", str(one.log))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert {json.loads(line)["pid"] for line in done.stdout.splitlines() if found in line} >= one.worker_pids()
 
 
 def returns_series(server, query):
