@@ -129,6 +129,7 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            tracing=None,
         )
         return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
 
