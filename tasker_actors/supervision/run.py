@@ -34,6 +34,7 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
@@ -48,15 +49,16 @@ from tasker_actors.supervision.templates import TemplateIndex, read_templates, r
 from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
 from tasker_actors.web.server import HttpServer
 
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
+_SUPERVISOR = "supervisor"
+"""In the label `worker` of what the supervisor itself dropped."""
 
 
 def run_supervisor(
@@ -71,11 +73,12 @@ def run_supervisor(
     require_key_when_exposed(settings)
     registry = HandlerRegistry.from_modules(import_modules(handlers))
     templates = read_templates(settings, registry, template_paths)
-    init_tracing()
+    phases.init_tracing()
     inbox: Inbox = queue.SimpleQueue()
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
+        stack.callback(phases.shut_down, drained_ms(settings))
         url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
@@ -205,6 +208,7 @@ class Start:
             deadline = time.monotonic() + _STOP_S
             server.stop(deadline)
             wakeups.stop()
+            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
 
@@ -223,6 +227,8 @@ class Start:
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
         stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
+        if (exporter := phases.exporter()) is not None:
+            exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
