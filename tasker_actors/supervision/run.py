@@ -160,7 +160,7 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
-        self._tracing = SupervisorTracing(None, 0.0)
+        self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
         self._stats = self._start_stats()
@@ -211,6 +211,10 @@ class Start:
             phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
+
+    def _new_tracing(self) -> SupervisorTracing:
+        exporter = phases.exporter()
+        return SupervisorTracing(None if exporter is None else exporter.offer, phases.sampling_ratio())
 
     def _new_settlement(self) -> Settlement:
         """Make a settlement for one thread."""

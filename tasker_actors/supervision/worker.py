@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.hosted import start_configured
@@ -50,6 +50,9 @@ from tasker_actors.supervision.watch import WorkerWatch
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.tracer import Tracing
 
 LIFECYCLE = "lifecycle"
 
@@ -133,9 +136,17 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
-            tracing=None,
+            tracing=self._tracing(),
         )
         return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
+
+    def _tracing(self) -> Tracing | None:
+        exporter = phases.exporter()
+        if exporter is None:
+            return None
+        from tasker_actors.delivery.tracer import Tracing  # noqa: PLC0415 - loaded only where tracing is on
+
+        return Tracing(exporter.offer, self._boot.slot)
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
