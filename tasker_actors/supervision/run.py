@@ -47,6 +47,7 @@ from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
@@ -173,6 +174,7 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
         self._stats = self._start_stats()
@@ -224,6 +226,10 @@ class Start:
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
 
+    def _new_tracing(self) -> SupervisorTracing:
+        exporter = phases.exporter()
+        return SupervisorTracing(None if exporter is None else exporter.offer, phases.sampling_ratio())
+
     def _new_settlement(self) -> Settlement:
         """Make a settlement for one thread."""
         return Settlement(
@@ -231,6 +237,7 @@ class Start:
             self._plans,
             max_payload_bytes=self._settings.events.max_payload_bytes,
             hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            trace=self._tracing.settled,
         )
 
     def _start_stats(self) -> LocalAddress:
@@ -295,6 +302,7 @@ class Start:
             crew=crew,
             wakeups=wakeups,
             main_loop=main_loop,
+            tracing=self._tracing,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.hosted import start_configured
@@ -52,6 +52,9 @@ from tasker_actors.supervision.watch import WorkerWatch
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.tracer import Tracing
 
 LIFECYCLE = "lifecycle"
 
@@ -138,6 +141,7 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            tracing=self._tracing(),
         )
         watch = WorkerWatch(
             pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
@@ -147,6 +151,14 @@ class Worker:
     def _send_exemplars(self, found: Mapping[int, Exemplar]) -> None:
         boot = self._boot
         self._stats.tell(ExemplarsFound(boot.slot, boot.incarnation, tuple(found), tuple(found.values())))
+
+    def _tracing(self) -> Tracing | None:
+        exporter = phases.exporter()
+        if exporter is None:
+            return None
+        from tasker_actors.delivery.tracer import Tracing  # noqa: PLC0415 - loaded only where tracing is on
+
+        return Tracing(exporter.offer, self._boot.slot)
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""

@@ -85,6 +85,12 @@ def exporter() -> Exporter | None:
     return _telemetry.exporter
 
 
+def sampling_ratio() -> float:
+    """Which share of new traces this process samples, 0.0 to 1.0; none without an exporter."""
+    output = log_output()
+    return 0.0 if _telemetry.exporter is None or output is None else output.config.sampling_ratio
+
+
 def flush(deadline: float) -> None:
     """Export what waits, metrics too, until the deadline (monotonic) at most; nothing without an exporter."""
     if _telemetry.exporter is not None:

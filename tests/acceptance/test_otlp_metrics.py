@@ -130,16 +130,28 @@ def test_what_began_stays_begun_and_grows_through_a_workers_kill(exported):
     assert before
 
 
-def test_exemplars_carry_the_trace_of_a_sampled_caller(exported):
+def test_exemplars_name_exported_spans_of_a_sampled_callers_trace(exported):
     one, receiver = exported
     trace_id = os.urandom(16).hex()
     headers = {"traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"}
     one.http.post("/v1/tasks", json={"namespace": "figures", "name": "job", "context": {}}, headers=headers)
 
     def marked():
-        return {point.metric for point in receiver.points() if any(trace == trace_id for trace, *_ in point.exemplars)}
+        return {
+            (point.metric, span_id)
+            for point in receiver.points()
+            for found, span_id, _ in point.exemplars
+            if found == trace_id
+        }
 
-    until(lambda: {"tasker.step.execution.duration", "tasker.steps.successes.total"} <= marked())
+    def executions():
+        return {
+            span.span_id for span in receiver.spans() if span.trace_id == trace_id and span.name == "step_execution"
+        }
+
+    until(lambda: {"tasker.step.execution.duration", "tasker.steps.successes.total"} <= {name for name, _ in marked()})
+    until(lambda: bool(executions()))
+    assert {span_id for _, span_id in marked()} == executions()
 
 
 def test_the_last_export_has_the_last_figures(exported):

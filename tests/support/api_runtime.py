@@ -13,7 +13,7 @@ import httpx
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
-from tasker_actors.postgres.tasks import Lease
+from tasker_actors.postgres.tasks import Cancellation, Lease
 from tasker_actors.settings import Settings
 from tasker_actors.stats.figures import Figures
 from tasker_actors.telemetry.metrics import WORKERS_ALIVE
@@ -67,8 +67,8 @@ class RecordingRuntime:
     def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
         self.created.extend(tasks)
 
-    def task_cancelled(self, leases: Sequence[Lease]) -> None:
-        self.cancelled.extend(leases)
+    def task_cancelled(self, cancellation: Cancellation) -> None:
+        self.cancelled.extend(cancellation.leases)
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         if self.publish_error is not None:

@@ -242,16 +242,17 @@ def test_what_stands_in_overflow_series_is_counted_by_metric_also_of_the_dead():
 def test_announced_label_sets_take_no_place_of_others():
     book = StatsBook(label_sets_per_metric=1)
     announced = [("ns", f"known_{number}") for number in range(5)]
-    for labels in announced:
+    for labels in (*announced, ("ns", "\ud800")):
         book.declare(EVENT_REFUSALS, labels)
     book.declare(STEP_EXECUTION_DURATION, ("ns", "success"))
-    for labels in (announced[0], ("ns", "a"), ("ns", "b")):
+    for labels in (announced[0], ("ns", "\ud800"), ("ns", "a"), ("ns", "b")):
         book.count(EVENT_REFUSALS, labels)
     shown = book.figures()
     assert shown.histograms == {STEP_EXECUTION_DURATION: {("ns", "success"): HistogramValue()}}
     assert shown.counters[EVENT_REFUSALS] == {
         **dict.fromkeys(announced, 0),
         announced[0]: 1,
+        ("ns", "?"): 1,
         ("ns", "a"): 1,
         (OVERFLOW, OVERFLOW): 1,
     }

@@ -49,7 +49,8 @@ def record(writer, outcome, *, sampled, finished_tasks="complete"):
     item = commit_item(finish(step, outcome))
     recorder = WorkerRecorder(writer)
     recorder.committed(item, item.finished.finished_at + 0.002)
-    recorder.tasks_finished(StepsCommitted((item,), (), (), 0, {step.task.task_uuid: finished_tasks}, 1.0))
+    finished = {step.task.task_uuid: finished_tasks}
+    recorder.tasks_finished(StepsCommitted((item,), (), (), 0, finished, sent_at=1.0, committed_at=2.0))
     return step
 
 
@@ -116,6 +117,23 @@ def test_a_sampled_failure_marks_the_counters_of_failures(writer, reader):
     marked = {place[0] for place in found(writer, reader)}
     assert {metrics.STEP_FAILURES, metrics.TASK_FAILURES} <= marked
     assert metrics.STEP_SUCCESSES not in marked
+
+
+def test_fast_events_mark_what_the_bus_took_and_refused_under_their_own_trace(writer, reader):
+    [fast] = finish(leased(publishes_events=[event(mode="fast")])).derived.events
+    recorder = WorkerRecorder(writer)
+    silent = new_trace()
+    recorder.handed_over([(fast, 1.0, silent)], 1.002)
+    recorder.bus_refused([(fast, 1.0, silent)], 1.002)
+    assert writer.take_exemplars() == {}
+    recorder.handed_over([(fast, 1.0, TRACE)], 1.002)
+    assert {place[0] for place in found(writer, reader)} == {metrics.EVENTS_PUBLISHED, metrics.EVENT_PUBLISH_DURATION}
+    recorder.bus_refused([(fast, 1.0, TRACE)], 1.002)
+    assert {place[0] for place in found(writer, reader)} == {
+        metrics.EVENTS_REFUSED_BY_BUS,
+        metrics.EVENT_REFUSALS,
+        metrics.EVENT_PUBLISH_DURATION,
+    }
 
 
 def test_a_scrape_shows_them_where_they_were_counted(path, writer):

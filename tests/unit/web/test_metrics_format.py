@@ -49,6 +49,7 @@ PROMETHEUS_3_PROTOBUF = (
         ("application/*, text/*", TEXT),
         ("application/openmetrics-text;q=much, text/plain;q=0.1", TEXT),
         ("application/openmetrics-text;q=nan", TEXT),
+        ("text/plain;q=much, application/openmetrics-text;q=0.5", OPENMETRICS),
         ("application/openmetrics-text;q=7, text/plain;q=0.1", TEXT),
         (";;,,;q=1,/,", TEXT),
     ],
