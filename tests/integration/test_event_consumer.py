@@ -573,6 +573,16 @@ def test_a_stop_during_an_outage_says_which_event_comes_again(
     assert len(queue_rows(pool, QUEUE)) == 2
 
 
+def test_it_reads_through_a_pooler_in_transaction_mode(pgbouncer_url: str) -> None:
+    with open_pool(pgbouncer_url, application_name="tests", max_size=2) as pool:
+        register(pool)
+        publish(pool, *range(12))  # more than a connection repeats a statement before it prepares it
+        seen: list[Any] = []
+        EventConsumer(pgbouncer_url, "shop").run(lambda received: seen.append(received.event.payload), until_empty=True)
+        assert seen == list(range(12))
+        assert archived(pool) == 12
+
+
 # The seat of a user
 
 

@@ -88,6 +88,13 @@ def test_a_deleted_message_is_nowhere(pool: Pool, any_database_url: str) -> None
         assert connection.execute("SELECT count(*) FROM pgmq.a_shop_domain_events").fetchone() == (0,)
 
 
+def test_commits_that_need_not_wait_for_the_disk_leave_the_session_as_it_is(pool: Pool, queue: EventQueue) -> None:
+    (msg_id,) = send(pool, QUEUE, event())
+    queue.read(1, 30)
+    queue.acknowledge(msg_id)
+    assert queue._session.connection().execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
 def test_only_the_last_reader_extends_marks_rejects_and_gives_back(pool: Pool, queue: EventQueue) -> None:
     send(pool, QUEUE, event(), event())
     mine, lost = queue.read(2, 30)

@@ -1,13 +1,14 @@
 -- name: read_queue
--- As text: one message that Python cannot read must not fail the read of the others.
+-- As text: one message that Python cannot read must not fail the read of the others. The commit does not wait for the
+-- disk, nor do those that acknowledge: what a crash of the server takes back is read or acknowledged again.
 SELECT msg_id, read_ct, enqueued_at, message::text, headers::text
-FROM pgmq.read(%(queue)s::text, %(seconds)s::integer, %(limit)s::integer)
+FROM set_config('synchronous_commit', 'off', true), pgmq.read(%(queue)s::text, %(seconds)s::integer, %(limit)s::integer)
 
 -- name: archive_message
-SELECT pgmq.archive(%(queue)s::text, %(msg_id)s::bigint)
+SELECT pgmq.archive(%(queue)s::text, %(msg_id)s::bigint) FROM set_config('synchronous_commit', 'off', true)
 
 -- name: delete_message
-SELECT pgmq.delete(%(queue)s::text, %(msg_id)s::bigint)
+SELECT pgmq.delete(%(queue)s::text, %(msg_id)s::bigint) FROM set_config('synchronous_commit', 'off', true)
 
 -- name: extend_visibility
 -- Every read raises the read count, so number and count together name the reader; pgmq.set_vt would take a message away
