@@ -46,7 +46,7 @@ def test_a_number_that_jsonb_writes_in_full_is_still_a_number():
         (json.dumps({**EVENT, "execution": []}), "its execution is an array"),
         (json.dumps({**EVENT, "metadata": "no"}), "its metadata is text"),
         ("[" * 2000 + "]" * 2000, "depth limit"),
-        (json.dumps(EVENT).replace("40", "[" * 900 + "]" * 900), "recursion depth"),
+        (json.dumps(EVENT).replace("40", "[" * 1020 + "]" * 1020), "recursion depth"),
         (json.dumps({**EVENT, "more": 1}).replace("40", "[" * 300 + "]" * 300), "Recursion limit"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_payload_as_deep_as_a_publisher_may_nest_it_is_read():
     assert "minutes" in read_event(text).payload
 
 
-@pytest.mark.parametrize("text", [None, "null", "[1]", '"x"', "{", "7", '{"a":' * 900 + "1" + "}" * 900])
+@pytest.mark.parametrize("text", [None, "null", "[1]", '"x"', "{", "7", '{"a":' * 1020 + "1" + "}" * 1020])
 def test_headers_that_are_no_object_count_as_none(text):
     assert read_headers(text) == {}
 
