@@ -325,6 +325,28 @@ def test_the_first_steps_work_word_by_word(tmp_path: Path, environment: Mapping[
     assert running_url(hello / ".tasker") is None
 
 
+def test_events_are_read_elsewhere_word_by_word(
+    tmp_path: Path, environment: Mapping[str, str], database_url: str
+) -> None:
+    project = Project(tmp_path / "project")
+    code = "from tasker_actors import step_handler\n@step_handler('go')\ndef go():\n    return {'n': 1}\n"
+    project.module("hello_handlers", code)
+    project.template("greeting", {"a": {"handler": "go", "publishes_events": [{"name": "a.done"}]}}, namespace="hello")
+    with supervised(project, database_url) as one:
+        task = one.run("greeting", namespace="hello")
+        (row,) = one.messages("hello", task["task_uuid"])
+        headers = one.rows("SELECT headers FROM pgmq.q_hello_domain_events")[0]["headers"]
+        assert set(headers) <= set(re.findall(r"`(\w+)`", section("Reading events elsewhere")))
+
+        consumer = block(in_place(README, "event consumer"), "python")
+        printed = run_python(consumer, {**environment, "DATABASE_URL": database_url})
+
+        assert printed == f"a.done {row['message']['payload']} 1 {headers['traceparent']}\n"
+        archive = one.rows("SELECT msg_id FROM pgmq.a_hello_domain_events")
+        assert [found["msg_id"] for found in archive] == [row["msg_id"]]
+        assert one.stop() == 0, one.last_words()
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     project = Project(tmp_path / "project")
