@@ -33,9 +33,7 @@ class WorkAvailable:
 
 @dataclass(frozen=True, slots=True)
 class ExecuteSteps:
-    """StepSource → StepExecutor: steps are ready, run them until none is left. Lost: they go back to their queue,
-    uncounted unless begun.
-    """
+    """StepSource → StepExecutor: run ready steps until none is left. Lost: they go back, uncounted unless begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,7 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class CommitItem:
-    """One entry of a batch: its part of the JSON that PostgreSQL unpacks, and where it came from.
-
-    `finished` is None for steps that are given back and for events from outside a step.
-    """
+    """One entry of a batch; `finished` is None for steps that are given back and for events from outside a step."""
 
     document: dict[str, Any]
     size: int
@@ -121,9 +116,7 @@ class CommitItem:
 
 @dataclass(frozen=True, slots=True)
 class CommitItems:
-    """EventRouter (or StepSource, to give steps back) → DurablePublisher: commit these. Lost: the results; those steps
-    run again, and nothing of them was published.
-    """
+    """EventRouter, or StepSource giving back → DurablePublisher: commit. Lost: unpublished results; steps run again."""
 
     items: tuple[CommitItem, ...]
 
@@ -132,10 +125,9 @@ class CommitItems:
 class StepsCommitted:
     """DurablePublisher → EventRouter and StepSource: the transaction is over.
 
-    `won` are the entries that were stored, `lost` those whose lease had gone: nothing of them happened. `continued` are
-    successors that the same transaction leased to this worker, `released` counts those that anybody may claim now;
-    `finished_tasks` maps task to final status. Times are monotonic seconds. Lost: hand-over to subscribers, and spans,
-    and nothing else, because the counts are in the database.
+    `won` were stored; of `lost`, whose lease had gone, nothing happened. `continued` are successors that the same
+    transaction leased to this worker, `released` counts those that anybody may claim now; `finished_tasks` maps task to
+    final status. Times are monotonic seconds. Lost: hand-over to subscribers, and spans; counts are in the database.
     """
 
     won: tuple[CommitItem, ...]
@@ -152,10 +144,7 @@ class StepsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class RouteFast:
-    """EventRouter → InProcessEventBus: hand these committed events to their subscribers. Lost: those deliveries.
-
-    With each event the trace context that it was published under.
-    """
+    """EventRouter → InProcessEventBus: deliver committed events, each with its trace context. Lost: deliveries."""
 
     events: tuple[tuple[OutgoingEvent, TraceContext], ...]
 
@@ -175,8 +164,7 @@ class PublisherCallbacks:
 class PublishEvent:
     """Supervisor → EventRouter of one worker (ask): publish one event; the answer comes after its commit.
 
-    Lost before the answer: unknown, so the supervisor says so; the event is in the queue once or not at all.
-    `payload` is JSON text, so that the link carries it as it came.
+    Lost before the answer: unknown, in the queue once or not at all. `payload` is JSON text: it travels as it came.
     """
 
     event_id: str
@@ -202,10 +190,8 @@ class EventPublished:
 
 @dataclass(frozen=True, slots=True)
 class PendingPublication:
-    """An event from outside a step on its way to the commit, with where to answer; stays in its worker.
-
-    `finished_at` is when it came, in monotonic seconds, as for a step. `trace` is its caller's context, or names the
-    span of the publication itself.
+    """An event from outside a step on its way to the commit; it came at `finished_at` (monotonic), stays in its worker.
+    `trace` is its caller's context, or names the publication's own span.
     """
 
     derived: Derived
