@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import MIB, event, finish, publication
-from support.servers import DatabaseServer
 
 CLAIM = b"claim_steps_v1"
 COMMIT = b"commit_batch_v1"
@@ -87,16 +86,6 @@ class CuttingProxy:
             reply += server.recv(MIB)
         if self._when == "row":
             client.sendall(reply[: len(reply) // 2])
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 @pytest.fixture

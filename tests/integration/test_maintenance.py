@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support.flow import Flow, Worker, own_database
+from support.flow import Flow, Worker
 from support.leases import Inbox
-from support.servers import DatabaseServer
 from support.stored_work import dead_letter, message, send
 from support.waiting import until
 
@@ -25,16 +24,6 @@ from tasker_actors.telemetry import metrics
 QUIET = "UPDATE tasker.workers SET heartbeat_at = heartbeat_at - interval '1 minute' RETURNING 1"
 
 Rounds = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 @pytest.fixture
