@@ -205,6 +205,18 @@ def test_int_drains_too_and_waits_for_what_runs_and_systemd_hears_of_it(project,
     assert any(state.startswith("STATUS=1 workers") for state in heard)
 
 
+def test_a_drained_worker_may_take_its_time_to_exit(tmp_path, embedded_server):
+    """Users' modules do things at exit: close clients, write reports. One second is not enough for all of them."""
+    project = Project(tmp_path / "project")
+    project.module("slow_exit", "import atexit, threading\natexit.register(threading.Event().wait, 2)\n" + HANDLERS)
+    project.template("short", {"short": {}}, namespace="signals")
+    with embedded_server.database(migrated=True) as url, supervised(project, url, workers=1) as one:
+        one.run("short", namespace="signals")
+
+        assert one.stop() == 0, one.last_words()
+        assert [line["exit_code"] for line in one.logged("Worker ended")] == [0]
+
+
 def test_a_drain_past_its_deadline_is_5_and_the_step_is_back_in_its_queue_uncounted(project, embedded_server, tmp_path):
     marks = tmp_path / "marks"
     with embedded_server.database(migrated=True) as url:
