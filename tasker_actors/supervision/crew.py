@@ -10,6 +10,7 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.messages import (
     CancelLeases,
     Count,
+    DeclareLabelSets,
     Drain,
     DumpStacks,
     Heartbeat,
@@ -19,9 +20,11 @@ from tasker_actors.messages import (
     WorkerSettled,
 )
 from tasker_actors.settings import Settings
+from tasker_actors.stats.declared import slot_label_sets
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.inbox import Forwarder, Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.settlement import Settled, Settlement
@@ -98,6 +101,7 @@ class Crew:
         if empty is None:
             empty = Slot(len(self.slots))
             self.slots.append(empty)
+            self._stats.tell(DeclareLabelSets(tuple(slot_label_sets(empty.number))))
             self._system.start(f"slot-{empty.number}", partial(Forwarder, self._inbox, empty.number))
         empty.is_leaving = False
         self._register(empty)
@@ -223,7 +227,7 @@ class Crew:
 
     def _drain(self, slot: Slot, timeout_ms: int) -> None:
         slot.state = SlotState.DRAINING
-        slot.kill_after = time.monotonic() + timeout_ms / 1000 + END_S
+        slot.kill_after = time.monotonic() + timeout_ms / 1000 + END_S + drained_ms(self._settings) / 1000
         self._lifecycle(slot, Drain(timeout_ms))
 
     def _lifecycle(self, slot: Slot, message: object) -> None:

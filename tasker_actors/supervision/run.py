@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import Count, DeclareLabelSets
+from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.embedded import EmbeddedServer
 from tasker_actors.postgres.migrate import migrate
@@ -27,13 +28,14 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import declared_label_sets
+from tasker_actors.stats.declared import declared_label_sets, overflow_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
@@ -45,17 +47,23 @@ from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
 from tasker_actors.web.server import HttpServer
+
+if TYPE_CHECKING:
+    from tasker_actors.telemetry.exporter import Exporter
 
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
+_SUPERVISOR = "supervisor"
+_FIGURES_S = 5.0
+"""In the label `worker` of what the supervisor itself dropped."""
 
 
 def run_supervisor(
@@ -70,11 +78,12 @@ def run_supervisor(
     require_key_when_exposed(settings)
     registry = HandlerRegistry.from_modules(import_modules(handlers))
     templates = read_templates(settings, registry, template_paths)
-    init_tracing()
+    phases.init_tracing()
     inbox: Inbox = queue.SimpleQueue()
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
+        stack.callback(phases.shut_down, drained_ms(settings))
         url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
@@ -112,6 +121,15 @@ def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack)
         migrations_applied=len(applied),
     )
     return url, revive
+
+
+def _export(stats: LocalAddress, exporter: Exporter) -> None:
+    """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
+    from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
+
+    stats.tell(DeclareLabelSets(((metrics.SPANS_DROPPED, (_SUPERVISOR,)),)))
+    exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
+    exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
 def _leave_to_others() -> None:
@@ -156,6 +174,7 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
         self._stats = self._start_stats()
@@ -203,8 +222,13 @@ class Start:
             deadline = time.monotonic() + _STOP_S
             server.stop(deadline)
             wakeups.stop()
+            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
+
+    def _new_tracing(self) -> SupervisorTracing:
+        exporter = phases.exporter()
+        return SupervisorTracing(None if exporter is None else exporter.offer, phases.sampling_ratio())
 
     def _new_settlement(self) -> Settlement:
         """Make a settlement for one thread."""
@@ -213,13 +237,16 @@ class Start:
             self._plans,
             max_payload_bytes=self._settings.events.max_payload_bytes,
             hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            trace=self._tracing.settled,
         )
 
     def _start_stats(self) -> LocalAddress:
-        book = StatsBook()
+        book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
+        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets())))
+        if (exporter := phases.exporter()) is not None:
+            _export(stats, exporter)
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
@@ -275,6 +302,7 @@ class Start:
             crew=crew,
             wakeups=wakeups,
             main_loop=main_loop,
+            tracing=self._tracing,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()

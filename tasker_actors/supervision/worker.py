@@ -10,10 +10,10 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.hosted import start_configured
@@ -23,6 +23,7 @@ from tasker_actors.messages import (
     Drain,
     Drained,
     DumpStacks,
+    ExemplarsFound,
     Recycle,
     WorkAvailable,
     WorkerBootFailed,
@@ -37,19 +38,23 @@ from tasker_actors.postgres.outages import Session
 from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.settings import Settings, settings_from_json
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.figures import Exemplar
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
 from tasker_actors.supervision.inbox import Forwarder, Inbox
+from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms
 from tasker_actors.supervision.orphan import die_with_parent
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.tracer import Tracing
 
 LIFECYCLE = "lifecycle"
 
@@ -69,7 +74,9 @@ class Worker:
         self._boot = boot
         self._settings: Settings = settings_from_json(boot.settings)
         self._inbox: Inbox = queue.SimpleQueue()
-        self._block = BlockWriter(Path(boot.block_path))
+        self._block = BlockWriter(
+            Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
+        )
         self._recorder = WorkerRecorder(self._block)
         self._system = ActorSystem(
             f"worker-{boot.slot}",
@@ -81,6 +88,7 @@ class Worker:
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
         self._supervisor = self._system.address(f"supervisor/slot-{boot.slot}")
+        self._stats = self._system.address("supervisor/stats")
 
     def run(self) -> int:
         """Boot, work until drained, and return the exit code; TaskerErrors of the boot are reported and returned."""
@@ -89,19 +97,23 @@ class Worker:
             pipeline.start()
             start_configured(self._system, self._settings.actors)
         except TaskerError as error:
+            phases.init_tracing(worker=self._boot.slot)  # where it failed before phase 2, that is exported too
             logger.error("The worker cannot start", error=str(error))
             self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
+            phases.shut_down(drained_ms(self._settings))
             self._link.close(time.monotonic() + 1)
             return error.exit_code
         self._supervisor.tell(WorkerReady(os.getpid()))
         returned = self._work(pipeline, watch)
         self._supervisor.tell(Drained(tuple(returned)))
+        phases.shut_down(drained_ms(self._settings))
         self._link.close(time.monotonic() + 1)
         return 0
 
     def _build(self) -> tuple[Pipeline, WorkerWatch]:
         boot, settings = self._boot, self._settings
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules))
+        self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         claims, commits = self._session("claim"), self._session("commit")
         claimer = PostgresClaimer(
@@ -129,8 +141,31 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            tracing=self._tracing(),
         )
-        return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
+        watch = WorkerWatch(
+            pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
+        )
+        return pipeline, watch
+
+    def _send_exemplars(self, found: Mapping[int, Exemplar]) -> None:
+        boot = self._boot
+        self._stats.tell(ExemplarsFound(boot.slot, boot.incarnation, tuple(found), tuple(found.values())))
+
+    def _tracing(self) -> Tracing | None:
+        exporter = phases.exporter()
+        if exporter is None:
+            return None
+        from tasker_actors.delivery.tracer import Tracing  # noqa: PLC0415 - loaded only where tracing is on
+
+        return Tracing(exporter.offer, self._boot.slot)
+
+    def _start_exporting(self) -> None:
+        """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
+        phases.init_tracing(worker=self._boot.slot)
+        dropped = self._block.counter(metrics.SPANS_DROPPED, ())
+        if (exporter := phases.exporter()) is not None:
+            exporter.count_drops(dropped.add)
 
     def _session(self, purpose: str) -> Session:
         settings = self._settings
@@ -191,17 +226,22 @@ class Worker:
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
         if reason == "WorkerFencedError":
             logger.error("This worker was declared dead by another supervisor; it ends", worker_id=self._boot.worker_id)
-            os._exit(EXIT_FENCED)
+            self._exit(EXIT_FENCED, CUT_OFF_MS)
         kind = "step_executor" if actor.startswith("step_executor") else actor
         self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
 
     def _escalated(self, actor: str, reason: str) -> None:
         logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
-        os._exit(EXIT_ESCALATED)
+        self._exit(EXIT_ESCALATED, ESCALATED_MS)
 
     def _link_closed(self, _reason: str) -> None:
         # Whatever runs now would run a second time elsewhere once the leases are settled.
-        os._exit(EXIT_ORPHANED)
+        self._exit(EXIT_ORPHANED, CUT_OFF_MS)
+
+    def _exit(self, code: int, export_ms: float) -> NoReturn:
+        """End the process from any thread, as soon as what is left to export is exported or its time is over."""
+        phases.shut_down(cut_short_ms(self._settings, export_ms))
+        os._exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -213,9 +253,7 @@ def main(arguments: Sequence[str]) -> int:
     boot = WorkerBoot.read(boot_fd)
     die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
-    worker = Worker(boot, link_fd)
-    init_tracing(worker=boot.slot)
-    return worker.run()
+    return Worker(boot, link_fd).run()
 
 
 if __name__ == "__main__":
