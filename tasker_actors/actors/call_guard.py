@@ -43,8 +43,7 @@ class CallGuard(Generic[_Subject]):
         """End the limit and tell whether the call was interrupted.
 
         An exception that was raised too late to reach the call is taken in here. It is not taken back with CPython's
-        call for that: up to 3.12 that leaves the interpreter's flag for pending exceptions up for good, which slows
-        every thread and, under a tracer, stops them in an endless loop.
+        call for that: up to 3.12 that leaves the interpreter's flag for pending exceptions up (see _raise_in).
         """
         try:
             interrupted = self._end()
@@ -71,5 +70,24 @@ class CallGuard(Generic[_Subject]):
             return self._subject if now >= self._deadline + grace else None
 
 
+class _FlagLoweringError(BaseException):
+    """Raised and caught in _raise_in alone."""
+
+
 def _raise_in(thread_id: int, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+    """Raise `error` in another thread at its next step in Python, without a cost to the others until then.
+
+    Up to CPython 3.12 a pending exception keeps a flag up that all threads share: each of them stops to look at every
+    call and jump, and in 3.11 under a tracer (coverage, a debugger) for ever, until the thread it is for comes back
+    from C. Whoever takes an exception lowers the flag, so this thread takes one of its own at once. The other thread
+    raises it again as it comes back: it looks for an exception of its own whenever it takes the interpreter's lock.
+    Nothing written in Python may be called between the two.
+    """
+    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    set_exception(ctypes.c_ulong(thread_id), ctypes.py_object(error))
+    try:
+        set_exception(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(_FlagLoweringError))
+        for _ in range(_CHECKS):
+            pass
+    except _FlagLoweringError:
+        return

@@ -174,7 +174,8 @@ class Crew:
         slot = self.slots[number]
         if slot.incarnation == incarnation and slot.is_alive:
             slot.is_link_closed = True
-            slot.kill_after = time.monotonic() + _LAST_WORDS_S
+            # A drained worker has nothing left to do but what users' modules do at exit, which may take a while.
+            slot.kill_after = time.monotonic() + (END_S if slot.state is SlotState.DRAINING else _LAST_WORDS_S)
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""

@@ -1,7 +1,6 @@
 """The `db` commands as a user runs them, on the embedded server and on one with a URL."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from support.environment import bare
 
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.embedded import EmbeddedServer, running_url
@@ -23,7 +23,7 @@ def db(*arguments, home=".tasker", check=0, **variables):
     """Run a `db` command in a process of its own; returns its standard output and its standard error."""
     done = subprocess.run(
         [sys.executable, "-c", "from tasker_actors.cli.app import main; main()", "db", *arguments],
-        env={"PATH": os.environ["PATH"], "TASKER_HOME": str(home), **variables},
+        env=bare(TASKER_HOME=str(home), **variables),
         capture_output=True,
         text=True,
         timeout=100,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.environment import bare
 
 GOOD = """
 name: day
@@ -62,7 +63,7 @@ def validate(tmp_path):
                 *arguments,
             ],
             cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", **variables},
+            env=bare(**variables),
             capture_output=True,
             text=True,
             timeout=60,

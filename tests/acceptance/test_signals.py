@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.project import Project
@@ -155,35 +159,62 @@ def test_term_in_the_middle_is_0_and_a_second_start_finishes_the_rest(project, e
             assert_each_step_once(second, 300)
 
 
+@contextmanager
+def systemd(path: Path) -> Iterator[list[str]]:
+    """A socket as systemd has it; gives what it hears, read at once: the kernel keeps ten messages and drops more."""
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+
+        def listen() -> None:
+            while message := listener.recv(4096):
+                heard.extend(message.decode().splitlines())
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield heard
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
+                ending.sendto(b"", str(path))
+            thread.join(10)
+
+
 def test_int_drains_too_and_waits_for_what_runs_and_systemd_hears_of_it(project, embedded_server, tmp_path):
     marks, path = tmp_path / "marks", tmp_path / "notify"
-    heard: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, embedded_server.database(migrated=True) as url:
-        listener.bind(str(path))
-        listener.settimeout(60)
+    variables = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
+    with (
+        systemd(path) as heard,
+        embedded_server.database(migrated=True) as url,
+        supervised(project, url, workers=1, variables=variables, log="int.log") as one,
+    ):
+        until(lambda: {"READY=1", "WATCHDOG=1"} <= {*heard})
+        assert "STOPPING=1" not in heard
+        task_uuid = one.create("gate", namespace="signals", context={"marks": str(marks)})
+        until(marks.with_suffix(".0").exists)
 
-        def hear(state):
-            while state not in heard:
-                heard.extend(listener.recv(4096).decode().splitlines())
+        one.signal(signal.SIGINT)
+        until(lambda: "STOPPING=1" in heard)
+        until(lambda: one.http.get("/health/ready").json()["failing"] == ["workers"])
+        assert one.http.get("/health/live").status_code == 200
+        marks.with_suffix(".open").touch()
 
-        variables = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
-        with supervised(project, url, workers=1, variables=variables, log="int.log") as one:
-            hear("READY=1")
-            hear("WATCHDOG=1")
-            assert "STOPPING=1" not in heard
-            task_uuid = one.create("gate", namespace="signals", context={"marks": str(marks)})
-            until(marks.with_suffix(".0").exists)
-
-            one.signal(signal.SIGINT)
-            hear("STOPPING=1")
-            until(lambda: one.http.get("/health/ready").json()["failing"] == ["workers"])
-            assert one.http.get("/health/live").status_code == 200
-            marks.with_suffix(".open").touch()
-
-            assert one.wait_ended() == 0
-            assert [row["message"]["event_name"] for row in one.messages("signals", task_uuid)] == ["gate.passed"]
-            assert one.rows("SELECT status FROM tasker.tasks") == [{"status": "complete"}]
+        assert one.wait_ended() == 0
+        assert [row["message"]["event_name"] for row in one.messages("signals", task_uuid)] == ["gate.passed"]
+        assert one.rows("SELECT status FROM tasker.tasks") == [{"status": "complete"}]
     assert any(state.startswith("STATUS=1 workers") for state in heard)
+
+
+def test_a_drained_worker_may_take_its_time_to_exit(tmp_path, embedded_server):
+    """Users' modules do things at exit: close clients, write reports. One second is not enough for all of them."""
+    project = Project(tmp_path / "project")
+    project.module("slow_exit", "import atexit, threading\natexit.register(threading.Event().wait, 2)\n" + HANDLERS)
+    project.template("short", {"short": {}}, namespace="signals")
+    with embedded_server.database(migrated=True) as url, supervised(project, url, workers=1) as one:
+        one.run("short", namespace="signals")
+
+        assert one.stop() == 0, one.last_words()
+        assert [line["exit_code"] for line in one.logged("Worker ended")] == [0]
 
 
 def test_a_drain_past_its_deadline_is_5_and_the_step_is_back_in_its_queue_uncounted(project, embedded_server, tmp_path):

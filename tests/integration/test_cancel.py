@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import AGAIN, DONE, NEVER, event, finish
-from support.servers import DatabaseServer
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.tasks import Lease, cancel_task
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def test_a_cancel_ends_every_step_that_is_not_finished_and_names_the_running_ones(flow: Flow):

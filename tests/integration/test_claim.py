@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import orjson
 import pytest
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import AGAIN, DONE, MIB, finish
-from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.workers import fence
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def tasks_of(steps):

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 import psycopg
 import pytest
-from support.flow import CHAIN, DIAMOND, Flow, Worker, own_database
+from support.flow import CHAIN, DIAMOND, Flow, Worker, by_name
 from support.leases import AGAIN, DONE, NEVER, SHOP, event, finish, returned
-from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.workers import fence
 from tasker_actors.workflow.outcome import StepSuccess
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
-
-
-def by_name(steps):
-    return {step.plan.name: step for step in steps}
 
 
 def everything(flow: Flow):

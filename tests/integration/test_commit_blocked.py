@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from support.flow import DIAMOND, Flow, Worker, own_database
+from support.flow import DIAMOND, Flow, Worker, by_name
 from support.leases import NEVER, finish
-from support.servers import DatabaseServer
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
-
-
-def by_name(steps):
-    return {step.plan.name: step for step in steps}
 
 
 def test_a_step_below_two_failed_parents_is_blocked_and_counted_once(flow: Flow):

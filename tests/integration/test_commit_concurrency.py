@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.flow import CHAIN, DIAMOND, Flow, Worker, own_database
+from support.flow import CHAIN, DIAMOND, Flow, Worker
 from support.leases import NEVER, SHOP, event, finish, publication
-from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.workers import WorkerState, heartbeat
@@ -21,16 +20,6 @@ COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
 CLAIM = "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)"
 FENCE = "SELECT tasker.fence_worker_v1(%s, 'test')"
 CANCEL = "SELECT tasker.cancel_task_v1(%s)"
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 @pytest.fixture

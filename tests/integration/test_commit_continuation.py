@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import DONE, MIB, NEVER, finish
-from support.servers import DatabaseServer
 
 from tasker_actors.workflow.outcome import StepSuccess
 
 FAN_OUT = {"root": [], **{f"leaf{number}": ["root"] for number in range(6)}}
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def test_a_chain_costs_one_claim_and_then_one_commit_a_step(flow: Flow):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import AGAIN, DONE, MIB, NEVER, SHOP, event, finish, publication
-from support.servers import DatabaseServer
 
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.facts import CodeEvent
@@ -19,16 +16,6 @@ from tasker_actors.workflow.outcome import StepSuccess
 EVENTS = f"{SHOP}_domain_events"
 LETTERS = f"{SHOP}_domain_events_dlq"
 TOO_LARGE = StepSuccess({"text": "x" * (MIB + 1)})
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def names(messages):

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from support.flow import Flow, Worker, own_database
+from support.flow import Flow, Worker
 from support.leases import DONE, MIB, SHOP, event, finish, publication
 from support.publishing import Publishing
-from support.servers import DatabaseServer
 
 from tasker_actors.actors import ActorSystem
 from tasker_actors.events.declaration import DeliveryMode
@@ -22,16 +21,6 @@ from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 LETTERS = f"{SHOP}_domain_events_dlq"
 REFUSED_JSON = b'{"text": "\\u0000"}'
 """What our own codec never writes, and jsonb does not take."""
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 @pytest.fixture

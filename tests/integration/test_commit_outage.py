@@ -9,22 +9,11 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from support.cutting_proxy import CuttingProxy
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import MIB, event, finish, publication
-from support.servers import DatabaseServer
 
 CLAIM = b"claim_steps_v1"
 COMMIT = b"commit_batch_v1"
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 @pytest.fixture

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from support.flow import CHAIN, Flow, Worker, own_database
+from support.flow import CHAIN, Flow, Worker
 from support.leases import finish
-from support.servers import DatabaseServer
 
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import expire_leases, try_lead
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def age_leases(flow: Flow, seconds: float):

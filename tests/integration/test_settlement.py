@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from support.flow import Flow, Worker, own_database
+from support.flow import Flow, Worker
 from support.leases import AGAIN, MIB, SHOP, event, finish
-from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.events.publisher import BasePublisher
@@ -22,16 +20,6 @@ from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.workflow.outcome import StepSuccess
 
 ONCE = {"max_attempts": 1}
-
-
-@pytest.fixture(scope="module")
-def database(embedded_server: DatabaseServer) -> Iterator[Flow]:
-    yield from own_database(embedded_server)
-
-
-@pytest.fixture
-def flow(database: Flow) -> Iterator[Flow]:
-    yield from database.emptied()
 
 
 def settle(flow: Flow, worker: Worker, running, publishers=None):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
 from support.leases import DONE, MIB, SHOP, finish, plans_of, template
 from support.servers import DatabaseServer
-from support.stored_work import task_row
+from support.stored_work import new_worker, task_row
 from support.waiting import until
 
 from tasker_actors.delivery.batch import batch_json
@@ -29,7 +28,6 @@ from tasker_actors.postgres.outages import Session, Trouble
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
-from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.supervision.settled_spans import settled_spans
 from tasker_actors.supervision.settlement import Settlement
@@ -152,6 +150,11 @@ class Flow:
         return {(row["event_name"], row["delivery_mode"]): (row["published"], row["failed"]) for row in found}
 
 
+def by_name(steps: Iterable[LeasedStep]) -> dict[str, LeasedStep]:
+    """Leased steps by their names, where these differ."""
+    return {step.plan.name: step for step in steps}
+
+
 def own_database(server: DatabaseServer) -> Iterator[Flow]:
     """Yield a new migrated database: the body of a fixture for all tests of a file, beside one of `Flow.emptied`.
 
@@ -190,17 +193,7 @@ class Worker:
         lease_ms: int = 30_000,
         publishers: Mapping[str, BasePublisher] | None = None,
     ) -> None:
-        with flow.pool.connection() as connection:
-            place = WorkerPlace(
-                supervisor_id=str(uuid4()),
-                host="testhost",
-                process_space="test",
-                slot=0,
-                incarnation=1,
-                restarts=0,
-                last_reason=None,
-            )
-            self.worker_id = register_worker(connection, place)
+        self.worker_id = new_worker(flow.pool)
         self.plans = plans_of(publishers)
         self.lease_ms = lease_ms
         self.seq = 0

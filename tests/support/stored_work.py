@@ -77,6 +77,21 @@ def create(pool: Pool, registered: RegisteredTemplate, **changes: Any) -> NewTas
     return row
 
 
+def new_worker(pool: Pool) -> int:
+    """Register a worker of a supervisor of its own and return its id."""
+    place = WorkerPlace(
+        supervisor_id=str(uuid4()),
+        host="testhost",
+        process_space="test",
+        slot=0,
+        incarnation=1,
+        restarts=0,
+        last_reason=None,
+    )
+    with pool.connection() as connection:
+        return register_worker(connection, place)
+
+
 class FakeWorker:
     """A worker's side of the database: claims steps and commits what they came to."""
 
@@ -84,17 +99,7 @@ class FakeWorker:
         self._pool = pool
         self._namespaces = namespaces or ["shop"]
         self._seq = 0
-        with pool.connection() as connection:
-            place = WorkerPlace(
-                supervisor_id=str(uuid4()),
-                host="testhost",
-                process_space="test",
-                slot=0,
-                incarnation=1,
-                restarts=0,
-                last_reason=None,
-            )
-            self.worker_id = register_worker(connection, place)
+        self.worker_id = new_worker(pool)
 
     def claim(self, limit: int = 100) -> list[dict[str, Any]]:
         """Lease the steps that can run."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -86,6 +89,42 @@ def test_a_call_that_does_not_return_when_interrupted_is_named_after_the_grace(g
     assert guard.check(deadline + 60, 60.0) == "the call"
     call.release.set()
     call.join(10)
+
+
+TRACED = """
+import sys, threading, time
+from tasker_actors.actors.call_guard import CallGuard
+
+class TooLate(BaseException): ...
+
+def call():
+    guard.begin("the call", 0.0)
+    try:
+        entered.set()
+        release.wait()
+    except TooLate:
+        seen.append("in the call")
+    finally:
+        guard.end()
+
+guard, entered, release, seen = CallGuard(TooLate), threading.Event(), threading.Event(), []
+thread = threading.Thread(target=call)
+sys.settrace(lambda *_: None)
+thread.start()
+entered.wait()
+guard.check(time.monotonic(), 60.0)
+release.set()
+thread.join()
+print(*seen)
+"""
+
+
+def test_an_interruption_that_waits_for_its_thread_stops_no_other_even_under_a_tracer():
+    """CPython 3.11 under a tracer runs in circles while any exception of another thread is pending."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run([sys.executable, "-c", TRACED], env=environment, capture_output=True, timeout=30, check=False)
+
+    assert (done.stdout, done.stderr, done.returncode) == (b"in the call\n", b"", 0)
 
 
 def test_between_two_calls_there_is_nothing_to_interrupt(guard: CallGuard[str]):

@@ -2,10 +2,12 @@
 
 import socket
 
+import httpx
 import pytest
 
 from tasker_actors.cli.client import SupervisorClient
 from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
+from tasker_actors.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -100,4 +102,30 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(supervisor, cl
     supervisor.answer = lambda _: (200, {})
 
     with SupervisorClient(supervisor.url, None) as client:
+        assert client.get("/v1/workers") == {}
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(ConfigurationError, match=r"--url http://\[::1: "):
+        SupervisorClient("http://[::1", None)
+
+
+@pytest.mark.parametrize(("method", "is_unsure"), [("get", False), ("delete", True)])
+def test_without_an_answer_in_time_it_is_said_whether_something_may_have_been_done(method, is_unsure):
+    """The kernel takes the connection and nobody answers it; the client's minute is cut short."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with SupervisorClient(url, None) as client:
+            client._http.timeout = httpx.Timeout(0.05)
+            with pytest.raises(SupervisorUnreachableError, match="did not answer within 60 s") as refused:
+                getattr(client, method)("/v1/tasks/x")
+
+    assert ("look before you ask again" in str(refused.value)) is is_unsure
+
+
+def test_this_machine_by_its_name_is_reached_without_a_proxy_too(supervisor, closed_port, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
+    supervisor.answer = lambda _: (200, {})
+
+    with SupervisorClient(supervisor.url.replace("127.0.0.1", "localhost"), None) as client:
         assert client.get("/v1/workers") == {}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from support.leases import event, finish, leased
 
 from tasker_actors.actors import ActorSystem, LocalAddress
@@ -36,13 +34,6 @@ class Counted:
     def dispatched(self, events: int, matched: int) -> None:
         """Take note."""
         self.counts.append((events, matched))
-
-
-@pytest.fixture
-def system() -> Iterator[ActorSystem]:
-    system = ActorSystem("worker-0")
-    yield system
-    assert system.stop_all([], time.monotonic() + 5) == ()
 
 
 def start(system: ActorSystem, *patterns: tuple[str, ...]) -> tuple[LocalAddress, list[Buffer], Counted]:

@@ -5,8 +5,6 @@ DESIGN 2 (group commit), and of DESIGN 3 rule 6, 7, 10 and 11.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,25 +15,6 @@ from support.waiting import until
 from tasker_actors.actors import ActorSystem
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply
 from tasker_actors.messages import CommitItems
-
-
-@pytest.fixture
-def database() -> Database:
-    return Database()
-
-
-@pytest.fixture
-def system() -> Iterator[ActorSystem]:
-    restarts: list[str] = []
-    system = ActorSystem("worker-0", on_restart=lambda _actor, reason, _error: restarts.append(reason))
-    yield system
-    system.stop_all([], time.monotonic() + 5)
-
-
-@pytest.fixture
-def publisher(system: ActorSystem, database: Database) -> Publishing:
-    return Publishing(system, database, worker_id=7, max_batch=10)
-
 
 # Group commit
 

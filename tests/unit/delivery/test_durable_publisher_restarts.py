@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from support.leases import DONE, event, finish, leased
 from support.publishing import Database, Publishing, refuse, tokens
 from support.waiting import until
@@ -14,24 +12,6 @@ from support.waiting import until
 from tasker_actors.actors import ActorSystem
 from tasker_actors.delivery.committer import CommitReply, WorkerFencedError
 from tasker_actors.steps.ledger import Stage
-
-
-@pytest.fixture
-def database() -> Database:
-    return Database()
-
-
-@pytest.fixture
-def system() -> Iterator[ActorSystem]:
-    restarts: list[str] = []
-    system = ActorSystem("worker-0", on_restart=lambda _actor, reason, _error: restarts.append(reason))
-    yield system
-    system.stop_all([], time.monotonic() + 5)
-
-
-@pytest.fixture
-def publisher(system: ActorSystem, database: Database) -> Publishing:
-    return Publishing(system, database, worker_id=7, max_batch=10)
 
 
 def fail(batch: dict[str, Any]) -> CommitReply:
