@@ -171,7 +171,9 @@ class Crew:
         slot = self.slots[number]
         if slot.incarnation == incarnation and slot.is_alive:
             slot.is_link_closed = True
-            slot.kill_after = time.monotonic() + _LAST_WORDS_S
+            # One that has drained has nothing left to do wrong, and many interpreters that end at once take their time.
+            limit_s = END_S if slot.state is SlotState.DRAINING else _LAST_WORDS_S
+            slot.kill_after = time.monotonic() + limit_s
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""
