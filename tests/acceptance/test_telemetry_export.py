@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from support.otlp_receiver import OtlpReceiver, dead_endpoint, silent_endpoint
 from support.project import Project
-from support.supervised import Supervised, run_to_end, supervised
+from support.supervised import CONFIG, Supervised, run_to_end, supervised
 from support.waiting import until
+
+from tasker_actors.supervision.boot import EXIT_ESCALATED
 
 PHASE_1 = "Console-only logging initialized (FFI-safe mode)"
 LOADING = "Users' code is loaded"
@@ -221,6 +223,40 @@ def test_a_worker_that_cannot_boot_exports_the_reason(
     }
     assert set(by_worker) == {None, 0}
     assert all("broken by the test" in error for error in by_worker.values())
+
+
+def test_a_worker_whose_actor_failed_for_good_exports_before_it_ends(
+    project: Project, database_url: str, receiver: OtlpReceiver
+) -> None:
+    """Within a time limit of its own, so that only the attempt is certain, not what came of it."""
+    project.module(
+        "hosted",
+        """
+        import pykka
+        from tasker_actors import step_handler
+
+        class Fragile(pykka.ThreadingActor):
+            reference = None
+
+            def on_start(self):
+                Fragile.reference = self.actor_ref
+
+            def on_receive(self, message):
+                raise ValueError("on purpose")
+
+        @step_handler("break_actor")
+        def break_actor():
+            for _ in range(20):
+                Fragile.reference.tell({})
+        """,
+    )
+    project.template("break", {"break_actor": {}}, namespace="tele")
+    config = project.file("hosted.toml", CONFIG.read_text() + '\n[actors]\nfragile = "hosted:Fragile"\n')
+    options = ("--config", str(config))
+    with supervised(project, database_url, workers=1, variables=receiver.environment(), options=options) as one:
+        one.create("break", namespace="tele")
+        until(lambda: bool(one.logged("Worker ended", exit_code=EXIT_ESCALATED)))
+        assert one.logged(STOPPED, worker=0) or one.logged(INCOMPLETE, worker=0)
 
 
 def test_a_replaced_worker_is_another_instance(project: Project, database_url: str, receiver: OtlpReceiver) -> None:
