@@ -116,6 +116,14 @@ class TelemetryConfig:
         return config
 
 
+def silence_grpc_core() -> None:
+    """Set `GRPC_VERBOSITY` to NONE unless it is set; before gRPC is imported.
+
+    Its core writes lines of a format of its own to standard error whenever a collector goes away.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 _DEFAULT_ENDPOINTS: Final = {
     OtlpProtocol.GRPC: "http://localhost:4317",
     OtlpProtocol.HTTP_PROTOBUF: "http://localhost:4318",

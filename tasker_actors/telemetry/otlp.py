@@ -5,14 +5,13 @@ Rules: OTLP specification 1.x (which failures may be repeated, partial success, 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from tasker_actors.errors import ConfigurationError
-from tasker_actors.telemetry.config import OtlpProtocol, TelemetryConfig
+from tasker_actors.telemetry.config import OtlpProtocol, TelemetryConfig, silence_grpc_core
 
 
 class Signal(StrEnum):
@@ -70,8 +69,7 @@ def make_sender(config: TelemetryConfig) -> OtlpSender:
     certificate = _certificate(config)
     match config.otlp_protocol:
         case OtlpProtocol.GRPC:
-            # gRPC's core would write lines of its own format to stderr whenever a collector goes away.
-            os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+            silence_grpc_core()
             from tasker_actors.telemetry.otlp_grpc import GrpcSender  # noqa: PLC0415 - not before phase 2, see above
 
             return GrpcSender(config.otlp_endpoint, config.otlp_headers, certificate)

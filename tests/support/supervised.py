@@ -101,9 +101,9 @@ class Supervised:
         """The end of the log, for the message of a failed assertion."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
 
-    def wait_ready(self) -> Supervised:
+    def wait_ready(self, timeout_s: float = START_S) -> Supervised:
         """Block until the log says that the workers are ready."""
-        until(lambda: bool(self.logged("Supervisor ready")) or self.process.poll() is not None, START_S)
+        until(lambda: bool(self.logged("Supervisor ready")) or self.process.poll() is not None, timeout_s)
         assert self.process.poll() is None, f"ended with {self.process.returncode}\n{self.last_words()}"
         self.url: str = self.logged("Supervisor ready")[-1]["url"]
         self.http = httpx.Client(base_url=self.url, timeout=30)
