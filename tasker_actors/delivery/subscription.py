@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.buffer import DropOldestBuffer
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 
@@ -46,12 +46,10 @@ class Subscription:
         logger: Any,
     ) -> None:
         self.spec = spec
-        self._buffer_size = buffer_size
         self._timeout = timeout_ms / 1000
         self._errors = errors
-        self._drops = drops
         self._logger = logger
-        self._buffer: queue.SimpleQueue[DomainEvent | None] = queue.SimpleQueue()
+        self._buffer: DropOldestBuffer[DomainEvent] = DropOldestBuffer(buffer_size, drops)
         self._stuck = 0
         self._runner: _Runner | None = None
 
@@ -62,27 +60,18 @@ class Subscription:
 
     def offer(self, event: DomainEvent) -> None:
         """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted."""
-        dropped = 0
-        while self._buffer.qsize() >= self._buffer_size:
-            try:
-                self._buffer.get_nowait()
-                dropped += 1
-            except queue.Empty:
-                break
-        if dropped:
-            self._drops(dropped)
         self._buffer.put(event)
 
     @property
     def waiting(self) -> int:
         """Events in the buffer."""
-        return self._buffer.qsize()
+        return self._buffer.waiting
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that was offered has been delivered, dropped or given up."""
         runner = self._runner
-        return self._buffer.empty() and (runner is None or not runner.is_busy)
+        return self._buffer.waiting == 0 and (runner is None or not runner.is_busy)
 
     def check(self, now: float, grace: float) -> None:
         """Interrupt a delivery past its limit; replace a thread that does not come back."""
@@ -104,7 +93,7 @@ class Subscription:
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""
-        self._buffer.put(None)
+        self._buffer.close()
 
     def join(self, deadline: float) -> None:
         """Wait for the buffer to be delivered, until `deadline` in monotonic seconds."""
@@ -122,7 +111,7 @@ class _Runner(threading.Thread):
     def __init__(
         self,
         spec: SubscriberSpec,
-        buffer: queue.SimpleQueue[DomainEvent | None],
+        buffer: DropOldestBuffer[DomainEvent],
         timeout: float,
         failed: Callable[[str], None],
     ) -> None:
