@@ -185,7 +185,7 @@ def test_every_address_that_is_named_is_answered() -> None:
 
 def test_every_name_in_code_style_is_a_name_of_this_repository(made: Mapping[str, str]) -> None:
     places = ("tasker_actors", "config", "scripts", "tests/benchmarks", "tests/support")
-    kinds = {".py", ".sql", ".toml", ".yaml", ""}
+    kinds = {".c", ".h", ".py", ".sql", ".toml", ".yaml", ""}
     files = [path for place in places for path in (ROOT / place).rglob("*") if path.is_file() and path.suffix in kinds]
     corpus = "\n".join(path.read_text(encoding="utf-8") for path in [*files, ROOT / "pyproject.toml"])
     # What the tables were made from is there, and what the first steps write is explained beside them.
@@ -215,7 +215,7 @@ def test_what_is_said_to_be_missing_is_missing() -> None:
     handlers = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tasker_actors").rglob("*.py"))
     assert "step_type_not_available" in handlers, "all step types run now"
     assert "exporters are not part of this release" in handlers, "there are exporters now"
-    read = re.findall(r"settings\.\w+\.(ffi_buffer_size|shutdown_timeout_ms)\b", handlers)
+    read = re.findall(r"settings\.\w+\.(shutdown_timeout_ms)\b", handlers)
     assert read == [], "these settings have an effect now"
 
 

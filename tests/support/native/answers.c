@@ -99,6 +99,12 @@ HANDLER(sleep_in_the_first_attempt) {
 
 int refuse_event(const char *event, size_t length) { (void)event; (void)length; return 7; }
 
+int sleep_over_event(const char *event, size_t length) {
+    struct timespec minute = {60, 0};
+    (void)event; (void)length;
+    return nanosleep(&minute, NULL);
+}
+
 /* Appends each event as a line to the file that the variable EVENT_FILE names. */
 int write_event(const char *event, size_t length) {
     FILE *file = fopen(getenv("EVENT_FILE"), "ab");
