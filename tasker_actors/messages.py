@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasker_actors.stats.reader import BlockReader
     from tasker_actors.steps.lease import LeasedStep
     from tasker_actors.telemetry.metrics import Metric
+    from tasker_actors.telemetry.trace_context import TraceContext
     from tasker_actors.workflow.outcome import StepOutcome
 
 
@@ -85,6 +86,11 @@ class FinishedStep:
         """The task's correlation id."""
         return self.step.task.correlation_id
 
+    @property
+    def trace(self) -> TraceContext:
+        """The attempt's span."""
+        return self.step.trace
+
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
@@ -127,8 +133,8 @@ class StepsCommitted:
 
     `won` are the entries that were stored, `lost` those whose lease had gone: nothing of them happened. `continued` are
     successors that the same transaction leased to this worker, `released` counts those that anybody may claim now;
-    `finished_tasks` maps task to final status. Lost:
-    hand-over to subscribers, and nothing else, because the counts are in the database.
+    `finished_tasks` maps task to final status. Times are monotonic seconds. Lost: hand-over to subscribers, and spans,
+    and nothing else, because the counts are in the database.
     """
 
     won: tuple[CommitItem, ...]
@@ -136,7 +142,8 @@ class StepsCommitted:
     continued: tuple[LeasedStep, ...]
     released: int
     finished_tasks: Mapping[str, str]
-    duration_ms: float
+    sent_at: float
+    committed_at: float
 
 
 # 3. Fast delivery
@@ -144,9 +151,12 @@ class StepsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class RouteFast:
-    """EventRouter → InProcessEventBus: hand these committed events to their subscribers. Lost: those deliveries."""
+    """EventRouter → InProcessEventBus: hand these committed events to their subscribers. Lost: those deliveries.
 
-    events: tuple[OutgoingEvent, ...]
+    With each event the trace context that it was published under.
+    """
+
+    events: tuple[tuple[OutgoingEvent, TraceContext], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +203,12 @@ class EventPublished:
 class PendingPublication:
     """An event from outside a step on its way to the commit, with where to answer; stays in its worker.
 
-    `finished_at` is when it came, in monotonic seconds, as for a step.
+    `finished_at` is when it came, in monotonic seconds, as for a step. `trace` is its caller's context, or names the
+    span of the publication itself.
     """
 
     derived: Derived
+    trace: TraceContext
     event_id: str
     correlation_id: str
     reply: Any

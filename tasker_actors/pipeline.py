@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
@@ -45,6 +46,9 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.source import SourceClock, StepSource
 from tasker_actors.telemetry.logging import LineSampler, get_logger
 from tasker_actors.telemetry.metrics import EVENTS_DROPPED
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.tracer import Tracing
 
 ROUTER = "event_router"
 SOURCE = "step_source"
@@ -89,6 +93,7 @@ class Pipeline:
         subscribers: Sequence[SubscriberSpec],
         native_subscribers: Sequence[NativeSubscriber],
         released: Callable[[Sequence[str]], None],
+        tracing: Tracing | None,
     ) -> None:
         self.parts = Parts()
         self._system = system
@@ -101,6 +106,10 @@ class Pipeline:
         self._committer = committer
         self._subscribers = subscribers
         self._released = released
+        self._tracing = tracing
+        self._scope = None if tracing is None else tracing.scope
+        self._patterns = [(key, pattern) for key, spec in enumerate(subscribers) for pattern in spec.patterns]
+        self._index: PatternIndex[int] = PatternIndex(self._patterns)
         self._capacity = Capacity(settings.worker.concurrency, settings.worker.prefetch)
         self.channel = self._ffi_channel(native_subscribers)
 
@@ -161,21 +170,26 @@ class Pipeline:
                 errors=self._block.shared_bus_counter(HANDLER_ERRORS),
                 drops=self._drops(SUBSCRIBER_DROPS, "subscriber"),
                 logger=logger,
+                scope=self._scope,
             )
             for spec in self._subscribers
         )
-        pairs = [(key, pattern) for key, spec in enumerate(self._subscribers) for pattern in spec.patterns]
-        index: PatternIndex[int] = PatternIndex(pairs)
-        self._recorder.subscriptions(len(pairs), len(self._subscribers), self.channel.subscriber_count)
+        self._recorder.subscriptions(len(self._patterns), len(self._subscribers), self.channel.subscriber_count)
         for subscription in self.parts.subscriptions:
             subscription.start()
         self.channel.start()
         self._system.start(
             BUS,
             lambda: InProcessEventBus(
-                subscriptions=self.parts.subscriptions, index=index, channel=self.channel, recorder=self._recorder
+                subscriptions=self.parts.subscriptions,
+                index=self._index,
+                channel=self.channel,
+                recorder=self._recorder,
             ),
         )
+
+    def _subscribers_of(self, event_name: str) -> int:
+        return len(self._index.keys_for(event_name)) + self.channel.wanted_by(event_name)
 
     def _ffi_channel(self, subscribers: Sequence[NativeSubscriber]) -> FfiChannel:
         bus = self._settings.event_bus
@@ -236,6 +250,7 @@ class Pipeline:
                 published=LineSampler(self._settings.logging.event_sample_rate),
             ),
             max_payload_bytes=self._settings.events.max_payload_bytes,
+            tracer=None if self._tracing is None else self._tracing.tracer(self._subscribers_of),
         )
 
     def _executor(self, index: int) -> StepExecutor:
@@ -251,6 +266,7 @@ class Pipeline:
             logger=get_logger("tasker_actors.handler"),
             hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
             max_payload_bytes=self._settings.events.max_payload_bytes,
+            scope=self._scope,
         )
 
     def _source(self) -> StepSource:

@@ -41,10 +41,10 @@ class InProcessEventBus(Actor):
     def receive(self, message: RouteFast) -> None:
         """Take a batch of events."""
         matched = foreign = 0
-        for event in message.events:
+        for event, trace in message.events:
             keys = self._index.keys_for(event.event_name)
             matched += bool(keys)
             for key in keys:
-                self._subscriptions[key].offer(event.event)
-            foreign += self._channel.offer(event)
+                self._subscriptions[key].offer(event.event, trace)
+            foreign += self._channel.offer(event, trace)
         self._recorder.dispatched(len(message.events), matched, foreign)

@@ -140,9 +140,9 @@ class DurablePublisher(Actor):
 
     def _send(self, payload: bytes, batch: list[CommitItem]) -> None:
         self._state.unanswered = (payload, batch)
-        began = time.monotonic()
+        sent_at = time.monotonic()
         reply = self._committer.commit(payload)
-        duration_ms = (time.monotonic() - began) * 1000
+        committed_at = time.monotonic()
         self._state.seq += 1
         self._state.unanswered = None
         won = tuple(item for item in batch if item.publication is not None or item.token in reply.won)
@@ -164,7 +164,8 @@ class DurablePublisher(Actor):
             continued=continued,
             released=reply.released,
             finished_tasks=reply.finished_tasks,
-            duration_ms=duration_ms,
+            sent_at=sent_at,
+            committed_at=committed_at,
         )
         for listener in self._listeners:
             listener.tell(committed)

@@ -10,9 +10,10 @@ from typing import Any
 
 from tasker_actors.delivery.buffer import DropOldestBuffer
 from tasker_actors.delivery.patterns import PatternIndex
-from tasker_actors.delivery.subscription import Adding
+from tasker_actors.delivery.subscription import Adding, Delivery
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.native.bridge import NativeSubscriber
+from tasker_actors.telemetry.trace_context import CURRENT, TraceContext
 
 _CHECK_INTERVAL_S = 0.05
 
@@ -22,6 +23,7 @@ class _Entry:
     """An event on its way, and the numbers of the subscribers that have not had it yet, the next one last."""
 
     message: bytes
+    delivery: Delivery | None
     keys: list[int]
 
 
@@ -31,7 +33,7 @@ class _Delivering:
 
     key: int | None = None
     deadline: float = 0.0
-    entry: _Entry = field(default_factory=lambda: _Entry(b"", []))
+    entry: _Entry = field(default_factory=lambda: _Entry(b"", None, []))
     is_abandoned: bool = False
     thread: threading.Thread | None = None
 
@@ -74,13 +76,20 @@ class FfiChannel:
     def start(self) -> None:
         """Start delivering; without subscribers no thread is needed."""
         if self._subscribers:
-            self._go_on(_Entry(b"", []))
+            self._go_on(_Entry(b"", None, []))
 
-    def offer(self, event: OutgoingEvent) -> bool:
-        """Take an event that a native subscriber wants, and tell whether one does; never blocks."""
+    def wanted_by(self, event_name: str) -> int:
+        """How many native subscribers want events of this name; from any thread."""
+        return len(self._index.keys_for(event_name))
+
+    def offer(self, event: OutgoingEvent, trace: TraceContext) -> bool:
+        """Take an event that a native subscriber wants, and tell whether one does; never blocks.
+
+        `trace` is what the event was published under.
+        """
         keys = self._index.keys_for(event.event_name)
         if keys:
-            self._buffer.put(_Entry(event.message, list(reversed(keys))))
+            self._buffer.put(_Entry(event.message, Delivery(event.event, trace), list(reversed(keys))))
         return bool(keys)
 
     def check(self, now: float) -> None:
@@ -92,7 +101,8 @@ class FfiChannel:
             current.is_abandoned = True
             self._stuck.add(current.key)
             self._go_on(current.entry)
-        self._failed(current.key, f"has not returned within {self._timeout:g} s; it gets nothing until it does")
+        error = f"has not returned within {self._timeout:g} s; it gets nothing until it does"
+        self._failed(current.key, current.entry, error)
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""
@@ -140,7 +150,7 @@ class FfiChannel:
         if current.is_abandoned:
             self._logger.warning("A native subscriber has returned after its time limit", subscriber=self._name(key))
         elif error is not None:
-            self._failed(key, error)
+            self._failed(key, entry, error)
         return not current.is_abandoned
 
     def _call(self, key: int, message: bytes) -> str | None:
@@ -150,9 +160,13 @@ class FfiChannel:
             return f"could not be called: {type(error).__name__}: {error}"
         return None if code == 0 else f"returned {code}"
 
-    def _failed(self, key: int, error: str) -> None:
+    def _failed(self, key: int, entry: _Entry, error: str) -> None:
         self._errors.add()
-        self._logger.warning("A native subscriber failed", subscriber=self._name(key), error=error)
+        context = CURRENT.set(entry.delivery)  # so that the line has the event's ids
+        try:
+            self._logger.warning("A native subscriber failed", subscriber=self._name(key), error=error)
+        finally:
+            CURRENT.reset(context)
 
     def _name(self, key: int) -> str:
         return self._subscribers[key].name

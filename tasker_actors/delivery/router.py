@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.delivery.event_log import EventLog
@@ -29,8 +29,12 @@ from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
+    from tasker_actors.telemetry.trace_context import TraceContext
 
 _BATCH = 1000
+
+_Fast: TypeAlias = "tuple[OutgoingEvent, float, TraceContext]"
+"""An event for the bus, when its step finished, and the trace context that it is published under."""
 
 
 class DeliveryRecorder(Protocol):
@@ -47,6 +51,15 @@ class DeliveryRecorder(Protocol):
 
     def bus_refused(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
         """Count fast and broadcast events that the bus did not take."""
+
+
+class Tracer(Protocol):
+    """Makes spans of what was committed; called in the router's thread only."""
+
+    def committed(
+        self, message: StepsCommitted, *, taken_up: float, counted: float, handed_over: float, bus_accepted: bool
+    ) -> None:
+        """Trace a commit. Times are monotonic seconds: taken up by the router, counted, handed to the bus."""
 
 
 class EventRouter(Actor):
@@ -66,6 +79,7 @@ class EventRouter(Actor):
         max_payload_bytes: int,
         recorder: DeliveryRecorder,
         log: EventLog,
+        tracer: Tracer | None,
     ) -> None:
         self._ledger = ledger
         self._publisher = publisher
@@ -74,6 +88,7 @@ class EventRouter(Actor):
         self._max_payload_bytes = max_payload_bytes
         self._recorder = recorder
         self._log = log
+        self._tracer = tracer
 
     def on_start(self) -> None:
         """Send on what an earlier instance had taken from the mailbox and not sent on."""
@@ -106,7 +121,7 @@ class EventRouter(Actor):
             self._log.publishing(event, task_uuid, correlation_id)
 
     def _hand_over(self, committed: StepsCommitted) -> None:
-        fast: list[tuple[OutgoingEvent, float]] = []
+        fast: list[_Fast] = []
         published: list[OutgoingEvent] = []
         refused: list[RefusedEvent] = []
         now = time.monotonic()
@@ -116,27 +131,35 @@ class EventRouter(Actor):
             if source is None:
                 continue
             since = source.finished_at
+            trace = source.trace
             for event in source.derived.events:
                 self._log.published(event, item.task_uuid, source.correlation_id)
                 if event.delivery_mode.is_fast:
-                    fast.append((event, since))
+                    fast.append((event, since, trace))
                 if has_callbacks(event.publisher):
                     published.append(event)
             refused.extend(one for one in source.derived.refused if has_callbacks(one.publisher))
             if item.publication is not None:
                 item.publication.reply.answer(_answer(item.publication))
         self._recorder.tasks_finished(committed)
-        if fast:
-            self._deliver(fast)
+        counted = time.monotonic()
+        accepted = self._deliver(fast) if fast else True
+        if self._tracer is not None:
+            self._tracer.committed(
+                committed, taken_up=now, counted=counted, handed_over=time.monotonic(), bus_accepted=accepted
+            )
         if published or refused:
             self._hooks.tell(PublisherCallbacks(tuple(published), tuple(refused)))
 
-    def _deliver(self, fast: Sequence[tuple[OutgoingEvent, float]]) -> None:
-        if self._bus.is_accepting:
-            self._bus.tell(RouteFast(tuple(event for event, _ in fast)))
-            self._recorder.handed_over(fast, time.monotonic())
+    def _deliver(self, fast: Sequence[_Fast]) -> bool:
+        accepted = self._bus.is_accepting
+        timed = [(event, since) for event, since, _ in fast]
+        if accepted:
+            self._bus.tell(RouteFast(tuple((event, trace) for event, _, trace in fast)))
+            self._recorder.handed_over(timed, time.monotonic())
         else:
-            self._recorder.bus_refused(fast, time.monotonic())
+            self._recorder.bus_refused(timed, time.monotonic())
+        return accepted
 
     def _publish(self, message: PublishEvent) -> None:
         """Commit one event from outside a step; its asker gets the answer after the commit."""
@@ -144,7 +167,7 @@ class EventRouter(Actor):
         derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=self._max_payload_bytes)
         self._log_publishing(derived, None, message.correlation_id)
         publication = PendingPublication(
-            derived, message.event_id, message.correlation_id, self.defer_reply(), time.monotonic()
+            derived, trace, message.event_id, message.correlation_id, self.defer_reply(), time.monotonic()
         )
         document = event_documents(derived, trace, message.correlation_id)
         document["namespace"] = message.namespace

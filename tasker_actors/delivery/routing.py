@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tasker_actors.telemetry.span_ids import publish_durable_id
+
 if TYPE_CHECKING:
     from tasker_actors.events.derive import Derived, OutgoingEvent, RefusedEvent
     from tasker_actors.messages import FinishedStep
@@ -23,9 +25,9 @@ def label_set(event: OutgoingEvent | RefusedEvent) -> LabelSet:
 
 
 def queue_headers(event: OutgoingEvent, trace: TraceContext, correlation_id: str) -> dict[str, str]:
-    """Make the headers of a durable message (SPEC 2.4): what a reader needs to continue the trace."""
+    """Make the headers of a durable message (SPEC 2.4): a reader's spans nest under this event's `publish_durable`."""
     headers = {
-        "traceparent": trace.child().traceparent,
+        "traceparent": trace.with_span(publish_durable_id(event.event_id)).traceparent,
         "correlation_id": correlation_id,
         "event_id": event.event_id,
         "event_name": event.event_name,

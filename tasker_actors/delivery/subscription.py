@@ -6,12 +6,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.buffer import DropOldestBuffer
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
+from tasker_actors.telemetry.span_ids import publish_fast_id
+from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext
 
 MAX_STUCK_THREADS = 4
 """Deliveries that never return may pile up to here; after that the subscriber gets no more events."""
@@ -26,6 +30,29 @@ class Adding(Protocol):
 
     def add(self, amount: int = 1) -> None:
         """Count more."""
+
+
+class Delivery:
+    """An event in a buffer. What a subscriber does belongs to the span in which the bus got the event.
+
+    A `Correlated`; its ids are worked out when somebody asks, which most subscribers never do.
+    """
+
+    __slots__ = ("_published_under", "event")
+
+    def __init__(self, event: DomainEvent, published_under: TraceContext) -> None:
+        self.event = event
+        self._published_under = published_under
+
+    @property
+    def trace(self) -> TraceContext:
+        """The span of the event's hand-over."""
+        return self._published_under.with_span(publish_fast_id(self.event.event_id))
+
+    @property
+    def correlation_id(self) -> str:
+        """The event's correlation id."""
+        return str(self.event.metadata["correlation_id"])
 
 
 class Subscription:
@@ -44,23 +71,28 @@ class Subscription:
         errors: Adding,
         drops: Callable[[int], None],
         logger: Any,
+        scope: SpanScope | None = None,
     ) -> None:
         self.spec = spec
         self._timeout = timeout_ms / 1000
         self._errors = errors
         self._logger = logger
-        self._buffer: DropOldestBuffer[DomainEvent] = DropOldestBuffer(buffer_size, drops)
+        self._scope = scope
+        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, drops)
         self._stuck = 0
         self._runner: _Runner | None = None
 
     def start(self) -> None:
         """Start delivering."""
-        self._runner = _Runner(self.spec, self._buffer, self._timeout, self._failed)
+        self._runner = _Runner(self.spec, self._buffer, self._timeout, self._failed, self._scope)
         self._runner.start()
 
-    def offer(self, event: DomainEvent) -> None:
-        """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted."""
-        self._buffer.put(event)
+    def offer(self, event: DomainEvent, trace: TraceContext) -> None:
+        """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted.
+
+        `trace` is what the event was published under.
+        """
+        self._buffer.put(Delivery(event, trace))
 
     @property
     def waiting(self) -> int:
@@ -111,9 +143,10 @@ class _Runner(threading.Thread):
     def __init__(
         self,
         spec: SubscriberSpec,
-        buffer: DropOldestBuffer[DomainEvent],
+        buffer: DropOldestBuffer[Delivery],
         timeout: float,
         failed: Callable[[str], None],
+        scope: SpanScope | None,
     ) -> None:
         super().__init__(name=f"subscriber-{spec.name}", daemon=True)
         self.guard: CallGuard[str] = CallGuard(DeliveryTimeoutError)
@@ -123,6 +156,7 @@ class _Runner(threading.Thread):
         self._buffer = buffer
         self._timeout = timeout
         self._failed = failed
+        self._scope = scope
 
     def run(self) -> None:
         """Deliver until told to stop; nothing that a subscriber raises ends this."""
@@ -130,25 +164,33 @@ class _Runner(threading.Thread):
         try:
             while not self.abandoned:
                 self.is_busy = False
-                event = self._buffer.get()
+                delivery = self._buffer.get()
                 self.is_busy = True
-                if event is None:
+                if delivery is None:
                     break
-                self._deliver(event, loop)
+                # Log lines of the subscriber, and what it tells actors, carry the event's ids.
+                context = CURRENT.set(delivery)
+                try:
+                    self._deliver(delivery, loop)
+                finally:
+                    CURRENT.reset(context)
         finally:
             self.is_busy = False
             if loop is not None and not self.abandoned:
                 loop.close()
 
-    def _deliver(self, event: DomainEvent, loop: asyncio.Runner | None) -> None:
+    def _deliver(self, delivery: Delivery, loop: asyncio.Runner | None) -> None:
+        event = delivery.event
         error: str | None = None
         try:
             self.guard.begin(event.event_id, time.monotonic() + self._timeout)
             try:
-                if loop is None:
-                    self._spec.call(event)
-                else:
-                    loop.run(asyncio.wait_for(self._spec.call(event), self._timeout))
+                with nullcontext() if self._scope is None else self._scope(delivery.trace):
+                    if loop is None:
+                        self._spec.call(event)
+                    else:
+                        call = asyncio.wait_for(self._spec.call(event), self._timeout)
+                        loop.run(call, context=copy_context())
             finally:
                 self.guard.end()
         except (DeliveryTimeoutError, TimeoutError):

@@ -40,7 +40,8 @@ _COUNTS = tuple(field.name for field in fields(StepCounts))
 class NewTaskRow:
     """A task to create: the columns of `tasker.tasks` that its creator decides; `context` is JSON text.
 
-    `step_uuids` are in the order of the template's positions.
+    `step_uuids` are in the order of the template's positions. `traceparent` is the caller's, or names the task's own
+    span where there is no caller (see `telemetry.span_ids.task_span`).
     """
 
     task_uuid: str
@@ -83,11 +84,20 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What a cancel found and did: the stored state before, whether it was changed, and the leases that ended."""
+    """What a cancel found and did: the stored state before, whether it was changed, and the leases that ended.
+
+    The rest says whose task it is, as in `NewTaskRow`.
+    """
 
     status: str
     cancelled: bool
     leases: tuple[Lease, ...]
+    task_uuid: str
+    namespace: str
+    name: str
+    correlation_id: str
+    traceparent: str
+    tracestate: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +158,12 @@ def cancel_task(pool: Pool, task_uuid: str) -> Cancellation | None:
     A finished task stays as it is. The leases that ended are returned so that their workers can be told.
     """
     with session(pool) as connection:
-        row = connection.execute(named_statements()["cancel_task"], [task_uuid]).fetchone()
-    if row is None or row[0] is None:
+        row = connection.execute(named_statements()["cancel_task"], {"task_uuid": task_uuid}).fetchone()
+    if row is None:
         return None
     reply = orjson.loads(row[0])
     leases = tuple(Lease(lease["token"], lease["worker_id"]) for lease in reply["leases"])
-    return Cancellation(reply["status"], reply["cancelled"], leases)
+    return Cancellation(reply["status"], reply["cancelled"], leases, *row[1:])
 
 
 def find_task(pool: Pool, task_uuid: str) -> TaskRecord | None:

@@ -288,7 +288,7 @@ class TelemetrySettings(Section):
 
     shutdown_timeout_ms: Milliseconds = Field(
         default=2_000,
-        description="Longest time that exporting what is left may delay the end of a process; nothing exports yet.",
+        description="Longest time that exporting what is left delays a stop: half for the workers, half after them.",
     )
 
 

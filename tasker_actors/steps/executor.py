@@ -7,8 +7,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -22,8 +23,11 @@ from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.steps.step_logger import StepLogger
-from tasker_actors.telemetry.trace_context import CURRENT, correlated
+from tasker_actors.telemetry.span_ids import handler_call_id
+from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, correlated
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
+
+_NO_SPAN: Final = nullcontext()
 
 
 class RunningTokens(Protocol):
@@ -54,6 +58,7 @@ class StepExecutor(Actor):
         logger: Any,
         hooks_timeout_ms: int,
         max_payload_bytes: int,
+        scope: SpanScope | None = None,
     ) -> None:
         self._index = index
         self._ledger = ledger
@@ -66,6 +71,7 @@ class StepExecutor(Actor):
         self._logger = logger
         self._hooks_timeout = hooks_timeout_ms / 1000
         self._max_payload_bytes = max_payload_bytes
+        self._scope = scope
 
     def receive(self, message: ExecuteSteps) -> None:  # noqa: ARG002 - it says only that there is work
         """Run ready steps until none is left, and hand on each result at once."""
@@ -168,12 +174,19 @@ class StepExecutor(Actor):
             sink=code_events,
         )
         try:
-            value = plan.handler.invoke(context)
-            return self._await(value, step, deadline) if plan.handler.is_async else interpret(value)
+            with self._handler_span(step):
+                value = plan.handler.invoke(context)
+                return self._await(value, step, deadline) if plan.handler.is_async else interpret(value)
         except StepTimeoutError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is its attempt's failure
             return failure_from(error)
+
+    def _handler_span(self, step: LeasedStep) -> AbstractContextManager[None]:
+        """Let the handler's own spans nest under its call."""
+        if self._scope is None:
+            return _NO_SPAN
+        return self._scope(step.trace.with_span(handler_call_id(step.trace.span_id)))
 
     def _await(self, coroutine: Coroutine[Any, Any, Any], step: LeasedStep, deadline: float) -> StepOutcome:
         """Run an async handler on the event loop; past its limit it is cancelled there.
@@ -182,7 +195,7 @@ class StepExecutor(Actor):
         """
 
         async def limited() -> StepOutcome:
-            with correlated(step.trace, step.task.correlation_id):
+            with correlated(step.trace, step.task.correlation_id), self._handler_span(step):
                 try:
                     async with asyncio.timeout(max(0.0, deadline - time.monotonic())) as limit:
                         return interpret(await coroutine)

@@ -37,7 +37,10 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """What all steps of one task share in this worker; each attempt decodes a context of its own from `context`."""
+    """What all steps of one task share in this worker; each attempt decodes a context of its own from `context`.
+
+    `trace` names the task's own span, `parent_span_id` that of whoever created the task within a trace of theirs.
+    """
 
     task_uuid: str
     template_id: int
@@ -45,6 +48,7 @@ class TaskFacts:
     correlation_id: str
     parent_correlation_id: str | None
     trace: TraceContext
+    parent_span_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

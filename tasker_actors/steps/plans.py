@@ -14,6 +14,7 @@ from tasker_actors.events.publisher import DefaultPublisher
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.telemetry.span_ids import task_span
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 from tasker_actors.workflow.dag import plan
 from tasker_actors.workflow.outcome import StepFailure
@@ -105,11 +106,14 @@ class StepPlans:
 
 def task_facts(row: Mapping[str, Any]) -> TaskFacts:
     """Make the shared facts of a task of what the database returned for it."""
+    given = parse_traceparent(row["traceparent"], row["tracestate"]) or new_trace()
+    trace, parent_span_id = task_span(row["task_uuid"], given)
     return TaskFacts(
         task_uuid=row["task_uuid"],
         template_id=row["template_id"],
         context=orjson.dumps(row["context"]),
         correlation_id=row["correlation_id"],
         parent_correlation_id=row["parent_correlation_id"],
-        trace=parse_traceparent(row["traceparent"], row["tracestate"]) or new_trace(),
+        trace=trace,
+        parent_span_id=parent_span_id,
     )

@@ -22,6 +22,7 @@ from tasker_actors.settings import Settings
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.inbox import Forwarder, Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.settlement import Settled, Settlement
@@ -222,7 +223,7 @@ class Crew:
 
     def _drain(self, slot: Slot, timeout_ms: int) -> None:
         slot.state = SlotState.DRAINING
-        slot.kill_after = time.monotonic() + timeout_ms / 1000 + END_S
+        slot.kill_after = time.monotonic() + timeout_ms / 1000 + END_S + drained_ms(self._settings) / 1000
         self._lifecycle(slot, Drain(timeout_ms))
 
     def _lifecycle(self, slot: Slot, message: object) -> None:

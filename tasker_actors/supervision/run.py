@@ -35,6 +35,7 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
@@ -47,17 +48,19 @@ from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
 from tasker_actors.web.server import HttpServer
 
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
+_SUPERVISOR = "supervisor"
+"""In the label `worker` of what the supervisor itself dropped."""
 
 
 def run_supervisor(
@@ -73,11 +76,12 @@ def run_supervisor(
     check_subscribers(settings.native)
     registry = HandlerRegistry.from_modules(import_modules(handlers), HandlerFiles(settings.native.directory))
     templates = read_templates(settings, registry, template_paths)
-    init_tracing()
+    phases.init_tracing()
     inbox: Inbox = queue.SimpleQueue()
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
+        stack.callback(phases.shut_down, drained_ms(settings))
         url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
@@ -159,6 +163,7 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
         self._stats = self._start_stats()
@@ -206,8 +211,13 @@ class Start:
             deadline = time.monotonic() + _STOP_S
             server.stop(deadline)
             wakeups.stop()
+            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
             self._system.stop_all((), deadline)
             logger.info("Supervisor stopped")
+
+    def _new_tracing(self) -> SupervisorTracing:
+        exporter = phases.exporter()
+        return SupervisorTracing(None if exporter is None else exporter.offer, phases.sampling_ratio())
 
     def _new_settlement(self) -> Settlement:
         """Make a settlement for one thread."""
@@ -216,6 +226,7 @@ class Start:
             self._plans,
             max_payload_bytes=self._settings.events.max_payload_bytes,
             hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            trace=self._tracing.settled,
         )
 
     def _start_stats(self) -> LocalAddress:
@@ -223,6 +234,8 @@ class Start:
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
         stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
+        if (exporter := phases.exporter()) is not None:
+            exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
@@ -279,6 +292,7 @@ class Start:
             crew=crew,
             wakeups=wakeups,
             main_loop=main_loop,
+            tracing=self._tracing,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()

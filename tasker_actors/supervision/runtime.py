@@ -18,18 +18,18 @@ from tasker_actors.actors import (
     LinkFullError,
     LocalAddress,
 )
-from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportMetrics
 from tasker_actors.postgres.session import Pool
-from tasker_actors.postgres.tasks import Lease
+from tasker_actors.postgres.tasks import Cancellation
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.slots import SlotState
 from tasker_actors.supervision.templates import TemplateIndex
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.telemetry import metrics
-from tasker_actors.telemetry.trace_context import TraceContext, new_trace
+from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.web.runtime import (
     HealthCheck,
     HealthReport,
@@ -61,6 +61,7 @@ class SupervisorRuntime:
         crew: Crew,
         wakeups: Wakeups,
         main_loop: MainLoop,
+        tracing: SupervisorTracing,
     ) -> None:
         self.settings = settings
         self.supervisor_id = supervisor_id
@@ -71,6 +72,7 @@ class SupervisorRuntime:
         self._crew = crew
         self._wakeups = wakeups
         self._main_loop = main_loop
+        self._tracing = tracing
         self._turn = itertools.count()
 
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
@@ -83,7 +85,7 @@ class SupervisorRuntime:
 
     def new_trace(self) -> TraceContext:
         """Start a trace for a request that brought none."""
-        return new_trace()
+        return self._tracing.new_trace()
 
     def liveness(self) -> HealthCheck:
         """Look whether the main thread goes round its loop."""
@@ -104,10 +106,11 @@ class SupervisorRuntime:
         self._crew.wake()
         self._wakeups.work_released()
 
-    def task_cancelled(self, leases: Sequence[Lease]) -> None:
+    def task_cancelled(self, cancellation: Cancellation) -> None:
         """Tell the handlers that run for a cancelled task, here and elsewhere."""
+        self._tracing.cancelled(cancellation)
         by_worker: dict[int, list[int]] = defaultdict(list)
-        for lease in leases:
+        for lease in cancellation.leases:
             by_worker[lease.worker_id].append(lease.token)
         if by_worker:
             self._crew.cancel(by_worker)
@@ -115,7 +118,7 @@ class SupervisorRuntime:
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through the next worker in turn, and wait for its commit."""
-        event_id = new_uuid7()
+        event_id = publication.event_id
         message = PublishEvent(
             event_id=event_id,
             name=publication.name,

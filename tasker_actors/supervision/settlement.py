@@ -26,7 +26,8 @@ from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.metrics import Metric
-from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
+from tasker_actors.telemetry.span_ids import task_span
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace, parse_traceparent
 
 WORKER_LOST = "worker_lost"
 
@@ -47,6 +48,24 @@ def judge(tokens: Sequence[int], suspects: Collection[int], running: Collection[
 
 
 @dataclass(frozen=True, slots=True)
+class SettledLease:
+    """One lease of a dead worker and what becomes of it: its commit document, the events in it, its spans."""
+
+    lease: Mapping[str, Any]
+    plan: StepPlan
+    document: dict[str, Any]
+    derived: Derived
+    task_trace: TraceContext
+    parent_span_id: str | None
+    trace: TraceContext
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """Why the attempt is over; None if it had not begun."""
+        return self.document.get("error")
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What a dead worker had committed in all, and what its end failed: metrics with their labels, one each."""
 
@@ -58,7 +77,8 @@ class Settlement:
     """Shuts dead workers out and gives their work back, in one transaction each; for one thread.
 
     Publishers' hooks of steps that end here run in that thread, each worker's within one time limit, which another
-    thread enforces through `check_hooks`; past it their events become dead letters.
+    thread enforces through `check_hooks`; past it their events become dead letters. `trace` hears of what was settled,
+    and of the tasks that this finished with their final status.
     """
 
     def __init__(
@@ -68,12 +88,14 @@ class Settlement:
         *,
         max_payload_bytes: int,
         hooks_timeout_ms: int,
+        trace: Callable[[Sequence[SettledLease], Mapping[str, str]], None],
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._plans = plans
         self._max_payload_bytes = max_payload_bytes
         self._hooks_timeout = hooks_timeout_ms / 1000
+        self._trace = trace
         self._random = uniform
         self._guard: CallGuard[str] = CallGuard(HookTimeoutError)
 
@@ -104,23 +126,26 @@ class Settlement:
             for template_id in {lease["template_id"] for lease in leases}:
                 if template_id not in self._plans:
                     self._plans.add(template_id, load_definition(connection, template_id))
-            documents = self.documents(leases, running, reason)
-            reply, committed = settle(connection, _batch(worker_id, documents))
+            decided = self._decide(leases, running, reason)
+            reply, committed = settle(connection, _batch(worker_id, decided))
         won = frozenset(reply["won"])
-        settled = [
-            (lease, document) for lease, document in zip(leases, documents, strict=True) if lease["token"] in won
-        ]
-        return Settled(committed, tuple(self._failures(settled, dict(reply["finished"]))))
+        finished = dict(reply["finished"])
+        settled = [one for one in decided if one.lease["token"] in won]
+        self._trace(settled, finished)
+        return Settled(committed, tuple(_failures(settled, finished)))
 
-    def documents(
+    def _decide(
         self, leases: Sequence[Mapping[str, Any]], running: Collection[int] | None, reason: str
-    ) -> list[dict[str, Any]]:
-        """Make the commit document of each lease."""
+    ) -> list[SettledLease]:
         suspects = {lease["token"] for lease in leases if lease["suspect"]}
         verdicts = judge([lease["token"] for lease in leases], suspects, running)
-        return [self._document(lease, verdicts[lease["token"]], reason) for lease in leases]
+        return [self._settled(lease, verdicts[lease["token"]], reason) for lease in leases]
 
-    def _document(self, lease: Mapping[str, Any], verdict: str, reason: str) -> dict[str, Any]:
+    def _settled(self, lease: Mapping[str, Any], verdict: str, reason: str) -> SettledLease:
+        plan = self._plans.get(lease["template_id"], lease["position"])
+        given = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
+        task_trace, parent_span_id = task_span(lease["task_uuid"], given)
+        trace = task_trace.child()
         document: dict[str, Any] = {
             "token": lease["token"],
             "task": lease["task_uuid"],
@@ -128,25 +153,23 @@ class Settlement:
             "attempt": lease["attempt"],
             "outcome": verdict,
         }
-        if verdict == "returned":
-            return document
-        document["error"] = {
-            "error_type": WORKER_LOST,
-            "error_code": None,
-            "message": f"the worker that ran this attempt was lost ({reason})",
-            "retryable": True,
-        }
-        if verdict == "lost":
-            return document
-        plan = self._plans.get(lease["template_id"], lease["position"])
-        if plan.retry.will_retry(lease["attempt"], failure_retryable=True):
-            document["outcome"] = "waiting_for_retry"
-            document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
-            return document
-        document["outcome"] = "error"
-        trace = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
-        document.update(event_documents(self._lost_events(lease, plan), trace.child(), lease["correlation_id"]))
-        return document
+        derived = Derived()
+        if verdict != "returned":
+            document["error"] = {
+                "error_type": WORKER_LOST,
+                "error_code": None,
+                "message": f"the worker that ran this attempt was lost ({reason})",
+                "retryable": True,
+            }
+        if verdict == "charged":
+            if plan.retry.will_retry(lease["attempt"], failure_retryable=True):
+                document["outcome"] = "waiting_for_retry"
+                document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
+            else:
+                document["outcome"] = "error"
+                derived = self._lost_events(lease, plan)
+                document.update(event_documents(derived, trace, lease["correlation_id"]))
+        return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 
     def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan) -> Derived:
         def derive(declarations: Sequence[BoundDeclaration]) -> Derived:
@@ -166,23 +189,24 @@ class Settlement:
         except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
 
-    def _failures(
-        self, settled: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], finished: Mapping[str, str]
-    ) -> Iterator[tuple[Metric, tuple[str, ...]]]:
-        for lease, document in settled:
-            if document["outcome"] not in ("waiting_for_retry", "error"):
-                continue
-            plan = self._plans.get(lease["template_id"], lease["position"])
-            yield metrics.STEP_EXECUTIONS, (plan.namespace, plan.name)
-            yield metrics.STEP_FAILURES, (plan.namespace, plan.name, WORKER_LOST, "true")
-            if finished.get(lease["task_uuid"]) == "error":
-                yield metrics.TASK_FAILURES, (plan.namespace, plan.task_type, WORKER_LOST)
+
+def _failures(settled: Sequence[SettledLease], finished: Mapping[str, str]) -> Iterator[tuple[Metric, tuple[str, ...]]]:
+    for one in settled:
+        plan = one.plan
+        if one.document["outcome"] not in ("waiting_for_retry", "error"):
+            continue
+        yield metrics.STEP_EXECUTIONS, (plan.namespace, plan.name)
+        yield metrics.STEP_FAILURES, (plan.namespace, plan.name, WORKER_LOST, "true")
+        if finished.get(one.lease["task_uuid"]) == "error":
+            yield metrics.TASK_FAILURES, (plan.namespace, plan.task_type, WORKER_LOST)
 
 
-def _batch(worker_id: int, documents: Sequence[dict[str, Any]]) -> bytes:
+def _batch(worker_id: int, decided: Sequence[SettledLease]) -> bytes:
     items = [
-        CommitItem(document=document, size=0, token=document["token"], task_uuid=document["task"], finished=None)
-        for document in documents
+        CommitItem(
+            document=one.document, size=0, token=one.lease["token"], task_uuid=one.lease["task_uuid"], finished=None
+        )
+        for one in decided
     ]
     return batch_json(items, worker_id=worker_id, seq=0, lease_ms=0, places=0)
 

@@ -24,6 +24,7 @@ from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import END_S, Crew
 from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
@@ -181,7 +182,8 @@ class Supervisor:
         self._systemd.send("STOPPING=1", "STATUS=Draining")
         self.phase = Phase.DRAINING
         self._main_loop.is_draining = True
-        self._drain_by = time.monotonic() + self._settings.supervisor.drain_timeout_ms / 1000 + END_S + _SETTLE_S
+        timeouts_ms = self._settings.supervisor.drain_timeout_ms + drained_ms(self._settings)
+        self._drain_by = time.monotonic() + timeouts_ms / 1000 + END_S + _SETTLE_S
         self._to_replace.clear()
         self._crew.drain_all(self._settings.supervisor.drain_timeout_ms)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.hosted import start_configured
@@ -45,13 +45,16 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
 from tasker_actors.supervision.inbox import Forwarder, Inbox
+from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms
 from tasker_actors.supervision.orphan import die_with_parent
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
 from tasker_actors.supervision.wire_messages import wire_registry
-from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.phases import init_tracing
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.tracer import Tracing
 
 LIFECYCLE = "lifecycle"
 
@@ -96,19 +99,23 @@ class Worker:
         self._supervisor.tell(WorkerReady(os.getpid()))
         returned = self._work(pipeline, watch)
         self._supervisor.tell(Drained(tuple(returned)))
+        phases.shut_down(drained_ms(self._settings))
         self._link.close(time.monotonic() + 1)
         return 0
 
     def refuse(self, error: TaskerError) -> int:
         """Tell the supervisor why this worker cannot start, and return the exit code."""
+        phases.init_tracing(worker=self._boot.slot)  # where it failed before phase 2, that is exported too
         logger.error("The worker cannot start", error=str(error))
         self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
+        phases.shut_down(drained_ms(self._settings))
         self._link.close(time.monotonic() + 1)
         return error.exit_code
 
     def _build(self) -> tuple[Pipeline, WorkerWatch]:
         boot, settings = self._boot, self._settings
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
+        self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         claims, commits = self._session("claim"), self._session("commit")
         claimer = PostgresClaimer(
@@ -137,8 +144,24 @@ class Worker:
             subscribers=registry.subscribers,
             native_subscribers=self._native.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            tracing=self._tracing(),
         )
         return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
+
+    def _tracing(self) -> Tracing | None:
+        exporter = phases.exporter()
+        if exporter is None:
+            return None
+        from tasker_actors.delivery.tracer import Tracing  # noqa: PLC0415 - loaded only where tracing is on
+
+        return Tracing(exporter.offer, self._boot.slot)
+
+    def _start_exporting(self) -> None:
+        """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
+        phases.init_tracing(worker=self._boot.slot)
+        dropped = self._block.counter(metrics.SPANS_DROPPED, ())
+        if (exporter := phases.exporter()) is not None:
+            exporter.count_drops(dropped.add)
 
     def _session(self, purpose: str) -> Session:
         settings = self._settings
@@ -199,17 +222,22 @@ class Worker:
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
         if reason == "WorkerFencedError":
             logger.error("This worker was declared dead by another supervisor; it ends", worker_id=self._boot.worker_id)
-            os._exit(EXIT_FENCED)
+            self._exit(EXIT_FENCED, CUT_OFF_MS)
         kind = "step_executor" if actor.startswith("step_executor") else actor
         self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
 
     def _escalated(self, actor: str, reason: str) -> None:
         logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
-        os._exit(EXIT_ESCALATED)
+        self._exit(EXIT_ESCALATED, ESCALATED_MS)
 
     def _link_closed(self, _reason: str) -> None:
         # Whatever runs now would run a second time elsewhere once the leases are settled.
-        os._exit(EXIT_ORPHANED)
+        self._exit(EXIT_ORPHANED, CUT_OFF_MS)
+
+    def _exit(self, code: int, export_ms: float) -> NoReturn:
+        """End the process from any thread, as soon as what is left to export is exported or its time is over."""
+        phases.shut_down(cut_short_ms(self._settings, export_ms))
+        os._exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -229,9 +257,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     except TaskerError as error:
         return Worker(boot, settings, NativeBridge(), link_fd).refuse(error)
-    worker = Worker(boot, settings, native, link_fd)
-    init_tracing(worker=boot.slot)
-    return worker.run()
+    return Worker(boot, settings, native, link_fd).run()
 
 
 if __name__ == "__main__":

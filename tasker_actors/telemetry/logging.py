@@ -10,7 +10,9 @@ import os
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final, TextIO, cast
@@ -35,6 +37,9 @@ _LEAST_LEVELS: Final = {
 _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _RESERVED: Final = frozenset(HEAD) - {"event"}
 
+MAX_EARLY_RECORDS: Final = 1000
+"""Log records that are kept until phase 2 exports them; the oldest go first."""
+
 
 @dataclass(slots=True)
 class LogOutput:
@@ -46,6 +51,10 @@ class LogOutput:
     pid: int
     phase: int = 1
     lost_lines: int = 0
+    early: deque[Mapping[str, Any]] | None = field(default_factory=lambda: deque(maxlen=MAX_EARLY_RECORDS), repr=False)
+    exported_to: Callable[[Mapping[str, Any]], None] | None = None
+    span_ids: Callable[[], tuple[str, str] | None] | None = None
+    """Set by phase 2: trace id and span id of the OpenTelemetry span that is open here."""
 
     def write(self, line: bytes) -> None:
         """Write one line with one call, so that the lines of threads and processes do not mix.
@@ -66,7 +75,7 @@ class LogOutput:
         """The line of one record. `fields` has `event`; a field with a name of the head gets `_` behind it."""
         for name in _RESERVED & fields.keys():
             fields[f"{name}_"] = fields.pop(name)
-        for name, value in _ids().items():
+        for name, value in self._ids().items():
             fields.setdefault(name, value)
         if (error := _exception(fields.pop("exc_info", None))) is not None:
             fields.setdefault("error", error)
@@ -79,21 +88,42 @@ class LogOutput:
             "worker": self.worker,
             "pid": os.getpid(),
         }
+        shown = ordered(fields)
+        if self.exported_to is not None:
+            self.exported_to(shown)
+        elif self.early is not None:
+            self.early.append(shown)
         terminal = self.stream.isatty()
         if self.config.log_format is LogFormat.CONSOLE or (self.config.log_format is None and terminal):
-            return console_line(ordered(fields), coloured=terminal)
-        return json_line(ordered(fields))
+            return console_line(shown, coloured=terminal)
+        return json_line(shown)
 
+    def export_to(self, export: Callable[[Mapping[str, Any]], None] | None) -> None:
+        """Give the fields of every line to `export` too, those of phase 1 first; with None, to nobody any more."""
+        early, self.early = self.early or (), None
+        self.exported_to = export
+        if export is not None:
+            for line in early:
+                export(line)
 
-def _ids() -> dict[str, str]:
-    """Correlation and trace ids of what this thread or task works on."""
-    current = CURRENT.get()
-    if current is None:
-        return {}
-    ids = {} if current.correlation_id is None else {"correlation_id": current.correlation_id}
-    if current.trace is not None:
-        ids |= {"trace_id": current.trace.trace_id, "span_id": current.trace.span_id}
-    return ids
+    def back_to_phase_1(self) -> None:
+        """Keep lines for a phase 2 that is still to come, and know nothing of OpenTelemetry."""
+        self.phase = 1
+        self.early = deque(maxlen=MAX_EARLY_RECORDS)
+        self.exported_to = None
+        self.span_ids = None
+
+    def _ids(self) -> dict[str, str]:
+        """Correlation id of what this thread or task works on, and the ids of its innermost span."""
+        current = CURRENT.get()
+        ids = {}
+        if current is not None and current.correlation_id is not None:
+            ids["correlation_id"] = current.correlation_id
+        if self.span_ids is not None and (of_user := self.span_ids()) is not None:
+            ids["trace_id"], ids["span_id"] = of_user
+        elif current is not None and current.trace is not None:
+            ids |= {"trace_id": current.trace.trace_id, "span_id": current.trace.span_id}
+        return ids
 
 
 def _exception(info: Any) -> BaseException | None:
@@ -159,7 +189,7 @@ def init_console_only(
         ):
             return
         current.config, current.worker, current.stream, current.pid = output.config, worker, output.stream, output.pid
-        current.phase = 1
+        current.back_to_phase_1()
         output = current
     else:
         logging.getLogger().addHandler(RootHandler(output))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,7 +50,11 @@ class TraceContext:
 
     def child(self) -> TraceContext:
         """Name a new span below this one: same trace and tracestate, new random span id."""
-        return TraceContext(self.trace_id, new_span_id(), self.flags & (SAMPLED | RANDOM), self.tracestate)
+        return self.with_span(new_span_id())
+
+    def with_span(self, span_id: str) -> TraceContext:
+        """Name another span of the same trace."""
+        return TraceContext(self.trace_id, span_id, self.flags & (SAMPLED | RANDOM), self.tracestate)
 
 
 def parse_traceparent(text: str, tracestate: str | None = None) -> TraceContext | None:
@@ -95,6 +99,10 @@ def _usable(tracestate: str) -> str | None:
             return None
         keys.add(match[1])
     return tracestate if 0 < len(keys) <= _MAX_TRACESTATE_MEMBERS else None
+
+
+SpanScope = Callable[[TraceContext], AbstractContextManager[None]]
+"""Makes the named span the current one of OpenTelemetry in a block; there is none where tracing is off."""
 
 
 class Correlated(Protocol):

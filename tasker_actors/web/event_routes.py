@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.events import namespace_has_queue, read_events
+from tasker_actors.telemetry.span_ids import publish_domain_event_id
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.event_requests import EventQuery, NewEvent
 from tasker_actors.web.json_body import raw_body, read_body
@@ -74,14 +75,19 @@ def _require_namespace(runtime: Runtime, namespace: str) -> None:
 
 
 def _publish(runtime: Runtime, event: NewEvent, context: RequestContext) -> PublishReceipt:
+    event_id = new_uuid7()
+    own = publish_domain_event_id(event_id)
+    given = context.caller or context.trace.with_span(own)
+    context.trace = given.with_span(own)
     publication = Publication(
+        event_id=event_id,
         name=event.name,
         namespace=event.namespace,
         payload=event.payload,
         delivery_mode=event.delivery_mode,
         correlation_id=context.correlation_id,
         parent_correlation_id=event.parent_correlation_id,
-        trace=context.trace,
+        trace=given,
     )
     try:
         return runtime.publish(publication, PUBLISH_TIMEOUT_S)

@@ -18,20 +18,14 @@ _STATE_KEY = "tasker_context"
 class RequestContext:
     """What one request works under; an endpoint that creates a task puts the task's own in place.
 
-    `given_correlation_id` is the caller's, None if it sent none that is a UUID. `correlation_id` goes into the answer.
+    `caller` and `given_correlation_id` are the caller's, None if it sent none that can be used. `trace` and
+    `correlation_id` go into the answer.
     """
 
     trace: TraceContext
-    continued: bool
+    caller: TraceContext | None
     given_correlation_id: str | None
     correlation_id: str
-
-    def task_trace(self, new_trace: Callable[[], TraceContext]) -> TraceContext:
-        """Name the span of a task that this request creates: in the caller's trace, or in one of the task's own.
-
-        Tasks of one batch without a caller's trace are not related, so each gets a trace.
-        """
-        return self.trace.child() if self.continued else new_trace()
 
 
 def read_context(scope: Scope, new_trace: Callable[[], TraceContext]) -> RequestContext:
@@ -51,7 +45,7 @@ def read_context(scope: Scope, new_trace: Callable[[], TraceContext]) -> Request
     correlation_id = ids[0].lower() if len(ids) == 1 and is_uuid(ids[0]) else None
     context = RequestContext(
         trace=new_trace() if caller is None else caller.child(),
-        continued=caller is not None,
+        caller=caller,
         given_correlation_id=correlation_id,
         correlation_id=correlation_id or new_uuid7(),
     )

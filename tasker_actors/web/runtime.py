@@ -11,7 +11,7 @@ from tasker_actors.errors import TaskerError
 if TYPE_CHECKING:
     from tasker_actors.events.declaration import DeliveryMode
     from tasker_actors.postgres.session import Pool
-    from tasker_actors.postgres.tasks import Lease
+    from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.settings import Settings
     from tasker_actors.telemetry.trace_context import TraceContext
     from tasker_actors.workflow.registered import RegisteredTemplate
@@ -38,8 +38,12 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One event to publish from outside a step; its name, namespace and ids are valid, `payload` is any JSON value."""
+    """One event to publish from outside a step; its name, namespace and ids are valid, `payload` is any JSON value.
 
+    `trace` is the caller's context, or names the span of this publication where there is no caller.
+    """
+
+    event_id: str
     name: str
     namespace: str
     payload: Any
@@ -103,8 +107,8 @@ class Runtime(Protocol):
     def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
         """Note that tasks (namespace, template name) were committed: counts them and wakes workers; does not block."""
 
-    def task_cancelled(self, leases: Sequence[Lease]) -> None:
-        """Note that these leases ended with their task: tells the workers; does not block."""
+    def task_cancelled(self, cancellation: Cancellation) -> None:
+        """Note that a task was cancelled: tells the workers that run its steps, ends its span; does not block."""
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through a worker; blocks until it is committed, `timeout` seconds at most.

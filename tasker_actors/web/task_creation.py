@@ -10,6 +10,7 @@ import orjson
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.tasks import DuplicateTaskError, NewTaskRow
+from tasker_actors.telemetry.span_ids import task_span, task_span_id
 from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.web.errors import MAX_FAULTS, ApiError
 from tasker_actors.web.request_context import RequestContext
@@ -99,9 +100,11 @@ def _of(index: int | None) -> str:
 
 
 def _plan(request: NewTask, registered: RegisteredTemplate, runtime: Runtime, context: RequestContext) -> PlannedTask:
-    trace = context.task_trace(runtime.new_trace)
+    task_uuid = new_uuid7()
+    # Tasks of one batch without a caller's trace are not related, so each gets a trace.
+    created_in = context.caller or runtime.new_trace().with_span(task_span_id(task_uuid))
     row = NewTaskRow(
-        task_uuid=new_uuid7(),
+        task_uuid=task_uuid,
         template_id=registered.template_id,
         namespace=request.namespace,
         name=request.name,
@@ -115,7 +118,7 @@ def _plan(request: NewTask, registered: RegisteredTemplate, runtime: Runtime, co
         correlation_id=request.correlation_id or context.given_correlation_id or new_uuid7(),
         parent_correlation_id=request.parent_correlation_id,
         idempotency_key=request.idempotency_key,
-        traceparent=trace.traceparent,
-        tracestate=trace.tracestate,
+        traceparent=created_in.traceparent,
+        tracestate=created_in.tracestate,
     )
-    return PlannedTask(row, registered, trace)
+    return PlannedTask(row, registered, task_span(task_uuid, created_in)[0])

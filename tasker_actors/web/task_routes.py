@@ -38,7 +38,7 @@ def task_routes(runtime: Runtime) -> APIRouter:
         if cancellation is None:
             raise unknown_task(task_uuid)
         if cancellation.cancelled:
-            runtime.task_cancelled(cancellation.leases)
+            runtime.task_cancelled(cancellation)
         elif cancellation.status != TaskState.CANCELLED:
             message = f"the task is finished: its status is {cancellation.status}"
             raise ApiError(HTTPStatus.CONFLICT, "task_finished", message, task_status=cancellation.status)

@@ -214,9 +214,6 @@ def test_what_is_said_to_be_missing_is_missing() -> None:
     assert not (ROOT / "tasker_actors" / "testing").exists()
     handlers = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tasker_actors").rglob("*.py"))
     assert "step_type_not_available" in handlers, "all step types run now"
-    assert "exporters are not part of this release" in handlers, "there are exporters now"
-    read = re.findall(r"settings\.\w+\.(shutdown_timeout_ms)\b", handlers)
-    assert read == [], "these settings have an effect now"
 
 
 def test_the_unit_gives_a_drain_its_time() -> None:

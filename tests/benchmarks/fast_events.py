@@ -24,6 +24,7 @@ from tasker_actors.messages import CommitItem, PendingPublication, PublishEvent,
 from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.ledger import Ledger
+from tasker_actors.telemetry.trace_context import new_trace
 
 EVENTS = 40_000
 COMMIT = 100
@@ -118,7 +119,8 @@ def _commit() -> StepsCommitted:
         continued=(),
         released=0,
         finished_tasks={},
-        duration_ms=1.0,
+        sent_at=time.monotonic(),
+        committed_at=time.monotonic(),
     )
 
 
@@ -136,6 +138,6 @@ def _item() -> CommitItem:
     )
     derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=1024)
     publication = PendingPublication(
-        derived, message.event_id, message.correlation_id, Answered(), finished_at=time.monotonic()
+        derived, new_trace(), message.event_id, message.correlation_id, Answered(), finished_at=time.monotonic()
     )
     return CommitItem(document={}, size=0, token=0, task_uuid=None, finished=None, publication=publication)

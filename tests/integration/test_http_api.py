@@ -14,6 +14,7 @@ from support.stored_work import FakeWorker, create, dead_letter, message, queue_
 from tasker_actors.identifiers import is_uuid, new_uuid7
 from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.session import Pool
+from tasker_actors.telemetry.span_ids import publish_domain_event_id, task_span, task_span_id
 from tasker_actors.telemetry.trace_context import parse_traceparent
 from tasker_actors.web import views
 from tasker_actors.web.runtime import PublicationRefusedError, PublishUnavailableError
@@ -280,11 +281,34 @@ def test_the_caller_s_trace_and_correlation_go_on_in_the_task_and_come_back(clie
     assert response.headers["x-correlation-id"] == ONE
     with pool.connection() as connection:
         row = connection.execute("SELECT traceparent, tracestate FROM tasker.tasks").fetchone()
+    assert row == (TRACEPARENT, "vendor=1")
+    own = task_span_id(response.json()["task_uuid"])
+    assert response.headers["traceparent"] == "00-" + "ab" * 16 + f"-{own}-01"
+
+
+def test_without_a_caller_s_trace_a_task_s_span_has_no_parent(client: httpx.Client, pool: Pool) -> None:
+    response = client.post("/v1/tasks", json=ORDER)
+    with pool.connection() as connection:
+        row = connection.execute("SELECT task_uuid::text, traceparent FROM tasker.tasks").fetchone()
     assert row is not None
-    assert row[0] == response.headers["traceparent"]
-    assert row[0].startswith("00-" + "ab" * 16)
-    assert row[0] != TRACEPARENT
-    assert row[1] == "vendor=1"
+    given = parse_traceparent(row[1])
+    assert given is not None
+    assert task_span(row[0], given) == (given, None)
+    assert response.headers["traceparent"] == row[1]
+
+
+@pytest.mark.parametrize("given", [None, TRACEPARENT])
+def test_an_event_from_outside_is_published_in_a_span_that_its_caller_is_told(
+    client: httpx.Client, runtime: RecordingRuntime, given: str | None
+) -> None:
+    headers = {} if given is None else {"traceparent": given}
+    response = client.post("/v1/events", json={"name": "ops.noted", "namespace": "shop", "payload": 1}, headers=headers)
+    publication = runtime.published[-1]
+    own = publish_domain_event_id(publication.event_id)
+    told = parse_traceparent(response.headers["traceparent"])
+    assert told is not None
+    assert told == publication.trace.with_span(own)
+    assert publication.trace.span_id == (own if given is None else "cd" * 8)
 
 
 def test_the_correlation_id_of_the_body_wins(client: httpx.Client) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from support.flow import Flow, Worker, own_database
 from support.leases import AGAIN, MIB, SHOP, event, finish
 from support.servers import DatabaseServer
@@ -15,6 +16,9 @@ from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_workers, stale_workers
 from tasker_actors.stats.counters import CommittedCount
+from tasker_actors.supervision.settled_spans import cancelled_spans
+from tasker_actors.telemetry.span_ids import task_span_id
+from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.workflow.outcome import StepSuccess
 
 ONCE = {"max_attempts": 1}
@@ -269,3 +273,55 @@ def test_a_worker_is_stale_by_the_servers_clock_only(flow: Flow):
 
         assert stale_workers(connection, stale_ms=30_000, grace_ms=0) == [quiet.worker_id]
         assert stale_workers(connection, stale_ms=30_000, grace_ms=86_400_000) == []
+
+
+# SPEC 4.2: what the supervisor brings to an end, it traces
+
+
+def test_a_lost_attempt_is_traced_and_ends_the_span_of_the_task_that_it_fails(flow: Flow):
+    registered = flow.register({"only": []}, retry=ONCE, publishes_events=[event("a.failed", condition="failure")])
+    caller = TraceContext("ab" * 16, "cd" * 8, 1)
+    (row,) = flow.create(registered, traceparent=caller.traceparent)
+    worker = Worker(flow)
+    (step,) = worker.claim()
+
+    settle(flow, worker, running={step.token})
+
+    (batch,) = flow.traced
+    spans = {span.name: span for span in batch.encode()}
+    assert set(spans) == {
+        "task_execution", "step_execution", "publish_domain_event", "route_event", "publish_durable", "record_metrics",
+        "result_submission",
+    }  # fmt: skip
+    task, attempt = spans["task_execution"], spans["step_execution"]
+    assert (task.span_id.hex(), task.parent_span_id.hex()) == (task_span_id(row.task_uuid), caller.span_id)
+    assert attempt.parent_span_id == task.span_id
+    assert [span.status.code for span in (task, attempt)] == [Status.STATUS_CODE_ERROR] * 2
+    (queued,) = flow.rows("SELECT headers FROM pgmq.q_shop_domain_events")
+    assert queued["headers"]["traceparent"].split("-")[2] == spans["publish_durable"].span_id.hex()
+
+
+def test_a_step_that_had_not_begun_is_not_traced(flow: Flow):
+    flow.create(flow.register({"only": []}), traceparent=TraceContext("ab" * 16, "cd" * 8, 1).traceparent)
+    worker = Worker(flow)
+    worker.claim()
+
+    settle(flow, worker, running=())
+
+    assert [batch.encode() for batch in flow.traced] == [[]]
+
+
+def test_a_cancelled_task_ends_its_span(flow: Flow):
+    registered = flow.register({"only": []})
+    sampled, other = (
+        flow.create(registered, traceparent=TraceContext("ab" * 16, "cd" * 8, flags).traceparent)[0] for flags in (1, 0)
+    )
+    spans = cancelled_spans(flow.cancel(sampled.task_uuid))
+    assert spans is not None
+    (span,) = spans.encode()
+    assert (span.name, span.span_id.hex(), span.parent_span_id.hex()) == (
+        "task_execution",
+        task_span_id(sampled.task_uuid),
+        "cd" * 8,
+    )
+    assert cancelled_spans(flow.cancel(other.task_uuid)) is None

@@ -13,7 +13,7 @@ import httpx
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
-from tasker_actors.postgres.tasks import Lease
+from tasker_actors.postgres.tasks import Cancellation, Lease
 from tasker_actors.settings import Settings
 from tasker_actors.telemetry.trace_context import TraceContext, new_trace
 from tasker_actors.web.runtime import HealthCheck, HealthReport, Publication, PublishReceipt
@@ -65,8 +65,8 @@ class RecordingRuntime:
     def tasks_created(self, tasks: Sequence[tuple[str, str]]) -> None:
         self.created.extend(tasks)
 
-    def task_cancelled(self, leases: Sequence[Lease]) -> None:
-        self.cancelled.extend(leases)
+    def task_cancelled(self, cancellation: Cancellation) -> None:
+        self.cancelled.extend(cancellation.leases)
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         if self.publish_error is not None:

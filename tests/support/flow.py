@@ -17,6 +17,7 @@ from support.stored_work import task_row
 from support.waiting import until
 
 from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.committer import CommitReply
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.events.publisher import BasePublisher
@@ -30,6 +31,7 @@ from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, 
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
 from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.supervision.settled_spans import settled_spans
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.workflow.outcome import StepOutcome
@@ -51,6 +53,7 @@ class Flow:
         self.url = url
         self.pool = pool
         self.workers: list[Worker] = []
+        self.traced: list[CommitSpans] = []
 
     def emptied(self) -> Iterator[Flow]:
         """Yield this database without any work in it: the body of a fixture for one test."""
@@ -66,6 +69,7 @@ class Flow:
         for worker in self.workers:
             worker.close()
         self.workers.clear()
+        self.traced.clear()
 
     def register(self, graph: Mapping[str, Sequence[str]], **keys: Any) -> RegisteredTemplate:
         """Register a template made by `template`, with its queues."""
@@ -87,7 +91,12 @@ class Flow:
     def settlement(self, publishers: Mapping[str, BasePublisher] | None = None) -> Settlement:
         """Make what the supervisor settles dead workers with."""
         return Settlement(
-            self.pool, plans_of(publishers), max_payload_bytes=MIB, hooks_timeout_ms=5000, uniform=lambda: 0.5
+            self.pool,
+            plans_of(publishers),
+            max_payload_bytes=MIB,
+            hooks_timeout_ms=5000,
+            trace=lambda settled, finished: self.traced.append(settled_spans(settled, finished)),
+            uniform=lambda: 0.5,
         )
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:

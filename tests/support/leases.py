@@ -23,6 +23,7 @@ from tasker_actors.steps.conclude import HandledStep, conclude
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
 from tasker_actors.workflow.template import TaskTemplate
@@ -109,6 +110,13 @@ def leased(
     return replace(step, plan=plan)
 
 
+def sampled_task(parent_span_id: str | None = None) -> TaskFacts:
+    """Make the facts of a task whose trace is sampled, in a caller's span or in none."""
+    task_uuid = new_uuid7()
+    trace = new_trace(sampled=True).with_span(task_span_id(task_uuid))
+    return TaskFacts(task_uuid, 1, b"{}", new_uuid7(), None, trace, parent_span_id)
+
+
 def finish(
     step: LeasedStep,
     outcome: StepOutcome = DONE,
@@ -133,8 +141,9 @@ def publication(payload: Any = None, *, namespace: str = SHOP, mode: str = "dura
     text = orjson.dumps(payload).decode()
     message = PublishEvent(new_uuid7(), "ops.noted", namespace, text, mode, new_uuid7(), None, "", None)
     derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=MIB)
-    document = event_documents(derived, new_trace(), message.correlation_id)
-    pending = PendingPublication(derived, message.event_id, message.correlation_id, reply, 0.0)
+    trace = new_trace()
+    document = event_documents(derived, trace, message.correlation_id)
+    pending = PendingPublication(derived, trace, message.event_id, message.correlation_id, reply, 0.0)
     return CommitItem(document | {"namespace": namespace}, len(text), 0, None, None, pending)
 
 

@@ -59,10 +59,12 @@ _SIGNALS = {
     signal.SIGUSR1: "log the state of every process and the stacks of all its threads",
 }
 _TELEMETRY = {
-    "TELEMETRY_ENABLED": ("false", "Export to a collector; see `Not there yet`."),
+    "TELEMETRY_ENABLED": ("false", "Export traces and metrics to a collector."),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("{0.otlp_endpoint}; 4318 for http/protobuf", "URL of the collector."),
     "OTEL_EXPORTER_OTLP_PROTOCOL": ("{0.otlp_protocol.value}", "`grpc` or `http/protobuf`."),
     "OTEL_EXPORTER_OTLP_HEADERS": ("none", "`key=value,key=value`, percent-encoded; never shown."),
+    "OTEL_EXPORTER_OTLP_TIMEOUT": ("{0.otlp_timeout_s:g}", "Seconds that one request may take."),
+    "OTEL_EXPORTER_OTLP_CERTIFICATE": ("the system's", "PEM file of the authorities that an https:// collector has."),
     "OTEL_SERVICE_NAME": ("{0.service_name}", "`service.name`."),
     "OTEL_SERVICE_VERSION": ("the package's", "`service.version`."),
     "OTEL_RESOURCE_ATTRIBUTES": ("none", "More attributes, `key=value,key=value`."),
@@ -70,9 +72,13 @@ _TELEMETRY = {
     "OTEL_LOGS_ENABLED": ("false", "Export logs too."),
     "OTEL_SDK_DISABLED": ("false", "As OpenTelemetry defines it."),
     "OTEL_BSP_SCHEDULE_DELAY": ("{0.batch_spans.schedule_delay_ms}", "Milliseconds between two exports."),
-    "OTEL_BSP_EXPORT_TIMEOUT": ("{0.batch_spans.export_timeout_ms}", "Milliseconds that one export may take."),
-    "OTEL_BSP_MAX_QUEUE_SIZE": ("{0.batch_spans.max_queue_size}", "Spans that may wait."),
+    "OTEL_BSP_EXPORT_TIMEOUT": (
+        "{0.batch_spans.export_timeout_ms}",
+        "Milliseconds that one export may take, repetitions and all; then its spans are dropped.",
+    ),
+    "OTEL_BSP_MAX_QUEUE_SIZE": ("{0.batch_spans.max_queue_size}", "Spans that may wait; more are dropped and counted."),
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": ("{0.batch_spans.max_export_batch_size}", "Spans of one export."),
+    "OTEL_METRIC_EXPORT_INTERVAL": ("{0.metric_export_interval_ms}", "Milliseconds between two exports of metrics."),
     "DEPLOYMENT_ENVIRONMENT": ("`TASKER_ENV`, else {0.environment}", "`deployment.environment.name`."),
     "TASKER_ENV": ("{0.environment}", "The environment where `DEPLOYMENT_ENVIRONMENT` is not set; also a setting."),
     "LOG_LEVEL": (

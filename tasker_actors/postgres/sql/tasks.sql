@@ -12,7 +12,11 @@ ORDER BY k.ordinal
 LIMIT 1;
 
 -- name: cancel_task
-SELECT tasker.cancel_task_v1(%s);
+-- What it did, and whose it is.
+SELECT tasker.cancel_task_v1(t.task_uuid), t.task_uuid::text, t.namespace, t.name, t.correlation_id::text, t.traceparent,
+       t.tracestate
+FROM tasker.tasks t
+WHERE t.task_uuid = %(task_uuid)s;
 
 -- name: begin_listing
 -- The page and what is read for it come from one snapshot, and a filter without an index cannot read for ever.

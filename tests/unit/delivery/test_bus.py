@@ -13,6 +13,7 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.messages import RouteFast
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace
 
 
 class Buffer:
@@ -21,7 +22,7 @@ class Buffer:
     def __init__(self) -> None:
         self.offered: list[str] = []
 
-    def offer(self, taken: Any) -> None:
+    def offer(self, taken: Any, trace: TraceContext) -> None:
         """Keep an event's name."""
         self.offered.append(taken.event_name)
 
@@ -33,7 +34,7 @@ class Channel:
         self.wanted = wanted
         self.offered: list[str] = []
 
-    def offer(self, taken: Any) -> bool:
+    def offer(self, taken: Any, trace: TraceContext) -> bool:
         """Keep an event's name if it is the one."""
         if taken.event_name == self.wanted:
             self.offered.append(taken.event_name)
@@ -73,7 +74,8 @@ def start(
 
 
 def events(*names: str):
-    return finish(leased(publishes_events=[event(name, "fast") for name in names])).derived.events
+    derived = finish(leased(publishes_events=[event(name, "fast") for name in names])).derived
+    return tuple((each, new_trace()) for each in derived.events)
 
 
 def test_events_reach_the_subscribers_whose_patterns_match(system: ActorSystem):

@@ -15,7 +15,10 @@ from support.waiting import until
 from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternError
 from tasker_actors.native.bridge import NativeSubscriber
-from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.span_ids import publish_fast_id
+from tasker_actors.telemetry.trace_context import CURRENT, new_trace
+
+TRACE = new_trace()
 
 
 class Count:
@@ -58,14 +61,20 @@ class Line:
             timeout_ms=60_000,
             errors=self.errors,
             drops=self.drops.add,
-            logger=get_logger("tests"),
+            logger=self,
         )
+        self.said: list[tuple[str, str | None, Any]] = []
         self.channel.start()
+
+    def warning(self, event: str, *, subscriber: str, error: str | None = None) -> None:
+        """Take a log line down, with the trace in which it was written."""
+        current = CURRENT.get()
+        self.said.append((f"{event}: {subscriber}", error, current and (current.trace, current.correlation_id)))
 
     def offer(self, *names: str) -> list[bool]:
         """Offer events with these names."""
         events = [finish(leased(publishes_events=[event(name, "fast")])).derived.events[0] for name in names]
-        return [self.channel.offer(one) for one in events]
+        return [self.channel.offer(one, TRACE) for one in events]
 
     def late(self) -> None:
         """Let the clock be past the limit of what runs now."""
@@ -142,6 +151,28 @@ def test_a_subscriber_that_reports_an_error_is_counted_and_gets_the_next_event(l
 
     assert failing.taken == well.taken == ["a.1", "a.2"]
     assert one.errors.value == 2
+    assert [line[:2] for line in one.said] == [("A native subscriber failed: lib.so#0", "returned 7")] * 2
+
+
+def test_a_log_line_about_a_delivery_has_the_ids_of_its_event(line):
+    events: list[dict[str, Any]] = []
+
+    def failing(message: bytes) -> int:
+        events.append(orjson.loads(message))
+        return 1
+
+    one = line((failing, "*"))
+    one.offer("a.1")
+    one.end()
+
+    ((_, _, (trace, correlation_id)),) = one.said
+    assert correlation_id == events[0]["metadata"]["correlation_id"]
+    assert (trace.trace_id, trace.span_id) == (TRACE.trace_id, publish_fast_id(events[0]["event_id"]))
+
+
+def test_it_tells_how_many_want_an_event(line):
+    one = line((Taker(), "*"), (Taker(), "payment.#"))
+    assert [one.channel.wanted_by(name) for name in ("payment.done", "order.done")] == [2, 1]
 
 
 def test_a_call_that_cannot_be_made_is_counted_and_the_channel_goes_on(line):

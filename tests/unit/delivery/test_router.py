@@ -11,12 +11,14 @@ from typing import Any
 
 import orjson
 import pytest
-from support.leases import DONE, Inbox, event, finish, leased
+from support.leases import DONE, Inbox, event, finish, leased, sampled_task
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem, RestartPolicy
+from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.router import EventRouter, commit_item
+from tasker_actors.delivery.tracer import CommitTracer
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import (
@@ -77,6 +79,8 @@ class Router:
             self.system.start(name, partial(Inbox, heard))
             for name, heard in (("publisher", self.to_publisher), ("bus", self.to_bus), ("hooks", self.to_hooks))
         )
+        self.traced: list[CommitSpans] = []
+        tracer = CommitTracer(self.traced.append, slot=3, subscribers=lambda _: 2)
         log = EventLog(get_logger("tests"), publishing=lambda: True, published=lambda: True)
         self.address = self.system.start(
             "event_router",
@@ -88,6 +92,7 @@ class Router:
                 max_payload_bytes=1000,
                 recorder=self.told,
                 log=log,
+                tracer=tracer,
             ),
             RestartPolicy(backoff_base_ms=0),
         )
@@ -103,7 +108,7 @@ class Router:
     def commit(self, *results: FinishedStep, lost: tuple[FinishedStep, ...] = (), **facts: Any) -> None:
         """Tell the router that a transaction is over, and wait until it has handled that."""
         won, gone = tuple(map(commit_item, results)), tuple(map(commit_item, lost))
-        self.address.tell(StepsCommitted(won, gone, (), 0, facts, 1.0))
+        self.address.tell(StepsCommitted(won, gone, (), 0, facts, 1.0, 2.0))
         self.settle()
 
     def settle(self) -> None:
@@ -178,8 +183,8 @@ def test_fast_and_broadcast_events_of_what_was_stored_go_to_the_bus_in_commit_or
 
     taken = router.to_bus.get(timeout=5)
     assert isinstance(taken, RouteFast)
-    expected = [second.derived.events[1:], first.derived.events[1:]]
-    assert list(taken.events) == [one for events in expected for one in events]
+    expected = [(event, result.step.trace) for result in (second, first) for event in result.derived.events[1:]]
+    assert list(taken.events) == expected
     assert router.told.calls == [
         ("committed", second.step.token),
         ("committed", first.step.token),
@@ -193,6 +198,18 @@ def test_nothing_of_a_result_that_lost_its_lease_happens(router: Router):
 
     assert (router.to_bus.empty(), router.to_hooks.empty()) == (True, True)
     assert router.told.calls == [("tasks", {})]
+
+
+def test_what_is_sampled_is_traced_after_it_was_handed_over(router: Router):
+    sampled, other = three_ways(task=sampled_task()), three_ways()
+    router.commit(sampled, other, **{sampled.step.task.task_uuid: "complete"})
+
+    (spans,) = router.traced
+    assert [attempt.trace for attempt in spans.attempts] == [sampled.step.trace]
+    assert [finished.task.trace for finished in spans.finished] == [sampled.step.task.trace]
+    times = spans.times
+    assert (times.sent, times.committed) == (1.0, 2.0)
+    assert times.taken_up <= times.counted <= times.handed_over
 
 
 def test_without_fast_events_the_bus_is_left_alone(router: Router):
@@ -257,18 +274,18 @@ def test_an_outside_event_is_answered_after_its_commit(router: Router):
     assert (item.document["namespace"], item.token, item.task_uuid) == ("shop", 0, None)
     assert (answer.empty(), router.to_bus.empty()) == (True, True)
 
-    router.address.tell(StepsCommitted((item,), (), (), 0, {}, 1.0))
+    router.address.tell(StepsCommitted((item,), (), (), 0, {}, 1.0, 2.0))
 
     assert item.publication is not None
     assert answer.get(timeout=5) == EventPublished(item.publication.event_id)
-    assert [one.event_name for one in router.to_bus.get(timeout=5).events] == ["ops.noted"]
+    assert [one.event_name for one, _ in router.to_bus.get(timeout=5).events] == ["ops.noted"]
 
 
 def test_an_outside_event_that_cannot_be_published_is_a_dead_letter_and_its_asker_hears_why(router: Router):
     item, answer = ask(router, "x" * 1001)
     assert ("events" in item.document, len(item.document["dead_letters"])) == (False, 1)
 
-    router.address.tell(StepsCommitted((item,), (), (), 0, {}, 1.0))
+    router.address.tell(StepsCommitted((item,), (), (), 0, {}, 1.0, 2.0))
 
     assert answer.get(timeout=5).code == "too_large"
     router.settle()

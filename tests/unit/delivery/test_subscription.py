@@ -16,6 +16,9 @@ from support.waiting import until
 from tasker_actors.delivery.subscription import MAX_STUCK_THREADS, Subscription
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.trace_context import new_trace
+
+TRACE = new_trace(sampled=True)
 
 
 class Count:
@@ -47,7 +50,7 @@ class Desk:
         """Offer events with these names."""
         for name in names:
             (one,) = finish(leased(publishes_events=[event(name, "fast")])).derived.events
-            self.subscription.offer(one.event)
+            self.subscription.offer(one.event, TRACE)
 
     def late(self, grace: float = 1000.0) -> None:
         """Let the clock be past the limit of what runs now."""

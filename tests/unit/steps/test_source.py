@@ -48,7 +48,7 @@ def source(make: Callable[..., Source]) -> Source:
 
 def committed(*steps: LeasedStep, continued: Sequence[LeasedStep] = (), released: int = 0, outcome=DONE):
     won = tuple(commit_item(finish(step, outcome)) for step in steps)
-    return StepsCommitted(won, (), tuple(continued), released, {}, 1.0)
+    return StepsCommitted(won, (), tuple(continued), released, {}, 1.0, 2.0)
 
 
 # Credits

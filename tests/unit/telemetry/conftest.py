@@ -2,11 +2,9 @@
 
 import io
 import json
-import logging
-import warnings
 
 import pytest
-import structlog
+from support.logging_state import logging_put_back
 
 from tasker_actors.telemetry.config import TelemetryConfig
 
@@ -44,20 +42,8 @@ def terminal():
 
 @pytest.fixture(autouse=True)
 def _logging_put_back():
-    root, configured = logging.getLogger(), structlog.get_config()
-    handlers, level, show = list(root.handlers), root.level, warnings.showwarning
-    levels = {name: logging.getLogger(name).level for name in list(root.manager.loggerDict)}
-    yield
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = show
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in list(root.manager.loggerDict):
-        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
-    structlog.reset_defaults()
-    if structlog.get_config() != configured:
-        structlog.configure(**configured)
-    structlog.contextvars.clear_contextvars()
+    with logging_put_back():
+        yield
 
 
 @pytest.fixture

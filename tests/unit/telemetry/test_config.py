@@ -17,13 +17,16 @@ def test_the_defaults_of_the_specification():
         otlp_endpoint="http://localhost:4317",
         otlp_protocol=OtlpProtocol.GRPC,
         otlp_headers={},
+        otlp_timeout_s=10.0,
+        otlp_certificate=None,
         service_name="tasker-actors",
         service_version=version("tasker-actors"),
         environment="development",
         sampling_ratio=1.0,
         logs_enabled=False,
         resource_attributes={},
-        batch_spans=BatchSpans(5000, 30000, 2048, 512),
+        batch_spans=BatchSpans(5000, 30000, 32768, 4096),
+        metric_export_interval_ms=60000,
         sdk_disabled=False,
         log_level=LogLevel.DEBUG,
         log_format=None,
@@ -37,6 +40,8 @@ def test_every_variable_is_read():
             "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector:443/base",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_HEADERS": "API-Key=a%20b, x=1=2,",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "2.5",
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": "/etc/ca.pem",
             "OTEL_SERVICE_NAME": "flights",
             "OTEL_SERVICE_VERSION": "2.0",
             "DEPLOYMENT_ENVIRONMENT": "staging",
@@ -49,6 +54,7 @@ def test_every_variable_is_read():
             "OTEL_BSP_EXPORT_TIMEOUT": "2",
             "OTEL_BSP_MAX_QUEUE_SIZE": "4",
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "3",
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "LOG_LEVEL": "WARN",
             "LOG_FORMAT": "Json",
         }
@@ -58,6 +64,8 @@ def test_every_variable_is_read():
         otlp_endpoint="https://collector:443/base",
         otlp_protocol=OtlpProtocol.HTTP_PROTOBUF,
         otlp_headers={"api-key": "a b", "x": "1=2"},
+        otlp_timeout_s=2.5,
+        otlp_certificate="/etc/ca.pem",
         service_name="flights",
         service_version="2.0",
         environment="staging",
@@ -65,6 +73,7 @@ def test_every_variable_is_read():
         logs_enabled=True,
         resource_attributes={"team": "ops", "region": "eu-west"},
         batch_spans=BatchSpans(1, 2, 4, 3),
+        metric_export_interval_ms=500,
         sdk_disabled=True,
         log_level=LogLevel.WARNING,
         log_format=LogFormat.JSON,
@@ -104,7 +113,12 @@ def test_every_variable_is_read():
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1.5"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1_000"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
-        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2049"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32769"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "inf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "a\x00b"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
     ],
@@ -114,6 +128,10 @@ def test_a_value_that_cannot_be_read_is_an_error_that_names_the_variable(name, v
         read({name: value})
     assert raised.value.exit_code == 2
     assert str(raised.value).isprintable()
+
+
+def test_a_small_queue_bounds_the_default_batch():
+    assert read({"OTEL_BSP_MAX_QUEUE_SIZE": "512"}).batch_spans == BatchSpans(5000, 30000, 512, 512)
 
 
 def test_all_faults_are_told_at_once():

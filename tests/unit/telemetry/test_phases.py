@@ -1,4 +1,4 @@
-"""Phase 2 of this release: console only (SPEC 4.1)."""
+"""Phase 2 without telemetry: console only (SPEC 4.1); with it: tests/integration/test_otlp_phases.py."""
 
 import os
 
@@ -15,17 +15,6 @@ def test_without_telemetry_it_stays_console_only(config, stream):
     line = stream.lines[1]
     assert (line["event"], line["level"], line["worker"]) == (PHASE_2, "info", 1)
     assert (line["environment"], line["opentelemetry_enabled"]) == ("test", False)
-
-
-def test_telemetry_that_is_switched_on_is_answered_with_one_warning(config, stream):
-    init_console_only(config(TELEMETRY_ENABLED="true"), stream=stream)
-    for _ in range(2):
-        init_tracing()
-    first, second = stream.lines
-    assert first["event"] == PHASE_1
-    assert (second["level"], second["opentelemetry_enabled"]) == ("warning", False)
-    assert "not part of this release" in second["event"]
-    assert second["otlp_endpoint"] == "http://localhost:4317"
 
 
 def test_a_disabled_sdk_counts_as_telemetry_switched_off(config, stream):

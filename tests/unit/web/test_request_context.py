@@ -19,12 +19,9 @@ def read(*headers: tuple[bytes, bytes]) -> RequestContext:
 
 def test_a_caller_s_trace_goes_on_in_a_span_of_our_own() -> None:
     context = read((b"traceparent", TRACEPARENT), (b"tracestate", b"a=1"), (b"tracestate", b"b=2"))
-    assert context.continued
+    assert context.caller == TraceContext("ab" * 16, "cd" * 8, 1, "a=1,b=2")
     assert (context.trace.trace_id, context.trace.flags, context.trace.tracestate) == ("ab" * 16, 1, "a=1,b=2")
     assert context.trace.span_id != "cd" * 8
-    task = context.task_trace(lambda: FRESH)
-    assert task.trace_id == "ab" * 16
-    assert task.span_id != context.trace.span_id
 
 
 @pytest.mark.parametrize(
@@ -39,9 +36,8 @@ def test_a_caller_s_trace_goes_on_in_a_span_of_our_own() -> None:
 )
 def test_without_a_usable_trace_a_new_one_begins(headers) -> None:
     context = read(*headers)
-    assert not context.continued
+    assert context.caller is None
     assert context.trace is FRESH
-    assert context.task_trace(lambda: TraceContext("12" * 16, "34" * 8, 0)).trace_id == "12" * 16
 
 
 def test_a_correlation_id_is_taken_when_it_is_a_uuid() -> None:

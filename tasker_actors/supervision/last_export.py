@@ -1,0 +1,26 @@
+"""How long a process that ends may go on exporting what is left of its telemetry (SPEC 4.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tasker_actors.settings import Settings
+
+ESCALATED_MS: Final = 500
+"""An actor failed for good: nothing runs twice before this process is gone."""
+
+CUT_OFF_MS: Final = 250
+"""Fenced, or the supervisor is gone: what runs here runs elsewhere soon, so this is to be over quickly."""
+
+
+def drained_ms(settings: Settings) -> float:
+    """For a worker that has drained, and for its supervisor after it.
+
+    Half each of `telemetry.shutdown_timeout_ms`: they end one after the other, and the whole is not to last longer.
+    """
+    return settings.telemetry.shutdown_timeout_ms / 2
+
+
+def cut_short_ms(settings: Settings, limit_ms: float) -> float:
+    """For a worker that ends without having drained."""
+    return min(limit_ms, settings.telemetry.shutdown_timeout_ms)

@@ -1,0 +1,48 @@
+"""How the supervisor traces: new traces are sampled here, and spans of what it ends itself are exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tasker_actors.telemetry.sampling import is_sampled
+from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_trace
+
+if TYPE_CHECKING:
+    from tasker_actors.delivery.commit_spans import CommitSpans
+    from tasker_actors.postgres.tasks import Cancellation
+    from tasker_actors.supervision.settlement import SettledLease
+
+
+class SupervisorTracing:
+    """Hands spans to `offer`, an exporter's, which never blocks; None where tracing is off.
+
+    Traces are made then too, unsampled. Any thread may call.
+    """
+
+    def __init__(self, offer: Callable[[CommitSpans], None] | None, sampling_ratio: float) -> None:
+        self._offer = offer
+        self._ratio = sampling_ratio
+
+    def new_trace(self) -> TraceContext:
+        """Start a trace; whether it is sampled follows from its id, as OpenTelemetry's ratio sampler decides it."""
+        trace = new_trace()
+        sampled = self._offer is not None and is_sampled(trace.trace_id, self._ratio)
+        return replace(trace, flags=SAMPLED) if sampled else trace
+
+    def settled(self, settled: Sequence[SettledLease], finished: Mapping[str, str]) -> None:
+        """Trace attempts that ended with their worker, and the tasks that this finished."""
+        if self._offer is not None and any(one.trace.sampled for one in settled):
+            from tasker_actors.supervision.settled_spans import settled_spans  # noqa: PLC0415 - only where tracing is on
+
+            self._offer(settled_spans(settled, finished))
+
+    def cancelled(self, cancellation: Cancellation) -> None:
+        """End the span of a task that was cancelled."""
+        if self._offer is not None:
+            from tasker_actors.supervision.settled_spans import cancelled_spans  # noqa: PLC0415 - as above
+
+            spans = cancelled_spans(cancellation)
+            if spans is not None:
+                self._offer(spans)

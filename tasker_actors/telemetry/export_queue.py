@@ -1,0 +1,150 @@
+"""What waits to be exported of one signal: bounded, and counted where it is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Condition
+from typing import Generic, Protocol, TypeVar
+
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.otlp import Signal
+from tasker_actors.telemetry.otlp_requests import Scoped, in_parts
+from tasker_actors.telemetry.transmission import Transmission
+
+M_co = TypeVar("M_co", covariant=True)
+M = TypeVar("M")
+
+
+class Batch(Protocol[M_co]):
+    """Spans or log records that are not built yet."""
+
+    @property
+    def count(self) -> int:
+        """How many messages `encode` will make."""
+
+    def encode(self) -> Sequence[M_co]:
+        """Build the messages; called once, in the exporter's thread."""
+
+
+class ExportQueue(Generic[M]):
+    """`offer` and `close` are for any thread, `export` for the exporter's. `changed` guards it, and is notified.
+
+    It holds up to `limit` messages and sends up to `batch_size` in one request. `on_dropped(count)` is told of each
+    loss, outside the lock.
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        *,
+        limit: int,
+        batch_size: int,
+        serialize: Callable[[Scoped[M]], bytes],
+        changed: Condition,
+        transmission: Transmission,
+        on_dropped: Callable[[int], None],
+    ) -> None:
+        self._signal = signal
+        self._logger = get_logger("tasker_actors.telemetry")
+        self._limit = limit
+        self._batch_size = batch_size
+        self._serialize = serialize
+        self._changed = changed
+        self._transmission = transmission
+        self._on_dropped = on_dropped
+        self._items: deque[tuple[InstrumentationScope, Batch[M]]] = deque()
+        self._waiting = 0
+        self._under_way = 0
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return self._waiting
+
+    @property
+    def has_full_request(self) -> bool:
+        """Whether enough waits for a request of the full size."""
+        return self._waiting >= self._batch_size
+
+    def offer(self, scope: InstrumentationScope, batch: Batch[M]) -> None:
+        """Take a batch, or drop it where it does not fit; never waits.
+
+        One that is larger than the whole queue fits into an empty one: it could never be exported otherwise.
+        """
+        count = batch.count
+        with self._changed:
+            fits = not self._closed and (not self._items or self._waiting + count <= self._limit)
+            if fits:
+                self._items.append((scope, batch))
+                self._waiting += count
+                if self._waiting >= self._batch_size:
+                    self._changed.notify_all()
+        if not fits:
+            self._on_dropped(count)
+
+    def export(self, *, everything: bool) -> None:
+        """Send what waits: full requests, and with `everything` the rest too."""
+        while items := self._take(1 if everything else self._batch_size):
+            messages = self._encoded(items)
+            lost = max(0, self._under_way - len(messages))
+            for begin in range(0, len(messages), self._batch_size):
+                for body, count in in_parts(messages[begin : begin + self._batch_size], self._serialize):
+                    sent = self._transmission.deliver(self._signal, body)
+                    lost += count if sent is None else min(sent.rejected, count)
+            with self._changed:
+                if self._closed:  # which counted all that was under way as lost
+                    return
+                self._under_way = 0
+            if lost:
+                self._on_dropped(lost)
+
+    def close(self) -> None:
+        """Drop and count what waits or is under way, and everything that is offered from now on."""
+        with self._changed:
+            self._closed = True
+            lost, self._waiting, self._under_way = self._waiting + self._under_way, 0, 0
+            self._items.clear()
+        if lost:
+            self._on_dropped(lost)
+
+    def abandon(self, changed: Condition) -> None:
+        """In the child of a fork: forget everything without counting it, under a lock that nobody holds."""
+        self._changed = changed
+        self._closed = True
+        self._items.clear()
+        self._waiting = self._under_way = 0
+        self._on_dropped = _ignore
+
+    def _take(self, least: int) -> list[tuple[InstrumentationScope, Batch[M]]]:
+        """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait."""
+        with self._changed:
+            taken: list[tuple[InstrumentationScope, Batch[M]]] = []
+            if self._waiting < least:
+                return taken
+            count = 0
+            while self._items and (not taken or count + self._items[0][1].count <= self._batch_size):
+                item = self._items.popleft()
+                taken.append(item)
+                count += item[1].count
+            self._waiting -= count
+            self._under_way = count
+            return taken
+
+    def _encoded(self, items: Sequence[tuple[InstrumentationScope, Batch[M]]]) -> list[tuple[InstrumentationScope, M]]:
+        messages: list[tuple[InstrumentationScope, M]] = []
+        for scope, batch in items:
+            try:
+                messages += [(scope, message) for message in batch.encode()]
+            except Exception as error:  # a user's value can be anything; it costs its batch, not the thread
+                self._logger.error(
+                    "A batch could not be encoded", signal=self._signal.value, lost=batch.count, exc_info=error
+                )
+        return messages
+
+
+def _ignore(_count: int) -> None:
+    """Count nothing: the parent does."""

@@ -1,0 +1,251 @@
+"""The one thread of a process that sends spans, metrics and log records to the collector (SPEC 4.1).
+
+Everything waits in bounded queues. What does not fit, and what the collector does not take in time, is dropped and
+counted; nobody who offers something ever waits. What is in the queues is lost when the process is killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from threading import Condition, Thread, current_thread
+from typing import Any, Final
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.export_queue import Batch, ExportQueue
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.otlp import OtlpSender, Signal
+from tasker_actors.telemetry.otlp_requests import logs_request, metrics_requests, spans_request
+from tasker_actors.telemetry.otlp_values import resource, tasker_scope
+from tasker_actors.telemetry.transmission import Transmission
+
+SpanBatch = Batch[Span]
+LogBatch = Batch[LogRecord]
+MetricsSource = Callable[[], ExportMetricsServiceRequest | None]
+
+MAX_WAITING_LOG_RECORDS: Final = 8192
+MAX_LOG_RECORDS_IN_REQUEST: Final = 512
+
+
+class Exporter:
+    """Its thread begins with `start`. All methods are for any thread."""
+
+    def __init__(self, sender: OtlpSender, config: TelemetryConfig, resource_attributes: Mapping[str, Any]) -> None:
+        limits = config.batch_spans
+        self._logger = get_logger("tasker_actors.telemetry")
+        self._resource = resource(resource_attributes)
+        self._scope = tasker_scope()
+        self._delay_s = limits.schedule_delay_ms / 1000
+        self._metrics_interval_s = config.metric_export_interval_ms / 1000
+        self._changed = Condition()
+        self._transmission = Transmission(
+            sender,
+            request_timeout_s=config.otlp_timeout_s,
+            export_timeout_s=limits.export_timeout_ms / 1000,
+            wait=self._sleep,
+            endpoint=config.otlp_endpoint,
+        )
+        self._spans = ExportQueue[Span](
+            Signal.TRACES,
+            changed=self._changed,
+            transmission=self._transmission,
+            limit=limits.max_queue_size,
+            batch_size=limits.max_export_batch_size,
+            serialize=partial(spans_request, self._resource),
+            on_dropped=self._spans_lost,
+        )
+        self._logs = ExportQueue[LogRecord](
+            Signal.LOGS,
+            changed=self._changed,
+            transmission=self._transmission,
+            limit=MAX_WAITING_LOG_RECORDS,
+            batch_size=MAX_LOG_RECORDS_IN_REQUEST,
+            serialize=partial(logs_request, self._resource),
+            on_dropped=self._logs_lost,
+        )
+        self._sources: tuple[MetricsSource, ...] = ()
+        self._count_spans: Callable[[int], None] | None = None
+        self._spans_dropped = 0
+        self._logs_dropped = 0
+        self._flushes_wanted = 0
+        self._flushes_done = 0
+        self._stopping = False
+        self._stopped = False
+        self._thread = Thread(target=self._run, name="telemetry-exporter", daemon=True)
+
+    @property
+    def waiting_spans(self) -> int:
+        """Spans that wait to be exported; never more than OTEL_BSP_MAX_QUEUE_SIZE, or one batch that is larger."""
+        return self._spans.waiting
+
+    @property
+    def spans_dropped(self) -> int:
+        """Spans dropped so far."""
+        return self._spans_dropped
+
+    @property
+    def log_records_dropped(self) -> int:
+        """Log records dropped so far."""
+        return self._logs_dropped
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def count_drops(self, on_dropped: Callable[[int], None]) -> None:
+        """Call `on_dropped(count)` for each loss of spans, at once for earlier ones; in the thread that loses."""
+        with self._changed:
+            self._count_spans = on_dropped
+            earlier = self._spans_dropped
+        if earlier:
+            on_dropped(earlier)
+
+    def add_metrics_source(self, collect: MetricsSource) -> None:
+        """Export what `collect` returns once an interval, when flushed, and at the end; it runs in this thread.
+
+        It must not take long. Resource metrics without a resource get this process's.
+        """
+        with self._changed:
+            self._sources = (*self._sources, collect)
+
+    def offer(self, batch: SpanBatch, scope: InstrumentationScope | None = None) -> None:
+        """Take spans to be exported, or drop and count them where they do not fit; never waits.
+
+        Scopes other than the package's own are one object for equal ones.
+        """
+        self._spans.offer(scope or self._scope, batch)
+
+    def offer_log(self, batch: LogBatch, scope: InstrumentationScope) -> None:
+        """Take log records to be exported, or drop and count them where they do not fit; never waits."""
+        self._logs.offer(scope, batch)
+
+    def flush(self, deadline: float) -> bool:
+        """Export everything offered so far, metrics too; True if that was tried to the end before the deadline."""
+        if current_thread() is self._thread:
+            return False
+        with self._changed:
+            self._flushes_wanted += 1
+            wanted = self._flushes_wanted
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._flushes_done >= wanted or self._stopped, max(0.0, deadline - time.monotonic())
+            )
+            return self._flushes_done >= wanted
+
+    def shutdown(self, deadline: float) -> None:
+        """Export what can be until the deadline (monotonic) and stop for good; never returns later.
+
+        Called by several threads the earliest deadline counts; each returns when the exporter has stopped.
+        """
+        self._transmission.end_by(deadline)
+        with self._changed:
+            first, self._stopping = not self._stopping, True
+            self._changed.notify_all()
+        if self._thread.is_alive() and current_thread() is not self._thread:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+        if first:
+            self._close()
+
+    def _close(self) -> None:
+        self._spans.close()
+        self._logs.close()
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._transmission.disconnect()
+        lost = {"spans_dropped": self._spans_dropped, "log_records_dropped": self._logs_dropped}
+        if any(lost.values()):
+            self._logger.warning("Telemetry export stopped, and not everything was exported", **lost)
+        else:
+            self._logger.info("Telemetry export stopped", **lost)
+
+    # at a fork
+
+    def before_fork(self) -> bool:
+        """Let nothing be under way; the answer is for `after_fork_in_parent`."""
+        return self._transmission.hold()
+
+    def after_fork_in_parent(self, *, held: bool) -> None:
+        """Go on."""
+        if held:
+            self._transmission.release()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of everything: thread, connection and whatever waits are the parent's."""
+        self._changed = Condition()
+        self._stopping = self._stopped = True
+        self._sources = ()
+        self._spans.abandon(self._changed)
+        self._logs.abandon(self._changed)
+
+    # the thread
+
+    def _run(self) -> None:
+        export_at = time.monotonic() + self._delay_s
+        metrics_at = time.monotonic() + self._metrics_interval_s
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._is_wanted, max(0.0, min(export_at, metrics_at) - time.monotonic()))
+                flush, stopping = self._flushes_wanted, self._stopping
+                at_once = stopping or flush > self._flushes_done
+            everything = at_once or time.monotonic() >= export_at
+            self._spans.export(everything=everything)
+            self._logs.export(everything=everything)
+            if everything:
+                export_at = time.monotonic() + self._delay_s
+            if at_once or time.monotonic() >= metrics_at:
+                self._export_metrics()
+                metrics_at = time.monotonic() + self._metrics_interval_s
+            with self._changed:
+                self._flushes_done = flush
+                self._changed.notify_all()
+            if stopping:
+                return
+
+    def _is_wanted(self) -> bool:
+        return (
+            self._stopping
+            or self._flushes_wanted > self._flushes_done
+            or self._spans.has_full_request
+            or self._logs.has_full_request
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        """Pause between two attempts; a flush and the end cut it short."""
+        with self._changed:
+            before = self._stopping, self._flushes_wanted
+            self._changed.wait_for(lambda: (self._stopping, self._flushes_wanted) != before, seconds)
+
+    def _export_metrics(self) -> None:
+        """Send what every source has now; what is lost is in the next figures again."""
+        for collect in self._sources:
+            try:
+                with self._transmission.busy:  # the SDK's locks must not be taken when the process forks
+                    request = collect()
+            except Exception as error:  # a user's callback may raise anything; it costs these figures, not the thread
+                self._logger.error("Metrics could not be collected", exc_info=error)
+                continue
+            if request is None:
+                continue
+            for metrics in request.resource_metrics:
+                if not metrics.resource.attributes:
+                    metrics.resource.CopyFrom(self._resource)
+            for body in metrics_requests(request):
+                self._transmission.deliver(Signal.METRICS, body)
+
+    def _spans_lost(self, count: int) -> None:
+        with self._changed:
+            self._spans_dropped += count
+            count_spans = self._count_spans
+        if count_spans is not None:
+            count_spans(count)
+
+    def _logs_lost(self, count: int) -> None:
+        with self._changed:
+            self._logs_dropped += count

@@ -1,0 +1,105 @@
+"""OTLP over gRPC. Imported in phase 2 only: gRPC has threads of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import grpc
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Signal
+from tasker_actors.telemetry.otlp_answers import sent
+
+_SERVICES: Final[Mapping[Signal, tuple[str, Any]]] = {
+    Signal.TRACES: ("trace.v1.TraceService", ExportTraceServiceResponse),
+    Signal.METRICS: ("metrics.v1.MetricsService", ExportMetricsServiceResponse),
+    Signal.LOGS: ("logs.v1.LogsService", ExportLogsServiceResponse),
+}
+_RETRYABLE: Final = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+_PORTS: Final = {"http": 80, "https": 443}
+_OPTIONS: Final = (
+    # gRPC's own pauses between connects grow to two minutes; ours decide when a collector that is back is found.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # Connections are not shared with users' own channels, whose settings would otherwise apply to ours.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class GrpcSender:
+    """One channel, opened by the first request. `http://` is plain text, `https://` is TLS."""
+
+    def __init__(self, endpoint: str, headers: Mapping[str, str], certificate: bytes | None) -> None:
+        parts = urlsplit(endpoint)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self._target = f"{host}:{parts.port or _PORTS[parts.scheme]}"
+        self._headers = tuple(headers.items())
+        self._credentials = grpc.ssl_channel_credentials(certificate) if parts.scheme == "https" else None
+        self._lock = Lock()
+        self._channel: grpc.Channel | None = None
+
+    def send(self, signal: Signal, body: bytes, timeout_s: float) -> SendResult:
+        """Send one request and wait for its answer."""
+        service, answer_type = _SERVICES[signal]
+        path = f"/opentelemetry.proto.collector.{service}/Export"
+        try:
+            call = self._connected().unary_unary(path, response_deserializer=answer_type.FromString)
+            answer = call(body, timeout=timeout_s, metadata=self._headers)
+        except ValueError as error:  # the channel was closed by `disconnect` between two statements
+            return Failed(str(error))
+        except grpc.RpcError as error:
+            return _failure(error)
+        return sent(signal, answer)
+
+    def disconnect(self) -> None:
+        """Close the channel, which cancels a request under way."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _connected(self) -> grpc.Channel:
+        with self._lock:
+            if self._channel is None:
+                self._channel = (
+                    grpc.insecure_channel(self._target, options=_OPTIONS)
+                    if self._credentials is None
+                    else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
+                )
+            return self._channel
+
+
+def _failure(error: Any) -> SendResult:
+    """What a failed call means. An RpcError of a call is also the call: it has code, details and trailing metadata."""
+    code = cast("grpc.StatusCode", error.code())
+    reason = f"{code.name}: {error.details()}"
+    delay_s = _retry_delay_s(error.trailing_metadata() or ())
+    if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay_s is not None):
+        return Failed(reason, delay_s or 0.0)
+    return Refused(reason)
+
+
+def _retry_delay_s(metadata: Any) -> float | None:
+    """The pause that the server asks for, None if it asks for none."""
+    for key, value in metadata:
+        if key == _RETRY_INFO:
+            delay = RetryInfo.FromString(value).retry_delay
+            return float(delay.seconds + delay.nanos / 1e9)
+    return None

@@ -1,0 +1,33 @@
+"""Lets users' own OpenTelemetry spans nest under ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
+
+from tasker_actors.telemetry.trace_context import TraceContext
+
+
+@contextmanager
+def opentelemetry_span(trace: TraceContext) -> Iterator[None]:
+    """Make the span that `trace` names OpenTelemetry's current one in a block; it is exported elsewhere.
+
+    For one thread or task; attached and detached in it. The context is a new one, so nothing of an earlier block that
+    was interrupted can be left in it. Tracing that is not sampled is passed on too: spans below are not recorded then.
+    """
+    state = TraceState.from_header([trace.tracestate]) if trace.tracestate else None
+    span_context = SpanContext(
+        int(trace.trace_id, 16),
+        int(trace.span_id, 16),
+        is_remote=False,
+        trace_flags=TraceFlags(trace.flags),
+        trace_state=state,
+    )
+    token = context.attach(set_span_in_context(NonRecordingSpan(span_context), context.Context()))
+    try:
+        yield
+    finally:
+        context.detach(token)

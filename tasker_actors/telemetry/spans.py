@@ -1,0 +1,92 @@
+"""Builds finished spans as OTLP protobuf from recorded times; nothing here reads a clock.
+
+The SDK's way, a `ReadableSpan` that its exporter encodes, takes about 40 µs a span, and a step has eight. Built like
+this, with attributes that are made once and shared, a span takes a tenth of it (README, Decisions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
+
+from tasker_actors.telemetry.trace_context import TraceContext
+
+INTERNAL: Final = Span.SPAN_KIND_INTERNAL
+PRODUCER: Final = Span.SPAN_KIND_PRODUCER
+
+_REMOTE: Final = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_LOCAL: Final = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+
+
+@dataclass(frozen=True, slots=True)
+class SpanError:
+    """Why a span failed. `recorded` is False where a span below it has the exception already."""
+
+    kind: str
+    message: str
+    recorded: bool = True
+
+
+def attribute(key: str, value: str | float) -> KeyValue:
+    """Make an attribute; ints, bools and floats keep their type."""
+    if isinstance(value, str):
+        return KeyValue(key=key, value=AnyValue(string_value=value))
+    if isinstance(value, bool):
+        return KeyValue(key=key, value=AnyValue(bool_value=value))
+    if isinstance(value, int):
+        return KeyValue(key=key, value=AnyValue(int_value=value))
+    return KeyValue(key=key, value=AnyValue(double_value=value))
+
+
+@lru_cache(maxsize=4096)
+def known_attribute(key: str, value: str | float) -> KeyValue:
+    """Return an attribute whose value comes again and again: a name, a mode, a small number. Not to be changed."""
+    return attribute(key, value)
+
+
+def span(
+    name: str,
+    trace: TraceContext,
+    parent_span_id: str | None,
+    start_ns: int,
+    end_ns: int,
+    attributes: Sequence[KeyValue],
+    *,
+    kind: Span.SpanKind.ValueType = INTERNAL,
+    remote_parent: bool = False,
+    error: SpanError | None = None,
+) -> Span:
+    """Make the finished span that `trace` names. Times are nanoseconds since 1970; one that ends early ends at once."""
+    end_ns = max(start_ns, end_ns)
+    made = Span(
+        name=name,
+        trace_id=bytes.fromhex(trace.trace_id),
+        span_id=bytes.fromhex(trace.span_id),
+        trace_state=trace.tracestate or "",
+        parent_span_id=bytes.fromhex(parent_span_id or ""),
+        kind=kind,
+        start_time_unix_nano=start_ns,
+        end_time_unix_nano=end_ns,
+        attributes=attributes,
+        flags=trace.flags | (_REMOTE if remote_parent else _LOCAL),
+    )
+    if error is not None:
+        made.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=error.message))
+        made.attributes.append(known_attribute("error.type", error.kind))
+        if error.recorded:
+            made.events.append(_exception(error, end_ns))
+    return made
+
+
+def _exception(error: SpanError, moment_ns: int) -> Span.Event:
+    """Describe an exception as OpenTelemetry's semantic conventions for exceptions on spans say."""
+    return Span.Event(
+        name="exception",
+        time_unix_nano=moment_ns,
+        attributes=[known_attribute("exception.type", error.kind), attribute("exception.message", error.message)],
+    )

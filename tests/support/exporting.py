@@ -1,0 +1,65 @@
+"""An exporter as tests start it, and spans for it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.exporter import Exporter
+from tasker_actors.telemetry.otlp import make_sender
+
+RESOURCE = {"service.name": "tests"}
+
+
+@dataclass
+class Spans:
+    """A batch of spans named `name`, with `padding` bytes each; `encoded_in` is the thread that built them."""
+
+    count: int
+    name: str = "span"
+    padding: int = 0
+    encoded_in: threading.Thread | None = None
+
+    def encode(self) -> Sequence[Span]:
+        """Build them."""
+        self.encoded_in = threading.current_thread()
+        return [
+            Span(name=self.name + "x" * self.padding, trace_id=os.urandom(16), span_id=os.urandom(8))
+            for _ in range(self.count)
+        ]
+
+
+class Lines(io.TextIOWrapper):
+    """A stream for log lines that tests read back."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8")
+
+    def events(self) -> list[str]:
+        """Return the sentences in order."""
+        return [line["event"] for line in self.lines()]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines in order."""
+        assert isinstance(self.buffer, io.BytesIO)
+        return [json.loads(line) for line in self.buffer.getvalue().splitlines()]
+
+
+def exporter_to(endpoint: str, protocol: str = "grpc", **variables: str) -> Exporter:
+    """An exporter to this collector, which exports soon; not started."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+        **variables,
+    }
+    config = TelemetryConfig.from_environ(environ)
+    return Exporter(make_sender(config), config, RESOURCE)
