@@ -60,7 +60,7 @@ typedef struct tasker_result {
  * `context` is a JSON object: task_uuid, step_uuid, step_name, namespace, correlation_id, parent_correlation_id (or null),
  * handler_name, input_data (the task's context), dependency_results (by step name), step_config (the template's
  * `initialization`), step_inputs, retry_count (0 in the first attempt), max_retries, deadline (RFC 3339), remaining_ms,
- * traceparent (W3C, or null). Later versions may add keys; it is always valid JSON.
+ * traceparent (W3C: of the span that the handler's own spans belong under; or null). Later versions may add keys; it is always valid JSON.
  *
  * Returns TASKER_OK with the step's result: any JSON value, where null counts as an empty object. Or TASKER_FAILED with
  * an object that describes the failure: message (text, the only key that must be there), error_type and error_code

@@ -15,6 +15,7 @@ from tasker_actors.native.files import locate
 from tasker_actors.native.reference import NativeReference
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.native_result import step_result
+from tasker_actors.telemetry.span_ids import handler_call_id
 from tasker_actors.telemetry.trace_context import CURRENT
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _calling(loaded: LoadedHandler) -> Callable[[StepContext], StepHandlerResult
 def encode_context(context: StepContext) -> bytes:
     """Write what a native handler is told of its step, as `tasker_native.h` lists it."""
     current = CURRENT.get()
-    trace = None if current is None else current.trace
+    attempt = None if current is None else current.trace
+    trace = None if attempt is None else attempt.with_span(handler_call_id(attempt.span_id))
     return orjson.dumps(
         {
             "task_uuid": context.task_uuid,

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from support.native_code import EXAMPLES, SOURCES, build
+from support.native_code import EXAMPLES, SOURCES, build, handler, native
 from support.project import Project
 from support.supervised import Supervised, is_running, run_to_end, supervised
 from support.waiting import until
@@ -23,40 +22,19 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("libraries")
     for source in (
         *(EXAMPLES / name for name in ("great_circle.c", "count_events.c")),
-        *(SOURCES / name for name in ("answers.c", "hostile.c", "probe.c")),
+        *(SOURCES / name for name in ("answers.c",)),
     ):
         build(source, directory)
     build(SOURCES / "hostile.c", directory, "-DHOSTILE_CHILD_RETURNS", name="returning")
     return directory
 
 
-def native(libraries: Path, *subscribers: tuple[str, str, str], **variables: str) -> dict[str, str]:
-    """The variables that name the libraries; a subscriber is library, symbol and pattern."""
-    tables = [{"library": path, "symbol": symbol, "patterns": [pattern]} for path, symbol, pattern in subscribers]
-    return {
-        "TASKER_NATIVE__DIRECTORY": str(libraries),
-        "TASKER_NATIVE__SUBSCRIBERS": json.dumps(tables),
-        **variables,
-    }
-
-
-def handler(symbol: str, library: str = "answers.so") -> str:
-    return f"native:{library}#{symbol}"
-
-
 HANDLERS = """
-import threading
-from pathlib import Path
 from tasker_actors import step_handler
 
 @step_handler("plain")
 def plain(context):
     return {"attempt": context.retry_count + 1}
-
-@step_handler("subprocess")
-def in_a_subprocess():
-    import subprocess
-    return {"code": subprocess.run(["sh", "-c", "exit 7"]).returncode}
 """
 
 
@@ -277,99 +255,6 @@ def test_what_cannot_be_loaded_ends_the_start_with_its_name(
 
     assert code == 3, output
     assert said.format(libraries.resolve()) in output
-
-
-LOOK = """
-def look():
-    import json, os, signal, sys, threading
-    def target(fd):
-        try:
-            return os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:  # that of the listing itself
-            return ""
-    trace = sys.modules.get("opentelemetry.trace")
-    metrics = sys.modules.get("opentelemetry.metrics._internal")
-    logs = sys.modules.get("opentelemetry._logs._internal")
-    found = {
-        "command": sys.orig_argv,
-        "tasks": len(os.listdir("/proc/self/task")),
-        "threads": [thread.name for thread in threading.enumerate()],
-        "sockets": [int(fd) for fd in os.listdir("/proc/self/fd") if target(fd).startswith("socket:")],
-        "exporters": sorted({"grpc", "opentelemetry.sdk", "opentelemetry.exporter"} & set(sys.modules)),
-        "globals": [
-            getattr(trace, "_TRACER_PROVIDER", None) is not None,
-            getattr(metrics, "_METER_PROVIDER", None) is not None,
-            getattr(logs, "_LOGGER_PROVIDER", None) is not None,
-        ],
-    }
-    with open(os.environ["PROBE_RESULT"], "a") as file:
-        file.write(json.dumps(found) + "\\n")
-look()
-del look
-"""
-
-
-def test_native_code_is_loaded_between_the_phases_into_a_process_that_has_begun_nothing(
-    project: Project, database_url: str, libraries: Path, tmp_path: Path
-) -> None:
-    """Looked at from inside of `tasker_init`, in every worker: one thread, no socket but the one it was given."""
-    project.template("probed", {"probed": {"handler": handler("do_nothing", "probe.so")}}, namespace="native")
-    look, result = tmp_path / "look.py", tmp_path / "result"
-    look.write_text(LOOK, encoding="utf-8")
-    variables = native(
-        libraries, PROBE_FILE=str(look), PROBE_RESULT=str(result), TELEMETRY_ENABLED="true",
-        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
-    )  # fmt: skip
-    with supervised(project, database_url, variables=variables) as one:
-        one.run("probed", namespace="native")
-        lines = one.lines
-        assert one.stop() == 0
-
-    found = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
-    assert len(found) == 2
-    for process in found:
-        assert "tasker_actors.supervision.worker" in process["command"]
-        link_fd = int(process["command"][-1])
-        assert process["tasks"] == 1
-        assert process["threads"] == ["MainThread"]
-        assert process["sockets"] == [link_fd]
-        assert process["exporters"] == []
-        assert process["globals"] == [False, False, False]
-    for slot in (0, 1):
-        said = [line["event"] for line in lines if line.get("worker") == slot]
-        phase_1 = said.index("Console-only logging initialized (FFI-safe mode)")
-        assert said[phase_1 + 1] == "Native library loaded", said
-
-
-def test_a_library_that_forks_starts_threads_and_takes_signals_over_harms_nothing(
-    project: Project, database_url: str, libraries: Path
-) -> None:
-    project.template("rounds", {"rounds": {"handler": handler("tell_rounds", "hostile.so")}}, namespace="native")
-    project.template("subprocess", {"subprocess": {}}, namespace="native")
-    with supervised(project, database_url, variables=native(libraries)) as one:
-        changed = one.logged("A native library changed signals that the worker owns; they are as before")
-        assert [line["library"] for line in changed] == [str(libraries.resolve() / "hostile.so")] * 2
-        assert set(changed[0]["signals"]) == {"SIGTERM", "SIGINT", "SIGCHLD", "SIGPIPE"}
-
-        first, second = (
-            one.steps(one.run("rounds", namespace="native")["task_uuid"])["rounds"]["result"] for _ in range(2)
-        )
-        assert is_running(first["forked"])
-        assert first["rounds"] > 0
-        assert {first["pid"], second["pid"]} <= one.worker_pids()
-        one.create_many("plain", 200, namespace="native")
-        task = one.run("subprocess", namespace="native")
-        assert one.steps(task["task_uuid"])["subprocess"]["result"] == {"code": 7}
-        # The terminal's Ctrl-C, and an administrator's TERM to all processes, reach workers too.
-        workers = [psutil.Process(pid) for pid in one.worker_pids()]
-        for worker in workers:
-            worker.terminate()
-        until(lambda: one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL") == [{"n": 0}])
-        assert all(worker.is_running() for worker in workers)
-
-        assert one.stop() == 0, one.last_words()
-        assert "a handler of the library ran" not in one.log.read_text(encoding="utf-8")
-        assert [line["exit_code"] for line in one.logged("Worker ended")] == [0, 0]
 
 
 def test_a_forked_child_that_returns_from_the_library_is_ended(

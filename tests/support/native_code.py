@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,3 +29,18 @@ def build(source: Path, directory: Path, *options: str, name: str | None = None)
     command = [compiler(), *WARNINGS, "-O2", "-shared", "-fPIC", f"-I{EXAMPLES}", *options]
     subprocess.run([*command, "-o", str(library), str(source), "-lm", "-lpthread"], check=True, timeout=60)
     return library
+
+
+def native(libraries: Path, *subscribers: tuple[str, str, str], **variables: str) -> dict[str, str]:
+    """The variables that name the libraries; a subscriber is library, symbol and pattern."""
+    tables = [{"library": path, "symbol": symbol, "patterns": [pattern]} for path, symbol, pattern in subscribers]
+    return {
+        "TASKER_NATIVE__DIRECTORY": str(libraries),
+        "TASKER_NATIVE__SUBSCRIBERS": json.dumps(tables),
+        **variables,
+    }
+
+
+def handler(symbol: str, library: str = "answers.so") -> str:
+    """The `callable` of a native handler."""
+    return f"native:{library}#{symbol}"

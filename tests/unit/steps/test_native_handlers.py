@@ -15,6 +15,7 @@ from tasker_actors.settings import NativeSettings
 from tasker_actors.steps.invoke import interpret
 from tasker_actors.steps.native_handlers import HandlerFiles, LoadedHandlers
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.telemetry.span_ids import handler_call_id
 from tasker_actors.telemetry.trace_context import correlated, new_trace
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 from tasker_actors.workflow.template import HandlerSpec
@@ -89,7 +90,7 @@ def test_the_handler_is_told_everything_that_a_python_one_sees(outcome) -> None:
         "step_inputs": {},
         "retry_count": 1,
         "max_retries": 3,
-        "traceparent": trace.traceparent,
+        "traceparent": trace.with_span(handler_call_id(trace.span_id)).traceparent,
     }
 
 
