@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import Final
 
 from tasker_actors.delivery.traced import Fault, TracedAttempt, TracedEvent, TracedPublication, TracedTask
 from tasker_actors.telemetry import span_ids
 from tasker_actors.telemetry.spans import PRODUCER, SpanError, attribute, known_attribute, span
 from tasker_actors.telemetry.trace_context import TraceContext
-
-if TYPE_CHECKING:
-    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 _OF_ATTEMPT: Final = 3  # step_execution, handler_call, result_submission
 _OF_EVENT: Final = 5  # publish_domain_event, route_event, publish_durable, publish_fast, record_metrics
@@ -45,7 +42,7 @@ class FinishedTask:
 
 @dataclass(slots=True)
 class CommitSpans:
-    """Spans to be exported; built when `encode` is called, in the exporter's thread.
+    """Spans to be exported; encoded when `encode` is called, in the exporter's thread.
 
     `subscribers` tells how many subscribers an event name has; `bus_accepted` is False if fast events were refused.
     """
@@ -65,9 +62,9 @@ class CommitSpans:
         events = sum(len(each.events) for each in self.attempts) + sum(len(each.events) for each in self.publications)
         return _OF_ATTEMPT * len(self.attempts) + _OF_EVENT * events + len(self.finished)
 
-    def encode(self) -> list[Span]:
-        """Build the spans, children after their parents."""
-        spans: list[Span] = []
+    def encode(self) -> list[bytes]:
+        """Encode the spans, children after their parents."""
+        spans: list[bytes] = []
         for finished in self.finished:
             spans.append(self._task_execution(finished))
         for attempt in self.attempts:
@@ -79,7 +76,7 @@ class CommitSpans:
     def _ns(self, moment: float) -> int:
         return int(moment * 1e9) + self._epoch_ns
 
-    def _task_execution(self, finished: FinishedTask) -> Span:
+    def _task_execution(self, finished: FinishedTask) -> bytes:
         task = finished.task
         fault = finished.fault
         return span(
@@ -88,27 +85,25 @@ class CommitSpans:
             task.parent_span_id,
             _created_ns(task.task_uuid),
             self._ns(self.times.committed),
-            [*_of_task(task), known_attribute("task.name", task.name), known_attribute("task.status", finished.status)],
+            _of_task(task) + known_attribute("task.name", task.name) + known_attribute("task.status", finished.status),
             remote_parent=True,
             error=_error(fault, recorded=False),
         )
 
-    def _attempt(self, attempt: TracedAttempt) -> Iterator[Span]:
+    def _attempt(self, attempt: TracedAttempt) -> Iterator[bytes]:
         task, trace, fault = attempt.task, attempt.trace, attempt.fault
-        common = [
-            *_of_task(task),
-            attribute("step_uuid", attempt.step_uuid),
-            known_attribute("step_name", attempt.step_name),
-        ]
+        common = (
+            _of_task(task) + attribute("step_uuid", attempt.step_uuid) + known_attribute("step_name", attempt.step_name)
+        )
         began, finished = self._ns(attempt.began_at), self._ns(attempt.finished_at)
-        place = [] if attempt.slot is None else [known_attribute("worker.slot", attempt.slot)]
+        place = b"" if attempt.slot is None else known_attribute("worker.slot", attempt.slot)
         yield span(
             "step_execution",
             trace,
             task.trace.span_id,
             began,
             self._ns(self.times.handed_over) if attempt.events else finished,
-            [*common, known_attribute("attempt", attempt.attempt), *place],
+            common + known_attribute("attempt", attempt.attempt) + place,
             remote_parent=True,
             # What the handler raised is recorded on its own span, where there is one.
             error=_error(fault, recorded=attempt.handled_s is None),
@@ -120,7 +115,7 @@ class CommitSpans:
                 trace.span_id,
                 began,
                 self._ns(attempt.began_at + attempt.handled_s),
-                [*common, known_attribute("handler", attempt.handler_name)],
+                common + known_attribute("handler", attempt.handler_name),
                 error=_error(fault),
             )
         for event in attempt.events:
@@ -131,18 +126,16 @@ class CommitSpans:
             task.trace.span_id,
             finished,
             self._ns(self.times.committed),
-            [*common, known_attribute("step.state", attempt.state)],
+            common + known_attribute("step.state", attempt.state),
             remote_parent=True,
         )
 
-    def _publication(self, publication: TracedPublication) -> Iterator[Span]:
+    def _publication(self, publication: TracedPublication) -> Iterator[bytes]:
         for event in publication.events:
             parent = publication.trace.span_id
             is_root = parent == span_ids.publish_domain_event_id(event.event_id)
-            common = [
-                known_attribute("namespace", event.namespace),
-                attribute("correlation_id", publication.correlation_id),
-            ]
+            common = known_attribute("namespace", event.namespace)
+            common += attribute("correlation_id", publication.correlation_id)
             yield from self._event(
                 event, publication.trace, None if is_root else parent, publication.began_at, common, remote_parent=True
             )
@@ -153,21 +146,21 @@ class CommitSpans:
         trace: TraceContext,
         parent: str | None,
         began_at: float,
-        common: Sequence[KeyValue],
+        common: bytes,
         *,
         remote_parent: bool = False,
-    ) -> Iterator[Span]:
+    ) -> Iterator[bytes]:
         mode = event.delivery_mode
         own = trace.with_span(span_ids.publish_domain_event_id(event.event_id))
         began, ended = self._ns(began_at), self._ns(self.times.handed_over)
-        with_mode = [*common, known_attribute("delivery_mode", mode.value)]
+        with_mode = common + known_attribute("delivery_mode", mode.value)
         yield span(
             "publish_domain_event",
             own,
             parent,
             began,
             ended,
-            [*with_mode, known_attribute("event_name", event.event_name), attribute("event_id", event.event_id)],
+            with_mode + known_attribute("event_name", event.event_name) + attribute("event_id", event.event_id),
             remote_parent=remote_parent,
             error=_error(event.fault),
         )
@@ -188,14 +181,14 @@ class CommitSpans:
         parent: TraceContext,
         began: int,
         ended: int,
-        with_mode: Sequence[KeyValue],
-        common: Sequence[KeyValue],
-    ) -> Iterator[Span]:
+        with_mode: bytes,
+        common: bytes,
+    ) -> Iterator[bytes]:
         mode = event.delivery_mode
         queue = f"{event.namespace}_domain_events"
         route = parent.with_span(span_ids.route_event_id(event.event_id))
-        target = [known_attribute("target_queue", queue)] if mode.is_durable else []
-        yield span("route_event", route, parent.span_id, began, ended, [*with_mode, *target])
+        target = known_attribute("target_queue", queue) if mode.is_durable else b""
+        yield span("route_event", route, parent.span_id, began, ended, with_mode + target)
         if mode.is_durable:
             yield span(
                 "publish_durable",
@@ -203,7 +196,7 @@ class CommitSpans:
                 route.span_id,
                 self._ns(self.times.sent),
                 self._ns(self.times.committed),
-                [*common, *_messaging(event, queue)],
+                common + _messaging(event, queue),
                 kind=PRODUCER,
             )
         if mode.is_fast:
@@ -213,7 +206,7 @@ class CommitSpans:
                 route.span_id,
                 self._ns(self.times.counted),
                 ended,
-                [*common, known_attribute("subscriber_count", self.subscribers(event.event_name))],
+                common + known_attribute("subscriber_count", self.subscribers(event.event_name)),
                 error=_error(None if self.bus_accepted else _BUS_REFUSED),
             )
 
@@ -222,26 +215,33 @@ def _error(fault: Fault | None, *, recorded: bool = True) -> SpanError | None:
     return None if fault is None else SpanError(fault.kind, fault.message, recorded)
 
 
-def _of_task(task: TracedTask) -> list[KeyValue]:
-    return [
-        attribute("task_uuid", task.task_uuid),
-        known_attribute("namespace", task.namespace),
-        attribute("correlation_id", task.correlation_id),
-    ]
+def _of_task(task: TracedTask) -> bytes:
+    return (
+        attribute("task_uuid", task.task_uuid)
+        + known_attribute("namespace", task.namespace)
+        + attribute("correlation_id", task.correlation_id)
+    )
 
 
-def _messaging(event: TracedEvent, queue: str) -> list[KeyValue]:
+def _messaging(event: TracedEvent, queue: str) -> bytes:
     """Say it as OpenTelemetry's semantic conventions for messaging do, too."""
-    return [
-        known_attribute("queue_name", queue),
-        attribute("message_size", event.size),
-        known_attribute("messaging.system", "pgmq"),
-        known_attribute("messaging.operation.name", "send"),
-        known_attribute("messaging.operation.type", "send"),
-        known_attribute("messaging.destination.name", queue),
-        attribute("messaging.message.id", event.event_id),
-        attribute("messaging.message.body.size", event.size),
-    ]
+    return (
+        _messaging_to(queue)
+        + known_attribute("message_size", event.size)
+        + known_attribute("messaging.message.body.size", event.size)
+        + attribute("messaging.message.id", event.event_id)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _messaging_to(queue: str) -> bytes:
+    return (
+        attribute("queue_name", queue)
+        + attribute("messaging.system", "pgmq")
+        + attribute("messaging.operation.name", "send")
+        + attribute("messaging.operation.type", "send")
+        + attribute("messaging.destination.name", queue)
+    )
 
 
 def _created_ns(task_uuid: str) -> int:

@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Condition
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import Signal
-from tasker_actors.telemetry.otlp_requests import Scoped, in_parts
+from tasker_actors.telemetry.otlp_requests import requests
 from tasker_actors.telemetry.transmission import Transmission
 
-M_co = TypeVar("M_co", covariant=True)
-M = TypeVar("M")
 
-
-class Batch(Protocol[M_co]):
-    """Spans or log records that are not built yet."""
+class Batch(Protocol):
+    """Spans or log records that are not encoded yet."""
 
     @property
     def count(self) -> int:
         """How many messages `encode` will make."""
 
-    def encode(self) -> Sequence[M_co]:
-        """Build the messages; called once, in the exporter's thread."""
+    def encode(self) -> Sequence[bytes]:
+        """Serialize each message; called once, in the exporter's thread."""
 
 
-class ExportQueue(Generic[M]):
+class ExportQueue:
     """`offer` and `close` are for any thread, `export` for the exporter's. `changed` guards it, and is notified.
 
     It holds up to `limit` messages and sends up to `batch_size` in one request. `on_dropped(count)` is told of each
@@ -42,7 +40,7 @@ class ExportQueue(Generic[M]):
         *,
         limit: int,
         batch_size: int,
-        serialize: Callable[[Scoped[M]], bytes],
+        resource: Resource,
         changed: Condition,
         transmission: Transmission,
         on_dropped: Callable[[int], None],
@@ -51,11 +49,11 @@ class ExportQueue(Generic[M]):
         self._logger = get_logger("tasker_actors.telemetry")
         self._limit = limit
         self._batch_size = batch_size
-        self._serialize = serialize
+        self._resource = resource
         self._changed = changed
         self._transmission = transmission
         self._on_dropped = on_dropped
-        self._items: deque[tuple[InstrumentationScope, Batch[M]]] = deque()
+        self._items: deque[tuple[InstrumentationScope, Batch]] = deque()
         self._waiting = 0
         self._under_way = 0
         self._closed = False
@@ -70,7 +68,7 @@ class ExportQueue(Generic[M]):
         """Whether enough waits for a request of the full size."""
         return self._waiting >= self._batch_size
 
-    def offer(self, scope: InstrumentationScope, batch: Batch[M]) -> None:
+    def offer(self, scope: InstrumentationScope, batch: Batch) -> None:
         """Take a batch, or drop it where it does not fit; never waits.
 
         One that is larger than the whole queue fits into an empty one: it could never be exported otherwise.
@@ -92,7 +90,7 @@ class ExportQueue(Generic[M]):
             messages = self._encoded(items)
             lost = max(0, self._under_way - len(messages))
             for begin in range(0, len(messages), self._batch_size):
-                for body, count in in_parts(messages[begin : begin + self._batch_size], self._serialize):
+                for body, count in requests(self._resource, messages[begin : begin + self._batch_size]):
                     sent = self._transmission.deliver(self._signal, body)
                     lost += count if sent is None else min(sent.rejected, count)
             with self._changed:
@@ -119,10 +117,10 @@ class ExportQueue(Generic[M]):
         self._waiting = self._under_way = 0
         self._on_dropped = _ignore
 
-    def _take(self, least: int) -> list[tuple[InstrumentationScope, Batch[M]]]:
+    def _take(self, least: int) -> list[tuple[InstrumentationScope, Batch]]:
         """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait."""
         with self._changed:
-            taken: list[tuple[InstrumentationScope, Batch[M]]] = []
+            taken: list[tuple[InstrumentationScope, Batch]] = []
             if self._waiting < least:
                 return taken
             count = 0
@@ -134,8 +132,8 @@ class ExportQueue(Generic[M]):
             self._under_way = count
             return taken
 
-    def _encoded(self, items: Sequence[tuple[InstrumentationScope, Batch[M]]]) -> list[tuple[InstrumentationScope, M]]:
-        messages: list[tuple[InstrumentationScope, M]] = []
+    def _encoded(self, items: Sequence[tuple[InstrumentationScope, Batch]]) -> list[tuple[InstrumentationScope, bytes]]:
+        messages: list[tuple[InstrumentationScope, bytes]] = []
         for scope, batch in items:
             try:
                 messages += [(scope, message) for message in batch.encode()]

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from threading import Condition, Thread, current_thread
 from typing import Any, Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.export_queue import Batch, ExportQueue
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import OtlpSender, Signal
-from tasker_actors.telemetry.otlp_requests import logs_request, metrics_requests, spans_request
+from tasker_actors.telemetry.otlp_requests import metrics_requests
 from tasker_actors.telemetry.otlp_values import resource, tasker_scope
 from tasker_actors.telemetry.transmission import Transmission
 
-SpanBatch = Batch[Span]
-LogBatch = Batch[LogRecord]
 MetricsSource = Callable[[], ExportMetricsServiceRequest | None]
 
 MAX_WAITING_LOG_RECORDS: Final = 8192
@@ -51,22 +46,22 @@ class Exporter:
             wait=self._sleep,
             endpoint=config.otlp_endpoint,
         )
-        self._spans = ExportQueue[Span](
+        self._spans = ExportQueue(
             Signal.TRACES,
             changed=self._changed,
             transmission=self._transmission,
             limit=limits.max_queue_size,
             batch_size=limits.max_export_batch_size,
-            serialize=partial(spans_request, self._resource),
+            resource=self._resource,
             on_dropped=self._spans_lost,
         )
-        self._logs = ExportQueue[LogRecord](
+        self._logs = ExportQueue(
             Signal.LOGS,
             changed=self._changed,
             transmission=self._transmission,
             limit=MAX_WAITING_LOG_RECORDS,
             batch_size=MAX_LOG_RECORDS_IN_REQUEST,
-            serialize=partial(logs_request, self._resource),
+            resource=self._resource,
             on_dropped=self._logs_lost,
         )
         self._sources: tuple[MetricsSource, ...] = ()
@@ -114,14 +109,14 @@ class Exporter:
         with self._changed:
             self._sources = (*self._sources, collect)
 
-    def offer(self, batch: SpanBatch, scope: InstrumentationScope | None = None) -> None:
+    def offer(self, batch: Batch, scope: InstrumentationScope | None = None) -> None:
         """Take spans to be exported, or drop and count them where they do not fit; never waits.
 
         Scopes other than the package's own are one object for equal ones.
         """
         self._spans.offer(scope or self._scope, batch)
 
-    def offer_log(self, batch: LogBatch, scope: InstrumentationScope) -> None:
+    def offer_log(self, batch: Batch, scope: InstrumentationScope) -> None:
         """Take log records to be exported, or drop and count them where they do not fit; never waits."""
         self._logs.offer(scope, batch)
 

@@ -34,9 +34,9 @@ class LoggedLine:
     def __init__(self, line: Mapping[str, Any]) -> None:
         self._line = line
 
-    def encode(self) -> Sequence[LogRecord]:
+    def encode(self) -> Sequence[bytes]:
         """Make the record."""
-        return [log_record(self._line)]
+        return [log_record(self._line).SerializeToString()]
 
 
 class LogExport:

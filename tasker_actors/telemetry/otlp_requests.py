@@ -1,42 +1,43 @@
-"""Puts spans, log records and metrics into OTLP requests that a collector takes."""
+"""Puts spans, log records and metrics into OTLP requests that a collector takes.
+
+Spans and log records come serialized. Requests are put together around them in protobuf's wire format, where a message
+within another one is a tag, its length and its bytes: to copy messages into messages would cost as much as making them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 MAX_REQUEST_BYTES: Final = 4 << 20
 """What a collector takes by default, because gRPC servers do; what would be larger goes in several requests."""
 
-T = TypeVar("T")
-Scoped = Sequence[tuple[InstrumentationScope, T]]
-"""Messages with their scopes; equal scopes are one object where they are to be grouped."""
+Scoped = Sequence[tuple[InstrumentationScope, bytes]]
+"""Serialized messages with their scopes; equal scopes are one object where they are to be grouped."""
+
+# Field numbers of opentelemetry-proto, the same for traces and logs: of the request, and of what is within it.
+_RESOURCE_GROUPS: Final = 1
+_RESOURCE, _SCOPE_GROUPS = 1, 2
+_SCOPE, _MESSAGES = 1, 2
 
 
-def spans_request(resource: Resource, spans: Scoped[Span]) -> bytes:
-    """Serialize spans, grouped by scope."""
-    request = ExportTraceServiceRequest()
-    of_resource = request.resource_spans.add(resource=resource)
-    for scope, group in _by_scope(spans):
-        of_resource.scope_spans.add(scope=scope, spans=group)
-    return bytes(request.SerializeToString())
+def requests(resource: Resource, messages: Scoped) -> Iterator[tuple[bytes, int]]:
+    """Make requests of spans, or of log records: one, or halves of halves until each is small enough for a collector.
 
-
-def logs_request(resource: Resource, records: Scoped[LogRecord]) -> bytes:
-    """Serialize log records, grouped by scope."""
-    request = ExportLogsServiceRequest()
-    of_resource = request.resource_logs.add(resource=resource)
-    for scope, group in _by_scope(records):
-        of_resource.scope_logs.add(scope=scope, log_records=group)
-    return bytes(request.SerializeToString())
+    With each comes the number of its messages. A single message that is too large is a request all the same: the
+    collector decides.
+    """
+    body = _request(resource, messages)
+    if len(body) <= MAX_REQUEST_BYTES or len(messages) <= 1:
+        yield body, len(messages)
+        return
+    middle = len(messages) // 2
+    yield from requests(resource, messages[:middle])
+    yield from requests(resource, messages[middle:])
 
 
 def metrics_requests(request: ExportMetricsServiceRequest) -> Iterator[bytes]:
@@ -53,22 +54,25 @@ def metrics_requests(request: ExportMetricsServiceRequest) -> Iterator[bytes]:
                 yield alone.SerializeToString()
 
 
-def in_parts(messages: Sequence[T], serialize: Callable[[Sequence[T]], bytes]) -> Iterator[tuple[bytes, int]]:
-    """Serialize messages, in halves of halves until each part is small enough; each with its number of messages.
-
-    A single message that is too large is a part all the same: the collector decides.
-    """
-    body = serialize(messages)
-    if len(body) <= MAX_REQUEST_BYTES or len(messages) <= 1:
-        yield body, len(messages)
-        return
-    middle = len(messages) // 2
-    yield from in_parts(messages[:middle], serialize)
-    yield from in_parts(messages[middle:], serialize)
-
-
-def _by_scope(messages: Scoped[T]) -> Iterator[tuple[InstrumentationScope, list[T]]]:
-    groups: dict[int, tuple[InstrumentationScope, list[T]]] = {}
+def _request(resource: Resource, messages: Scoped) -> bytes:
+    """Make `ExportTraceServiceRequest` or `ExportLogsServiceRequest`, messages grouped by scope."""
+    groups: dict[int, tuple[InstrumentationScope, list[bytes]]] = {}
     for scope, message in messages:
-        groups.setdefault(id(scope), (scope, []))[1].append(message)
-    yield from groups.values()
+        groups.setdefault(id(scope), (scope, []))[1].append(_field(_MESSAGES, message))
+    scoped = [
+        _field(_SCOPE_GROUPS, _field(_SCOPE, scope.SerializeToString()) + b"".join(group))
+        for scope, group in groups.values()
+    ]
+    return _field(_RESOURCE_GROUPS, _field(_RESOURCE, resource.SerializeToString()) + b"".join(scoped))
+
+
+def _field(number: int, body: bytes) -> bytes:
+    """Encode a field that holds a message: protobuf's wire type 2."""
+    return bytes((number << 3 | 2, *_varint(len(body)))) + body
+
+
+def _varint(value: int) -> Iterator[int]:
+    while value > 0x7F:  # noqa: PLR2004 - seven bits in each byte
+        yield value & 0x7F | 0x80
+        value >>= 7
+    yield value

@@ -18,16 +18,28 @@ def opentelemetry_span(trace: TraceContext) -> Iterator[None]:
     For one thread or task; attached and detached in it. The context is a new one, so nothing of an earlier block that
     was interrupted can be left in it. Tracing that is not sampled is passed on too: spans below are not recorded then.
     """
-    state = TraceState.from_header([trace.tracestate]) if trace.tracestate else None
-    span_context = SpanContext(
-        int(trace.trace_id, 16),
-        int(trace.span_id, 16),
-        is_remote=False,
-        trace_flags=TraceFlags(trace.flags),
-        trace_state=state,
-    )
-    token = context.attach(set_span_in_context(NonRecordingSpan(span_context), context.Context()))
+    token = context.attach(set_span_in_context(_NamedSpan(trace), context.Context()))
     try:
         yield
     finally:
         context.detach(token)
+
+
+class _NamedSpan(NonRecordingSpan):
+    """A span whose ids are converted when somebody asks: most handlers make no spans, and all would pay for it."""
+
+    def __init__(self, trace: TraceContext) -> None:
+        self._trace = trace
+
+    def get_span_context(self) -> SpanContext:
+        trace = self._trace
+        return SpanContext(
+            int(trace.trace_id, 16),
+            int(trace.span_id, 16),
+            is_remote=False,
+            trace_flags=TraceFlags(trace.flags),
+            trace_state=TraceState.from_header([trace.tracestate]) if trace.tracestate else None,
+        )
+
+    def __repr__(self) -> str:
+        return f"_NamedSpan({self._trace.traceparent})"

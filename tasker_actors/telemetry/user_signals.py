@@ -14,8 +14,6 @@ from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metr
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as EncodedLogRecord
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as EncodedSpan
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -82,9 +80,9 @@ class _UserSpan:
     def __init__(self, span: ReadableSpan) -> None:
         self._span = span
 
-    def encode(self) -> Sequence[EncodedSpan]:
-        encoded: Sequence[EncodedSpan] = encode_spans([self._span]).resource_spans[0].scope_spans[0].spans
-        return encoded
+    def encode(self) -> Sequence[bytes]:
+        (encoded,) = encode_spans([self._span]).resource_spans[0].scope_spans[0].spans
+        return [encoded.SerializeToString()]
 
 
 class _UserLog:
@@ -95,11 +93,11 @@ class _UserLog:
     def __init__(self, record: ReadWriteLogRecord) -> None:
         self._record = record
 
-    def encode(self) -> Sequence[EncodedLogRecord]:
+    def encode(self) -> Sequence[bytes]:
         # The exporter puts in the resource, which a fork has made anew.
         readable = ReadableLogRecord(self._record.log_record, Resource.get_empty())
-        encoded: Sequence[EncodedLogRecord] = encode_logs([readable]).resource_logs[0].scope_logs[0].log_records
-        return encoded
+        (encoded,) = encode_logs([readable]).resource_logs[0].scope_logs[0].log_records
+        return [encoded.SerializeToString()]
 
 
 def collect_metrics(reader: InMemoryMetricReader) -> ExportMetricsServiceRequest | None:

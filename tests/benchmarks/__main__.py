@@ -18,6 +18,7 @@ import fast_events
 import latency
 import messaging
 import start
+import telemetry
 import throughput
 from rich.console import Console
 from rich.table import Table
@@ -51,6 +52,16 @@ AIMS: Mapping[str, Aim] = {
     "tell_to_bare": Aim("tell per bare one way", "", None),
     "ask_to_bare": Aim("ask per bare round trip", "", None),
     "start_to_ready_s": Aim("start to ready, embedded server present", " s", 3.0, is_limit=True),
+    "telemetry_off_steps_per_s": Aim("steps a second, telemetry off", "/s", None),
+    "telemetry_sampled_1_percent_steps_per_s": Aim("the same, 1 % of traces sampled", "/s", None),
+    "telemetry_sampled_all_steps_per_s": Aim("the same, all traces sampled", "/s", None),
+    "telemetry_dead_collector_steps_per_s": Aim("the same, all sampled, no collector answers", "/s", None),
+    "telemetry_sampled_1_percent_cost_percent": Aim("cost of 1 % sampled", " %", 5.0, is_limit=True),
+    "telemetry_sampled_all_cost_percent": Aim("cost of all sampled", " %", 50.0, is_limit=True),
+    "telemetry_dead_collector_cost_percent": Aim("cost of a dead collector, all sampled", " %", None),
+    "telemetry_sampled_all_dropped_percent": Aim("spans dropped, all sampled", " %", None),
+    "telemetry_off_worker_rss_mb": Aim("memory of a worker after it, telemetry off", " MB", None),
+    "telemetry_dead_collector_worker_rss_mb": Aim("the same, dead collector", " MB", None),
     "worker_rss_mb": Aim("resident memory of a worker at rest", " MB", 90.0, is_limit=True),
 }
 
@@ -66,6 +77,7 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "fast_events": fast_events.run,
     "messaging": _messaging,
     "start": start.run,
+    "telemetry": telemetry.run,
 }
 
 

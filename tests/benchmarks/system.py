@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ def home_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running(home: Path, *, workers: int = 2) -> Iterator[RunningSystem]:
+def running(home: Path, *, workers: int = 2, variables: Mapping[str, str] | None = None) -> Iterator[RunningSystem]:
     """Start a supervisor in this home and stop it at the end; its log goes to a file there."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TASKER_", "DATABASE_URL"))}
     environ |= {
@@ -69,6 +69,7 @@ def running(home: Path, *, workers: int = 2) -> Iterator[RunningSystem]:
         "LOG_LEVEL": "info",
         # A line for each event costs more than the event; the figures are of the runtime, not of the terminal.
         "TASKER_LOGGING__EVENT_SAMPLE_RATE": "0",
+        **(variables or {}),
     }
     command = [str(Path(sys.executable).parent / "tasker-actors"), "run", "--workers", str(workers)]
     command += ["--bind", "127.0.0.1:0", "--templates", str(WORKLOAD / "templates"), "--handlers", "bench_handlers"]

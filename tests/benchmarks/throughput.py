@@ -55,8 +55,13 @@ def _round(home: Path, client: httpx.Client, connection: psycopg.Connection[Any]
     create_chains(client, CHAINS)
     created = _now(connection)
     wait_until_finished(connection)
-    rate = _one(connection, _RATE, {"since": created})
+    rate = rate_since(connection, created)
     return rate, _one(connection, _RATE_WITH_CREATION, {"since": began, "steps": STEPS}), commits
+
+
+def rate_since(connection: psycopg.Connection[Any], moment: datetime) -> float:
+    """Return the steps a second of what has run since then."""
+    return _one(connection, _RATE, {"since": moment})
 
 
 def _now(connection: psycopg.Connection[Any]) -> datetime:

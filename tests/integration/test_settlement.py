@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support.flow import Flow, Worker, own_database
 from support.leases import AGAIN, MIB, SHOP, event, finish
 from support.servers import DatabaseServer
@@ -288,7 +288,7 @@ def test_a_lost_attempt_is_traced_and_ends_the_span_of_the_task_that_it_fails(fl
     settle(flow, worker, running={step.token})
 
     (batch,) = flow.traced
-    spans = {span.name: span for span in batch.encode()}
+    spans = {span.name: span for span in map(Span.FromString, batch.encode())}
     assert set(spans) == {
         "task_execution", "step_execution", "publish_domain_event", "route_event", "publish_durable", "record_metrics",
         "result_submission",
@@ -318,7 +318,7 @@ def test_a_cancelled_task_ends_its_span(flow: Flow):
     )
     spans = cancelled_spans(flow.cancel(sampled.task_uuid))
     assert spans is not None
-    (span,) = spans.encode()
+    (span,) = map(Span.FromString, spans.encode())
     assert (span.name, span.span_id.hex(), span.parent_span_id.hex()) == (
         "task_execution",
         task_span_id(sampled.task_uuid),

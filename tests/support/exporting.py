@@ -28,11 +28,13 @@ class Spans:
     padding: int = 0
     encoded_in: threading.Thread | None = None
 
-    def encode(self) -> Sequence[Span]:
+    def encode(self) -> Sequence[bytes]:
         """Build them."""
         self.encoded_in = threading.current_thread()
         return [
-            Span(name=self.name + "x" * self.padding, trace_id=os.urandom(16), span_id=os.urandom(8))
+            Span(
+                name=self.name + "x" * self.padding, trace_id=os.urandom(16), span_id=os.urandom(8)
+            ).SerializeToString()
             for _ in range(self.count)
         ]
 

@@ -116,6 +116,8 @@ class OtlpReceiver:
         self.refusing: grpc.StatusCode | None = None
         self._let_go = threading.Event()
         self._let_go.set()
+        self._stopped = threading.Event()
+        self._to_hang = 0
         self._lock = threading.Lock()
         self._requests: list[ReceivedRequest] = []
         self._counts: Counter[str] = Counter()
@@ -128,6 +130,7 @@ class OtlpReceiver:
 
     def start(self) -> OtlpReceiver:
         """Listen, on the ports that it had before if it had any."""
+        self._stopped.clear()
         server = grpc.server(
             ThreadPoolExecutor(_GRPC_THREADS),
             options=(("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)),
@@ -144,6 +147,7 @@ class OtlpReceiver:
     def stop(self) -> None:
         """Refuse connections from now on; requests under way are cut."""
         self._let_go.set()
+        self._stopped.set()
         if self._grpc is not None:
             self._grpc.stop(grace=None).wait()
             self._grpc = None
@@ -182,6 +186,11 @@ class OtlpReceiver:
     def hang(self) -> None:
         """Answer nothing from now on."""
         self._let_go.clear()
+
+    def hang_first(self, count: int) -> None:
+        """Never answer the next `count` requests, nor take them."""
+        with self._lock:
+            self._to_hang = count
 
     def let_go(self) -> None:
         """Answer again, also what has waited."""
@@ -222,6 +231,11 @@ class OtlpReceiver:
 
     def take(self, signal: str, protocol: str, headers: Mapping[str, str], message: Any, size: int) -> None:
         """Keep a request, or hold it back while hanging."""
+        with self._lock:
+            hangs, self._to_hang = self._to_hang > 0, max(0, self._to_hang - 1)
+        if hangs:
+            self._stopped.wait()
+            return
         self._let_go.wait()
         if self.refusing is not None:
             return

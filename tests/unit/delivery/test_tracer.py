@@ -34,7 +34,7 @@ def traced(
     items = tuple(one if isinstance(one, CommitItem) else commit_item(one) for one in won)
     message = StepsCommitted(items, tuple(map(commit_item, lost)), (), 0, finished or {}, now - 1.0, now - 0.75)
     tracer.committed(message, taken_up=now - 0.5, counted=now - 0.25, handed_over=now, bus_accepted=bus_accepted)
-    spans = [span for batch in offered for span in batch.encode()]
+    spans = [Span.FromString(encoded) for batch in offered for encoded in batch.encode()]
     assert len(spans) <= sum(batch.count for batch in offered)
     return spans
 
@@ -255,7 +255,10 @@ def test_a_worker_s_tracing_counts_subscribers_by_their_patterns():
         handed_over=0.0,
         bus_accepted=True,
     )
-    assert attributes(named(offered[0].encode(), "publish_fast"))["subscriber_count"] == 2
+    assert (
+        attributes(named([Span.FromString(one) for one in offered[0].encode()], "publish_fast"))["subscriber_count"]
+        == 2
+    )
 
 
 def test_a_vendor_s_tracestate_stays_with_every_span():

@@ -1,0 +1,223 @@
+"""A real supervisor and its workers export to a real collector, on every way in and every way out (SPEC 4.1)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.otlp_receiver import OtlpReceiver, dead_endpoint, silent_endpoint
+from support.project import Project
+from support.supervised import Supervised, run_to_end, supervised
+from support.waiting import until
+
+PHASE_1 = "Console-only logging initialized (FFI-safe mode)"
+LOADING = "Users' code is loaded"
+PHASE_2 = "Console logging with OpenTelemetry initialized"
+STOPPED = "Telemetry export stopped"
+INCOMPLETE = "Telemetry export stopped, and not everything was exported"
+
+HANDLERS = """
+import os
+import sys
+import threading
+
+from opentelemetry import metrics, trace
+
+from tasker_actors import step_handler
+from tasker_actors.telemetry.logging import get_logger
+
+get_logger("users").info(
+    "Users' code is loaded",
+    threads=sorted(one.name for one in threading.enumerate() if "telemetry" in one.name),
+    grpc="grpc" in sys.modules,
+    provider=type(trace.get_tracer_provider()).__name__,
+)
+tracer = trace.get_tracer("users")
+counter = metrics.get_meter("users").create_counter("users.things")
+
+@step_handler("trace")
+def trace_step(context):
+    with tracer.start_as_current_span("of a user"):
+        counter.add(1)
+        get_logger("users").info("Inside")
+    return {}
+
+@step_handler("many")
+def many(context):
+    for _ in range(100):
+        tracer.start_span("of a user").end()
+    return {}
+
+@step_handler("crash")
+def crash(context):
+    os._exit(9)
+
+@step_handler("wait")
+def wait(context):
+    tracer.start_span("waited").end()
+    context.cancelled.wait(60)
+    return {}
+"""
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    with OtlpReceiver() as one:
+        yield one
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    found = Project(tmp_path / "project")
+    found.module("telemetry_handlers", HANDLERS)
+    for name in ("trace", "many", "wait"):
+        found.template(name, {name: {}}, namespace="tele")
+    found.template("crash", {"crash": {"retry": {"max_attempts": 50, "backoff": "none"}}}, namespace="tele")
+    return found
+
+
+def slots(of: Any) -> set[int]:
+    """The slots of what was received."""
+    return {one.resource["tasker.worker.slot"] for one in of if "tasker.worker.slot" in one.resource}
+
+
+def order(one: Supervised, worker: int | None) -> list[str]:
+    """The lines about the phases that a process has written."""
+    wanted = (PHASE_1, LOADING, PHASE_2, STOPPED)
+    return [line["event"] for line in one.lines if line.get("worker") == worker and line.get("event") in wanted]
+
+
+def test_supervisor_and_workers_go_through_the_phases_in_order(
+    project: Project, database_url: str, receiver: OtlpReceiver
+) -> None:
+    with supervised(project, database_url, variables=receiver.environment()) as one:
+        one.run("trace", namespace="tele")
+        assert one.stop() == 0
+    for process in (None, 0, 1):
+        assert order(one, process) == [PHASE_1, LOADING, PHASE_2, STOPPED]
+    for line in one.logged(LOADING):
+        assert (line["threads"], line["grpc"], line["provider"]) == ([], False, "ProxyTracerProvider")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_users_spans_metrics_and_logs_arrive_after_a_drain(
+    project: Project, database_url: str, receiver: OtlpReceiver, protocol: str
+) -> None:
+    """Nothing leaves before the end, by the delay: what arrives is what draining exports."""
+    variables = receiver.environment(protocol, OTEL_LOGS_ENABLED="true", OTEL_BSP_SCHEDULE_DELAY="3600000")
+    with supervised(project, database_url, variables=variables) as one:
+        task = one.run("trace", namespace="tele")
+        assert one.stop() == 0
+    (span,) = [span for span in receiver.spans() if span.name == "of a user"]
+    assert span.resource["service.name"] == "tasker-actors"
+    (point,) = receiver.points("users.things")
+    assert (point.value, slots([point])) == (1, slots([span]))
+    (inside,) = [log for log in receiver.logs() if log.body == "Inside"]
+    assert (inside.span_id, inside.attributes["correlation_id"]) == (span.span_id, task["correlation_id"])
+    bodies = {(log.body, log.resource.get("tasker.worker.slot")) for log in receiver.logs()}
+    assert {(text, slot) for text in (PHASE_1, LOADING, PHASE_2) for slot in (None, 0, 1)} <= bodies
+    assert ("Supervisor ready", None) in bodies
+    instances = {log.resource["service.instance.id"] for log in receiver.logs()}
+    assert len(instances) == 3
+
+
+def test_twenty_workers_export(project: Project, database_url: str, receiver: OtlpReceiver) -> None:
+    with supervised(project, database_url, workers=20, concurrency=1, variables=receiver.environment()) as one:
+        until(lambda: len(one.logged(PHASE_2)) == 21)
+        one.create_many("trace", 200, namespace="tele")
+        until(lambda: len([span for span in receiver.spans() if span.name == "of a user"]) == 200, 60)
+        assert one.stop() == 0
+    exported = [span for span in receiver.spans() if span.name == "of a user"]
+    assert len({span.span_id for span in exported}) == 200
+    assert len(slots(exported)) > 1
+    assert slots(receiver.points("users.things")) == slots(exported)
+    assert {line["worker"] for line in one.logged(STOPPED)} == {None, *range(20)}
+
+
+@pytest.mark.parametrize("collector", ["dead", "silent"])
+def test_a_collector_that_does_not_answer_costs_spans_and_nothing_else(
+    project: Project, database_url: str, receiver: OtlpReceiver, collector: str
+) -> None:
+    with silent_endpoint() as silent:
+        variables = receiver.environment(
+            OTEL_EXPORTER_OTLP_ENDPOINT=silent if collector == "silent" else dead_endpoint(),
+            OTEL_BSP_EXPORT_TIMEOUT="100",
+            OTEL_BSP_MAX_QUEUE_SIZE="150",
+        )
+        with supervised(project, database_url, workers=1, variables=variables) as one:
+            for _ in range(5):
+                one.run("many", namespace="tele")
+            name = "tasker_telemetry_spans_dropped_total"
+            until(lambda: one.metrics()[name].get(frozenset({("worker", "0")}), 0) >= 350)
+            assert one.stop() == 0
+    (last,) = one.logged(INCOMPLETE, worker=0)
+    assert last["spans_dropped"] >= 500
+    fails = one.logged("Export to the collector fails; what does not fit the buffer is dropped and counted", worker=0)
+    assert [line["level"] for line in fails] == ["warning"]
+
+
+def test_a_second_signal_exports_what_the_supervisor_has(
+    project: Project, database_url: str, receiver: OtlpReceiver
+) -> None:
+    variables = receiver.environment(OTEL_LOGS_ENABLED="true", OTEL_BSP_SCHEDULE_DELAY="3600000")
+    with supervised(project, database_url, workers=1, variables=variables) as one:
+        task = one.create("wait", namespace="tele")
+        until(lambda: one.task(task)["in_progress_steps"] == 1)
+        one.signal(signal.SIGTERM)
+        until(lambda: bool(one.logged("Draining")))
+        one.signal(signal.SIGTERM)
+        assert one.wait_ended() == 5
+    received = [log.body for log in receiver.logs() if "tasker.worker.slot" not in log.resource]
+    assert received.count("Signal received") == 2
+
+
+def test_giving_up_exports_the_reason(project: Project, database_url: str, receiver: OtlpReceiver) -> None:
+    variables = receiver.environment(OTEL_LOGS_ENABLED="true", OTEL_BSP_SCHEDULE_DELAY="3600000")
+    with supervised(project, database_url, workers=1, variables=variables) as one:
+        one.create("crash", namespace="tele")
+        assert one.wait_ended() == 4
+    (reason,) = [log for log in receiver.logs() if log.body == "The supervisor ends"]
+    assert "crashed" in reason.attributes["error"]
+
+
+def test_a_worker_that_cannot_boot_exports_the_reason(
+    project: Project, database_url: str, receiver: OtlpReceiver
+) -> None:
+    """The module fails in the worker only, before phase 2: its export begins for this."""
+    project.module(
+        "fails_in_worker",
+        """
+        import sys
+        if "worker" in " ".join(sys.orig_argv):
+            raise RuntimeError("broken by the test")
+        """,
+    )
+    code, _ = run_to_end(
+        project,
+        arguments=("--bind", "127.0.0.1:0", "--workers", "1"),
+        DATABASE_URL=database_url,
+        **receiver.environment(OTEL_LOGS_ENABLED="true", OTEL_BSP_SCHEDULE_DELAY="3600000"),
+    )
+    assert code == 3
+    by_worker = {
+        log.resource.get("tasker.worker.slot"): log.attributes["error"]
+        for log in receiver.logs()
+        if log.body in ("The worker cannot start", "The supervisor ends")
+    }
+    assert set(by_worker) == {None, 0}
+    assert all("broken by the test" in error for error in by_worker.values())
+
+
+def test_a_replaced_worker_is_another_instance(project: Project, database_url: str, receiver: OtlpReceiver) -> None:
+    with supervised(project, database_url, workers=1, variables=receiver.environment()) as one:
+        one.run("trace", namespace="tele")
+        one.signal(signal.SIGHUP)
+        until(lambda: len(one.logged("Worker ready")) == 2)
+        one.run("trace", namespace="tele")
+        assert one.stop() == 0
+    found = [span for span in receiver.spans() if span.name == "of a user"]
+    assert slots(found) == {0}
+    assert len({span.resource["service.instance.id"] for span in found}) == len(found) == 2
