@@ -98,11 +98,12 @@ class FfiChannel:
             current = self._current
             if current is None or current.key is None or now < current.deadline:
                 return
+            key = current.key  # the call may return as soon as the lock is free
             current.is_abandoned = True
-            self._stuck.add(current.key)
+            self._stuck.add(key)
             self._go_on(current.entry)
         error = f"has not returned within {self._timeout:g} s; it gets nothing until it does"
-        self._failed(current.key, current.entry, error)
+        self._failed(key, current.entry, error)
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""

@@ -113,7 +113,9 @@ class _Loader:
             if os.getpid() != own_pid:
                 # A child that the library forked came back here: two of this worker would run the same steps.
                 os._exit(0)
-            changed = put_back(before)
-            if changed:
-                logger.warning("A native library changed signals that the worker owns; they are as before",
-                               library=str(file), signals=changed)  # fmt: skip
+            if changed := put_back(before):
+                logger.warning(
+                    "A native library changed signals that the worker owns; they are as before",
+                    library=str(file),
+                    signals=changed,
+                )
