@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasker_actors.stats.figures import Exemplar
+
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
     from tasker_actors.postgres.workers import WorkerState
@@ -106,8 +108,7 @@ class StepFinished:
 class CommitItem:
     """One entry of a batch: its part of the JSON that PostgreSQL unpacks, and where it came from.
 
-    `labels` are the label sets (namespace, event_name, delivery_mode, publisher) that the JSON refers to; `finished` is
-    None for steps that are given back and for events from outside a step.
+    `finished` is None for steps that are given back and for events from outside a step.
     """
 
     document: dict[str, Any]
@@ -282,6 +283,16 @@ class DumpStacks:
     """Supervisor → worker: log every thread's stack."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExemplarsFound:
+    """Worker → StatsActor: spans behind what cells of its memory block have counted. Lost: those, and no figure."""
+
+    slot: int
+    incarnation: int
+    cells: tuple[int, ...]
+    exemplars: tuple[Exemplar, ...]
+
+
 # 6. Figures and upkeep, all in the supervisor
 
 
@@ -330,8 +341,8 @@ class ShowGauges:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportMetrics:
-    """HTTP → StatsActor (ask): the Prometheus text, as bytes."""
+class ReportFigures:
+    """HTTP, or the exporter's thread → StatsActor (ask): every figure, as a value that is the asker's own."""
 
 
 @dataclass(frozen=True, slots=True)

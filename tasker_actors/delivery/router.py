@@ -46,10 +46,10 @@ class DeliveryRecorder(Protocol):
     def tasks_finished(self, committed: StepsCommitted) -> None:
         """Count the tasks that a commit finished."""
 
-    def handed_over(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
-        """Count fast and broadcast events that the bus took; with each the moment its step finished."""
+    def handed_over(self, events: Sequence[_Fast], now: float) -> None:
+        """Count fast and broadcast events that the bus took; with each the moment its step finished, and its trace."""
 
-    def bus_refused(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+    def bus_refused(self, events: Sequence[_Fast], now: float) -> None:
         """Count fast and broadcast events that the bus did not take."""
 
 
@@ -153,12 +153,11 @@ class EventRouter(Actor):
 
     def _deliver(self, fast: Sequence[_Fast]) -> bool:
         accepted = self._bus.is_accepting
-        timed = [(event, since) for event, since, _ in fast]
         if accepted:
             self._bus.tell(RouteFast(tuple((event, trace) for event, _, trace in fast)))
-            self._recorder.handed_over(timed, time.monotonic())
+            self._recorder.handed_over(fast, time.monotonic())
         else:
-            self._recorder.bus_refused(timed, time.monotonic())
+            self._recorder.bus_refused(fast, time.monotonic())
         return accepted
 
     def _publish(self, message: PublishEvent) -> None:

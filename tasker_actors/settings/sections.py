@@ -28,6 +28,7 @@ from tasker_actors.settings.values import (
     parse_json,
     split_list,
 )
+from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC
 
 _ACTOR_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -284,11 +285,15 @@ class RetentionSettings(Section):
 
 
 class TelemetrySettings(Section):
-    """The one telemetry setting of the file; the others are environment variables (SPEC 4.1)."""
+    """The telemetry settings of the file; the others are environment variables (SPEC 4.1)."""
 
     shutdown_timeout_ms: Milliseconds = Field(
         default=2_000,
         description="Longest time that exporting what is left delays a stop: half for the workers, half after them.",
+    )
+    label_sets_per_metric: Limit = Field(
+        default=LABEL_SETS_PER_METRIC,
+        description="Label sets a metric may have beside those of the templates; more share its overflow series.",
     )
 
 

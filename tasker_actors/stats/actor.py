@@ -9,18 +9,19 @@ from tasker_actors.actors import Actor
 from tasker_actors.messages import (
     Count,
     DeclareLabelSets,
+    ExemplarsFound,
     ReportEventStats,
-    ReportMetrics,
+    ReportFigures,
     ShowGauges,
     WorkerAttached,
     WorkerDied,
     WorkerSettled,
 )
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
-from tasker_actors.stats.exposition import event_stats_document, prometheus_text
+from tasker_actors.stats.exposition import event_stats_document
 
-Reports = WorkerAttached | WorkerDied | WorkerSettled | Count | ShowGauges | DeclareLabelSets
-Questions = ReportMetrics | ReportEventStats
+Reports = WorkerAttached | WorkerDied | WorkerSettled | Count | ShowGauges | DeclareLabelSets | ExemplarsFound
+Questions = ReportFigures | ReportEventStats
 
 
 class StatsActor(Actor):
@@ -49,9 +50,11 @@ class StatsActor(Actor):
                 self._book.replace_gauges(metric, values)
             case DeclareLabelSets(label_sets):
                 for metric, labels in label_sets:
-                    self._book.count(metric, labels, 0)
-            case ReportMetrics():
-                return prometheus_text(self._book.figures())
+                    self._book.declare(metric, labels)
+            case ExemplarsFound(slot, incarnation, cells, exemplars):
+                self._book.exemplify(slot, incarnation, dict(zip(cells, exemplars, strict=True)))
+            case ReportFigures():
+                return self._book.figures()
             case ReportEventStats():
                 return event_stats_document(self._book, self._supervisor_id, datetime.now(UTC))
             case _:

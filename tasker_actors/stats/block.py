@@ -17,7 +17,7 @@ import orjson
 
 from tasker_actors.errors import StartupError
 from tasker_actors.stats.cells import Cell, CounterCell, GaugeCell, HistogramCell, Memory
-from tasker_actors.stats.figures import BUCKETS, Labels, clean_labels, overflow_labels
+from tasker_actors.stats.figures import BUCKETS, Exemplar, Labels, clean_labels, overflow_labels
 from tasker_actors.stats.layout import (
     BUS_CELLS,
     BUS_LANE,
@@ -31,7 +31,6 @@ from tasker_actors.stats.layout import (
     LANE_CELLS,
     MAGIC,
     MAGIC_CELL,
-    OVERFLOWS_CELL,
     PROGRESS_CELL,
     RESERVE_CELLS,
     ROUTER_LANE,
@@ -118,6 +117,7 @@ class BlockWriter:
         self._label_sets = label_sets_per_metric
         self._memory = Memory(memoryview(mapping))
         self._handles: dict[Metric, dict[Labels, Cell]] = {metric: {} for metric in TABLE}
+        self._announced: dict[Metric, int] = dict.fromkeys(TABLE, 0)
         self._next = self._layout.directory
         self._cut_lanes()
         after_fork = weakref.WeakMethod(self._detach)
@@ -146,15 +146,23 @@ class BlockWriter:
         return CounterCell(self._memory, SHARED_LANE + cell)
 
     def declare(self, metric: Metric, labels: Labels) -> None:
-        """Let a label set exist, at 0."""
-        self._find(metric, labels)
+        """Let a label set that is known beforehand exist, at 0; it takes none of the places that are limited."""
+        if labels not in self._handles[metric]:
+            self._register(metric, labels, is_announced=True)
+
+    def take_exemplars(self) -> dict[int, Exemplar]:
+        """Hand over, by cell, the exemplars since the last time; they are lost with the worker."""
+        return {
+            cell: Exemplar(trace.trace_id, trace.span_id, value, time)
+            for cell, (trace, value, time) in self._memory.take_exemplars().items()
+        }
 
     def counter(self, metric: Metric, labels: Labels) -> CounterCell:
         """Handle on a counter; `labels` are the values of `metric.worker_labels`, in that order.
 
         Keep the handle where the labels are known beforehand; asking again costs one look-up. A label set past the
-        limit, or one for which the block has no room, gets the handle of the overflow series and is counted in
-        `Snapshot.overflows`. Raises TypeError for another kind of metric.
+        limit, or one for which the block has no room, gets the handle of the overflow series. Raises TypeError for
+        another kind of metric.
         """
         cell = self._find(metric, labels)
         if isinstance(cell, CounterCell):
@@ -162,7 +170,7 @@ class BlockWriter:
         raise _wrong_kind(metric, MetricKind.COUNTER)
 
     def gauge(self, metric: Metric, labels: Labels) -> GaugeCell:
-        """Handle on a gauge, as with `counter`."""
+        """Handle on a gauge, as with `counter`; an overflow series shows what was set last."""
         cell = self._find(metric, labels)
         if isinstance(cell, GaugeCell):
             return cell
@@ -178,7 +186,7 @@ class BlockWriter:
     def _find(self, metric: Metric, labels: Labels) -> Cell:
         return self._handles[metric].get(labels) or self._register(metric, labels)
 
-    def _register(self, metric: Metric, labels: Labels) -> Cell:
+    def _register(self, metric: Metric, labels: Labels, *, is_announced: bool = False) -> Cell:
         names = metric.worker_labels
         if len(labels) != len(names):
             message = f"{metric.instrument} takes the labels {', '.join(names)} and got {len(labels)} values"
@@ -187,10 +195,10 @@ class BlockWriter:
         series = self._handles[metric]
         with self._memory.lock:
             cell = series.get(labels)
-            if cell is None and len(series) < self._label_sets:
+            if cell is None and (is_announced or len(series) - self._announced[metric] < self._label_sets):
                 cell = self._append(metric, labels, self._layout.cells - RESERVE_CELLS)
+                self._announced[metric] += is_announced
             if cell is None:
-                self._memory.cells[OVERFLOWS_CELL] += 1
                 labels = overflow_labels(names, labels)
                 cell = series.get(labels) or self._append(metric, labels, self._layout.cells)
         if cell is None:

@@ -6,9 +6,10 @@ block is a memory access, so nothing here waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
+from time import time
 from typing import Final, Protocol
 
 from tasker_actors.stats.counters import (
@@ -19,9 +20,10 @@ from tasker_actors.stats.counters import (
     Snapshot,
     settle,
 )
-from tasker_actors.stats.figures import Figures, HistogramValue, Labels, clean_labels, overflow_labels
+from tasker_actors.stats.figures import Exemplar, Figures, HistogramValue, Labels, clean_labels
+from tasker_actors.stats.series import SeriesRegister, count_overflows
 from tasker_actors.telemetry import metrics
-from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, Metric
+from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, Metric, MetricKind
 
 _ROUTER_FIELDS: Final[Mapping[Metric, str]] = {
     metrics.ROUTER_DURABLE_ROUTED: "durable_routed",
@@ -46,6 +48,10 @@ class SnapshotSource(Protocol):
 
     def snapshot(self) -> Snapshot:
         """All figures now."""
+        ...
+
+    def locate(self, cell: int) -> tuple[Metric, Labels, int] | None:
+        """The series that a cell counts for, and which of its buckets."""
         ...
 
     def remove(self) -> None:
@@ -92,13 +98,16 @@ _Read = list[tuple[_Incarnation, Snapshot]]
 class StatsBook:
     """All figures of one supervisor."""
 
-    def __init__(self, *, label_sets_per_metric: int = LABEL_SETS_PER_METRIC) -> None:
-        self._label_sets = label_sets_per_metric
-        self._admitted: dict[Metric, set[Labels]] = {}
+    def __init__(
+        self, *, label_sets_per_metric: int = LABEL_SETS_PER_METRIC, clock: Callable[[], float] = time
+    ) -> None:
+        self._clock = clock
+        self._last_look = clock()
+        self._series = SeriesRegister(label_sets_per_metric)
+        self._exemplars: dict[Metric, dict[Labels, dict[int, Exemplar]]] = {}
         self._incarnations: dict[tuple[int, int], _Incarnation] = {}
         self._retired: dict[int, _RetiredSlot] = {}
         self._kept = Figures()  # of retired incarnations and of the supervisor
-        self._retired_overflows = 0
 
     def attach(self, worker: WorkerIdentity, source: SnapshotSource) -> None:
         """Read an incarnation's figures from now on; ValueError if it is there already."""
@@ -127,20 +136,42 @@ class StatsBook:
         kept.newest = max(kept.newest, ended.worker, key=attrgetter("incarnation"))
         kept.router += snapshot.router
         kept.bus += snapshot.bus
-        self._retired_overflows += snapshot.overflows
         self._add(self._kept, snapshot.figures, slot)
         ended.source.remove()
+
+    def declare(self, metric: Metric, labels: Labels) -> None:
+        """Let a label set of a counter or histogram that is known beforehand exist, at 0."""
+        self._series.announce(metric, labels)
+        if metric.kind is MetricKind.HISTOGRAM:
+            self._kept.add_histogram(*self._series.place(metric, labels), HistogramValue())
+        else:
+            self._kept.count(*self._series.place(metric, labels), 0)
+
+    def exemplify(self, slot: int, incarnation: int, exemplars: Mapping[int, Exemplar]) -> None:
+        """Keep exemplars that an incarnation found, by the cell of its block, in place of older ones.
+
+        Those of an incarnation that is not read any more are let go: its cells say nothing now.
+        """
+        found = self._incarnations.get((slot, incarnation))
+        if found is None:
+            return
+        for cell, exemplar in exemplars.items():
+            place = found.source.locate(cell)
+            if place is not None:
+                metric, labels, bucket = place
+                metric, labels = self._series.place(metric, metric.with_worker(labels, slot))
+                self._exemplars.setdefault(metric, {}).setdefault(labels, {})[bucket] = exemplar
 
     def count(self, metric: Metric, labels: Labels, amount: int = 1) -> None:
         """Count something in the supervisor itself; `labels` are those of the table, `worker` included."""
         if amount < 0:
             message = f"{metric.instrument} cannot fall by {-amount}"
             raise ValueError(message)
-        self._kept.count(*self._place(metric, labels), amount)
+        self._kept.count(*self._series.place(metric, labels), amount)
 
     def observe(self, metric: Metric, labels: Labels, milliseconds: float) -> None:
         """Count one duration in the supervisor itself."""
-        self._kept.add_histogram(*self._place(metric, labels), HistogramValue().observe(milliseconds))
+        self._kept.add_histogram(*self._series.place(metric, labels), HistogramValue().observe(milliseconds))
 
     def set_gauge(self, metric: Metric, labels: Labels, value: float) -> None:
         """Show a gauge of the supervisor itself."""
@@ -155,9 +186,11 @@ class StatsBook:
         return self._slots(self._read())
 
     def figures(self) -> Figures:
-        """Every figure of the table with its labels, now."""
+        """Every figure of the table with its labels, now; the answer is the caller's."""
+        figures = Figures(
+            gauges={metric: dict(series) for metric, series in self._kept.gauges.items()}, time=self._clock()
+        )
         read = self._read()
-        figures = Figures(gauges={metric: dict(series) for metric, series in self._kept.gauges.items()})
         self._add(figures, self._kept)
         for incarnation, snapshot in read:
             slot = incarnation.worker.slot
@@ -167,12 +200,15 @@ class StatsBook:
                     figures.set_gauge(metric, metric.with_worker(labels, slot), value)
         for stats in self._slots(read):
             _add_slot(figures, stats)
+        count_overflows(figures)
+        self._series.date(figures, self._last_look)
+        self._last_look = figures.time
+        self._show_exemplars(figures)
         return figures
 
-    @property
-    def overflows(self) -> int:
-        """How often workers asked for a label set that got no series of its own."""
-        return self._retired_overflows + sum(snapshot.overflows for _, snapshot in self._read())
+    def _show_exemplars(self, figures: Figures) -> None:
+        for metric, series in self._exemplars.items():
+            figures.exemplars[metric] = {labels: dict(by_bucket) for labels, by_bucket in series.items()}
 
     def _read(self) -> _Read:
         """One look at every source, oldest incarnation first; only the newest live one of a slot keeps its gauges."""
@@ -209,24 +245,10 @@ class StatsBook:
         """Add counters and histograms; with a slot, they are a worker's and get its label."""
         for metric, counts in figures.counters.items():
             for labels, count in counts.items():
-                into.count(*self._place(metric, _with_slot(metric, labels, slot)), count)
+                into.count(*self._series.place(metric, _with_slot(metric, labels, slot)), count)
         for metric, values in figures.histograms.items():
             for labels, value in values.items():
-                into.add_histogram(*self._place(metric, _with_slot(metric, labels, slot)), value)
-
-    def _place(self, metric: Metric, labels: Labels) -> tuple[Metric, Labels]:
-        """Where a count is shown. A label set that was admitted once stays, so that no series falls or vanishes."""
-        metric = metric.counted_in or metric
-        admitted = self._admitted.setdefault(metric, set())
-        if labels in admitted:
-            return metric, labels
-        labels = clean_labels(labels)
-        if labels in admitted:
-            return metric, labels
-        if len(admitted) < self._label_sets:
-            admitted.add(labels)
-            return metric, labels
-        return metric, overflow_labels(metric.labels, labels)
+                into.add_histogram(*self._series.place(metric, _with_slot(metric, labels, slot)), value)
 
 
 def _with_slot(metric: Metric, labels: Labels, slot: int | None) -> Labels:
@@ -239,5 +261,6 @@ def _add_slot(figures: Figures, slot: SlotStats) -> None:
         figures.count(metric, labels, getattr(slot.router, name))
     for metric, name in _BUS_FIELDS.items():
         figures.count(metric, labels, getattr(slot.bus, name))
+    figures.count(metrics.SPANS_DROPPED, labels, 0)
     if slot.alive:
         figures.set_gauge(metrics.WORKERS_ALIVE, labels, 1.0)

@@ -9,24 +9,49 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import isnan, nan
 from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Final
 
 from tasker_actors.stats.figures import BUCKETS, observable
 from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS
 
+if TYPE_CHECKING:
+    from tasker_actors.telemetry.trace_context import TraceContext
+
+MAX_EXEMPLARS: Final = 500
+"""Exemplars that a worker keeps between two heartbeats: at most one for each counter and bucket, the latest."""
+
 
 class Memory:
-    """The cells of one block as whole numbers and as floating point numbers, and the lock of their many writers."""
+    """The cells of one block as whole numbers and as floating point numbers, and the lock of their many writers.
 
-    __slots__ = ("__weakref__", "cells", "doubles", "lock")
+    `exemplars` are no part of the block: by the cell that counted them, what was counted, in which span and when, since
+    they were last taken.
+    """
+
+    __slots__ = ("__weakref__", "cells", "doubles", "exemplars", "lock")
 
     def __init__(self, buffer: memoryview) -> None:
         self.lock = Lock()
         self.cells = buffer.cast("Q")
         self.doubles = buffer.cast("d")
+        self.exemplars: dict[int, tuple[TraceContext, float, float]] = {}
+
+    def exemplify(self, cell: int, trace: TraceContext, value: float) -> None:
+        """Keep what a cell has just counted as its exemplar; the lock is held."""
+        if cell in self.exemplars or len(self.exemplars) < MAX_EXEMPLARS:
+            self.exemplars[cell] = (trace, value, time())
+
+    def take_exemplars(self) -> dict[int, tuple[TraceContext, float, float]]:
+        """Hand over what was kept since the last time."""
+        with self.lock:
+            exemplars, self.exemplars = self.exemplars, {}
+        return exemplars
 
     def detach(self) -> None:
         """Count into private memory from now on, with a lock that nobody holds: for the child of a fork."""
         self.lock = Lock()
+        self.exemplars = {}
         private = memoryview(bytearray(self.cells.nbytes))
         self.cells = private.cast("Q")
         self.doubles = private.cast("d")
@@ -41,14 +66,19 @@ class CounterCell:
         self._memory = memory
         self._index = index
 
-    def add(self, amount: int = 1) -> None:
-        """Count `amount` more; ValueError for a negative one, which would make the figure fall."""
+    def add(self, amount: int = 1, trace: TraceContext | None = None) -> None:
+        """Count `amount` more; ValueError for a negative one, which would make the figure fall.
+
+        `trace` is the span that did it, given only if it is recorded: what is counted becomes the figure's exemplar.
+        """
         if amount < 0:
             message = f"a counter cannot fall by {-amount}"
             raise ValueError(message)
         memory = self._memory
         with memory.lock:
             memory.cells[self._index] += amount
+            if trace is not None:
+                memory.exemplify(self._index, trace, amount)
 
 
 class GaugeCell:
@@ -87,14 +117,16 @@ class HistogramCell:
         self._memory = memory
         self._index = index
 
-    def observe(self, milliseconds: float) -> None:
-        """Count one duration; a negative, infinite or NaN one counts as 0."""
+    def observe(self, milliseconds: float, trace: TraceContext | None = None) -> None:
+        """Count one duration; a negative, infinite or NaN one counts as 0. `trace` is as with a counter."""
         milliseconds = observable(milliseconds)
         bucket = self._index + bisect_left(DURATION_BOUNDS_MS, milliseconds)
         memory = self._memory
         with memory.lock:
             memory.cells[bucket] += 1
             memory.doubles[self._index + BUCKETS] += milliseconds
+            if trace is not None:
+                memory.exemplify(bucket, trace, milliseconds)
 
 
 Cell = CounterCell | GaugeCell | HistogramCell

@@ -91,15 +91,11 @@ class RouterTally:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All figures of one incarnation at one moment, cumulative since its start.
-
-    `overflows` says how often a label set was asked for that got no series of its own.
-    """
+    """All figures of one incarnation at one moment, cumulative since its start."""
 
     router: RouterTally = field(default_factory=RouterTally)
     bus: InProcessEventBusStats = field(default_factory=InProcessEventBusStats)
     figures: Figures = field(default_factory=Figures)
-    overflows: int = 0
 
     def without_gauges(self) -> Snapshot:
         """What stays when the incarnation is dead: counters and histograms."""

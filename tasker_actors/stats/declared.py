@@ -1,17 +1,42 @@
-"""The label sets that templates announce: they exist from the start, at 0 (SPEC 4.3)."""
+"""The label sets that are known before anything happens: they exist from the start, at 0 (SPEC 4.3).
+
+Without them the first increase of a series would be invisible: Prometheus sees no rise in what begins at 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
+from tasker_actors.steps.failures import ErrorType
 from tasker_actors.telemetry import metrics
-from tasker_actors.telemetry.metrics import Metric
+from tasker_actors.telemetry.metrics import CLOSED_LABELS, TABLE, Metric, MetricKind
 
 if TYPE_CHECKING:
     from tasker_actors.steps.lease import StepPlan
 
 LabelSets = Iterator[tuple[Metric, tuple[str, ...]]]
+
+REFUSAL_CODES: Final = (
+    "not_json", "nan_or_infinity", "nul_character", "lone_surrogate", "integer_out_of_range", "too_large",
+    "schema_violation", "publisher_error", "invalid_namespace", "invalid_event_name", "refused_by_database",
+    "bus_refused",
+)  # fmt: skip
+"""Every reason for which an event is not published."""
+
+FAILURES: Final = (
+    (ErrorType.HANDLER_ERROR.value, "true"),
+    (ErrorType.RETRYABLE_ERROR.value, "true"),
+    (ErrorType.PERMANENT_ERROR.value, "false"),
+    (ErrorType.VALIDATION_ERROR.value, "false"),
+    (ErrorType.TIMEOUT.value, "true"),
+    ("worker_lost", "true"),
+)
+"""Error types that the runtime itself gives, each with whether such an attempt is tried again; handlers name others."""
+
+RESTART_REASONS: Final = ("exit", "signal", "hang", "escalated", "hup")
+"""Why a slot's worker is started again."""
 
 _OF_STEPS = (
     metrics.STEP_EXECUTIONS,
@@ -20,19 +45,61 @@ _OF_STEPS = (
     metrics.STEP_RESULTS_SUBMITTED,
 )
 _OF_TASKS = (metrics.TASK_REQUESTS, metrics.TASK_COMPLETIONS)
+_RESULTS = sorted(CLOSED_LABELS["result"])
+_MODES = sorted(CLOSED_LABELS["delivery_mode"])
 
 
 def declared_label_sets(plans: Iterable[StepPlan]) -> LabelSets:
-    """Name every counter's label set that follows from these steps and their declared events."""
-    for channel in ("subscriber", "ffi"):
+    """Name the label sets that follow from these steps and their declared events, and those that are always there."""
+    plans = tuple(plans)
+    for channel in sorted(CLOSED_LABELS["channel"]):
         yield metrics.EVENTS_DROPPED, (channel,)
-    for plan in plans:
+    for namespace in sorted({plan.namespace for plan in plans}):
+        yield from _of_namespace(namespace)
+    for namespace, task_type in sorted({(plan.namespace, plan.task_type) for plan in plans}):
         for metric in _OF_TASKS:
-            yield metric, (plan.namespace, plan.task_type)
-        for metric in _OF_STEPS:
-            yield metric, (plan.namespace, plan.name)
-        for bound in plan.declarations:
-            declared = bound.declaration
-            labels = (plan.namespace, declared.name, declared.delivery_mode.value, bound.publisher_name)
-            yield metrics.EVENTS_PUBLISHED, labels
-            yield metrics.EVENTS_FAILED, labels
+            yield metric, (namespace, task_type)
+        for error_type, _ in FAILURES:
+            yield metrics.TASK_FAILURES, (namespace, task_type, error_type)
+    for plan in plans:
+        yield from _of_step(plan)
+
+
+def slot_label_sets(slot: int) -> LabelSets:
+    """Name the label sets of a slot that the supervisor itself counts."""
+    for reason in RESTART_REASONS:
+        yield metrics.WORKERS_RESTARTS, (str(slot), reason)
+
+
+def overflow_label_sets() -> LabelSets:
+    """Name the label sets of the counter of overflows: every metric that can have too many."""
+    for metric in TABLE:
+        if metric.kind is not MetricKind.GAUGE and metric.counted_in is None and metric is not metrics.OVERFLOWS:
+            yield metrics.OVERFLOWS, (metric.prometheus_name,)
+
+
+def _of_namespace(namespace: str) -> LabelSets:
+    yield metrics.STEP_CLAIM_DURATION, (namespace, "success")
+    for result in _RESULTS:
+        for metric in (
+            metrics.STEP_EXECUTION_DURATION,
+            metrics.STEP_RESULT_SUBMISSION_DURATION,
+            metrics.STEP_WAIT_DURATION,
+        ):
+            yield metric, (namespace, result)
+    for mode, result in product(_MODES, _RESULTS):
+        yield metrics.EVENT_PUBLISH_DURATION, (namespace, mode, result)
+    for code in REFUSAL_CODES:
+        yield metrics.EVENT_REFUSALS, (namespace, code)
+
+
+def _of_step(plan: StepPlan) -> LabelSets:
+    for metric in _OF_STEPS:
+        yield metric, (plan.namespace, plan.name)
+    for error_type, retryable in FAILURES:
+        yield metrics.STEP_FAILURES, (plan.namespace, plan.name, error_type, retryable)
+    for bound in plan.declarations:
+        declared = bound.declaration
+        labels = (plan.namespace, declared.name, declared.delivery_mode.value, bound.publisher_name)
+        yield metrics.EVENTS_PUBLISHED, labels
+        yield metrics.EVENTS_FAILED, labels

@@ -43,13 +43,33 @@ class HistogramValue:
         return HistogramValue(tuple(buckets), self.total + value)
 
 
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One thing that was counted, and the span that tells more about it: 32 and 16 hex digits.
+
+    `value` is what was added or observed, `time` when, in seconds since 1970.
+    """
+
+    trace_id: str
+    span_id: str
+    value: float
+    time: float
+
+
 @dataclass(slots=True)
 class Figures:
-    """Figures by metric and label values, in the order in which they were first seen."""
+    """Figures by metric and label values, in the order in which they were first seen.
+
+    `time` is when they were read and `began` when each counter and histogram was 0, both in seconds since 1970.
+    `exemplars` are by bucket; a counter's is in bucket 0.
+    """
 
     counters: dict[Metric, dict[Labels, int]] = field(default_factory=dict)
     gauges: dict[Metric, dict[Labels, float]] = field(default_factory=dict)
     histograms: dict[Metric, dict[Labels, HistogramValue]] = field(default_factory=dict)
+    exemplars: dict[Metric, dict[Labels, dict[int, Exemplar]]] = field(default_factory=dict)
+    began: dict[Metric, dict[Labels, float]] = field(default_factory=dict)
+    time: float = field(default=0.0, compare=False)
 
     def count(self, metric: Metric, labels: Labels, amount: int) -> None:
         """Add to a counter; 0 lets the label set exist."""
@@ -92,6 +112,11 @@ def overflow_labels(names: tuple[str, ...], labels: Labels) -> Labels:
     has as many values as there are slots.
     """
     return tuple(_overflow_label(name, label) for name, label in zip(names, labels, strict=True))
+
+
+def is_overflow(metric: Metric, labels: Labels) -> bool:
+    """Whether these are the labels of a metric's overflow series."""
+    return OVERFLOW in labels and labels == overflow_labels(metric.labels, labels)
 
 
 def _overflow_label(name: str, label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -21,7 +22,6 @@ from tasker_actors.stats.layout import (
     HALF_MASK,
     HEARTBEAT_CELL,
     INCARNATION_CELL,
-    OVERFLOWS_CELL,
     PROGRESS_CELL,
     ROUTER_CELLS,
     ROUTER_LANE,
@@ -45,8 +45,8 @@ class Heartbeat:
 class BlockReader:
     """The supervisor's side of a block.
 
-    `snapshot` and `remove` belong to one thread; `running_tokens` and `heartbeat` may be called from any until the
-    block is removed, and raise ValueError then.
+    `snapshot`, `locate` and `remove` belong to one thread; `running_tokens` and `heartbeat` may be called from any
+    until the block is removed, and raise ValueError then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,6 +58,7 @@ class BlockReader:
         self._doubles = view.cast("d")
         self._next = self._layout.directory
         self._entries: list[tuple[Metric, Labels, int]] = []
+        self._starts: list[int] = []
         self.slot: Final = self._cells[SLOT_CELL]
         self.incarnation: Final = self._cells[INCARNATION_CELL]
 
@@ -70,8 +71,17 @@ class BlockReader:
             router=RouterTally(*cells[ROUTER_LANE : ROUTER_LANE + ROUTER_CELLS]),
             bus=InProcessEventBusStats(*(own + shared for own, shared in bus)),
             figures=self._figures(),
-            overflows=cells[OVERFLOWS_CELL],
         )
+
+    def locate(self, cell: int) -> tuple[Metric, Labels, int] | None:
+        """The series that a cell counts for, and which of its buckets; None for a cell of none."""
+        self._read_new_entries()
+        entry = bisect_right(self._starts, cell) - 1
+        if entry < 0:
+            return None
+        metric, labels, start = self._entries[entry]
+        buckets = BUCKETS if metric.kind is MetricKind.HISTOGRAM else 1
+        return (metric, labels, cell - start) if cell - start < buckets else None
 
     def running_tokens(self) -> tuple[int, ...]:
         """What each executor is running, 0 for nothing: after the worker's death, what it died in."""
@@ -102,7 +112,9 @@ class BlockReader:
             if entry_checksum(head, key) != checksum:
                 return
             instrument, *labels = orjson.loads(key)
-            self._entries.append((BY_INSTRUMENT[instrument], tuple(labels), self._next + size - values))
+            start = self._next + size - values
+            self._entries.append((BY_INSTRUMENT[instrument], tuple(labels), start))
+            self._starts.append(start)
             self._next += size
 
     def _figures(self) -> Figures:

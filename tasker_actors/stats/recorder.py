@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tasker_actors.delivery.routing import label_set
 from tasker_actors.events.declaration import DeliveryMode
@@ -12,12 +12,16 @@ from tasker_actors.stats import layout
 from tasker_actors.stats.block import BlockWriter
 from tasker_actors.stats.declared import declared_label_sets
 from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.trace_context import SAMPLED
 from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import OutgoingEvent
+    from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
     from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
     from tasker_actors.steps.lease import LeasedStep, StepPlan
+    from tasker_actors.telemetry.trace_context import TraceContext
+
+_Fast: TypeAlias = "tuple[OutgoingEvent, float, TraceContext]"
 
 _SUCCESS = "success"
 _FAILURE = "failure"
@@ -54,17 +58,18 @@ class WorkerRecorder:
             return
         if item.finished is not None:
             self._step(item.finished, now)
+        trace = _sampled(source.trace)
         since = source.finished_at
         for event in source.derived.events:
             if event.delivery_mode.is_durable:
                 self._block.router[_ROUTER_CELL[event.delivery_mode]] += 1
-                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add()
-                self._published_after(event.namespace, event.delivery_mode, _SUCCESS, (now - since) * 1000)
+                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add(1, trace)
+                self._published_after(event, _SUCCESS, (now - since) * 1000, trace)
         for refused in source.derived.refused:
             self._block.router[layout.UNPUBLISHED] += 1
-            self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add()
-            self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add()
-            self._published_after(refused.namespace, refused.delivery_mode, _FAILURE, (now - since) * 1000)
+            self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add(1, trace)
+            self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add(1, trace)
+            self._published_after(refused, _FAILURE, (now - since) * 1000, trace)
 
     def tasks_finished(self, committed: StepsCommitted) -> None:
         """Count the tasks that a commit finished; a failed one under the failure that ended it."""
@@ -77,31 +82,34 @@ class WorkerRecorder:
                 continue
             plan = finished.step.plan
             labels = (plan.namespace, plan.task_type)
+            trace = _sampled(finished.trace)
             if status == "complete":
-                self._block.counter(metrics.TASK_COMPLETIONS, labels).add()
+                self._block.counter(metrics.TASK_COMPLETIONS, labels).add(1, trace)
             else:
                 outcome = finished.outcome
                 error_type = outcome.error_type if isinstance(outcome, StepFailure) else "step_failed"
-                self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add()
+                self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add(1, trace)
 
-    def handed_over(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+    def handed_over(self, events: Sequence[_Fast], now: float) -> None:
         """Count fast and broadcast events that the bus took; broadcast ones were counted at their commit."""
-        for event, since in events:
+        for event, since, trace in events:
             if event.delivery_mode is DeliveryMode.FAST:
                 self._block.router[layout.FAST] += 1
-                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add()
-                self._published_after(event.namespace, event.delivery_mode, _SUCCESS, (now - since) * 1000)
+                sampled = _sampled(trace)
+                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add(1, sampled)
+                self._published_after(event, _SUCCESS, (now - since) * 1000, sampled)
 
-    def bus_refused(self, events: Sequence[tuple[OutgoingEvent, float]], now: float) -> None:
+    def bus_refused(self, events: Sequence[_Fast], now: float) -> None:
         """Count fast and broadcast events that the bus did not take: a fast one is lost, a broadcast one half."""
-        for event, since in events:
+        for event, since, trace in events:
             if event.delivery_mode is DeliveryMode.BROADCAST:
                 self._block.router[layout.BROADCAST_REFUSED] += 1
                 continue
             self._block.router[layout.FAST_REFUSED] += 1
-            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, label_set(event)).add()
-            self._block.counter(metrics.EVENT_REFUSALS, (event.namespace, "bus_refused")).add()
-            self._published_after(event.namespace, event.delivery_mode, _FAILURE, (now - since) * 1000)
+            sampled = _sampled(trace)
+            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, label_set(event)).add(1, sampled)
+            self._block.counter(metrics.EVENT_REFUSALS, (event.namespace, "bus_refused")).add(1, sampled)
+            self._published_after(event, _FAILURE, (now - since) * 1000, sampled)
 
     def dispatched(self, events: int, matched: int, foreign: int) -> None:
         """Count events that the bus took, those that matched a Python subscriber, those the foreign channel took."""
@@ -121,20 +129,31 @@ class WorkerRecorder:
         labels = (plan.namespace, plan.name)
         failed = isinstance(finished.outcome, StepFailure)
         result = _FAILURE if failed else _SUCCESS
+        trace = _sampled(step.trace)
         self._block.counter(metrics.STEP_EXECUTIONS, labels).add()
         self._block.counter(metrics.STEP_RESULTS_SUBMITTED, labels).add()
         if isinstance(finished.outcome, StepFailure):
             retryable = "true" if finished.outcome.retryable else "false"
-            self._block.counter(metrics.STEP_FAILURES, (*labels, finished.outcome.error_type, retryable)).add()
+            self._block.counter(metrics.STEP_FAILURES, (*labels, finished.outcome.error_type, retryable)).add(1, trace)
         else:
-            self._block.counter(metrics.STEP_SUCCESSES, labels).add()
-        self._block.histogram(metrics.STEP_EXECUTION_DURATION, (plan.namespace, result)).observe(finished.duration_ms)
+            self._block.counter(metrics.STEP_SUCCESSES, labels).add(1, trace)
+        self._block.histogram(metrics.STEP_EXECUTION_DURATION, (plan.namespace, result)).observe(
+            finished.duration_ms, trace
+        )
         self._block.histogram(metrics.STEP_RESULT_SUBMISSION_DURATION, (plan.namespace, result)).observe(
-            (now - finished.finished_at) * 1000
+            (now - finished.finished_at) * 1000, trace
         )
         if step.attempt == 1:
             waited_ms = step.waited_ms + max(0.0, finished.began_at - step.leased_at) * 1000
-            self._block.histogram(metrics.STEP_WAIT_DURATION, (plan.namespace, result)).observe(waited_ms)
+            self._block.histogram(metrics.STEP_WAIT_DURATION, (plan.namespace, result)).observe(waited_ms, trace)
 
-    def _published_after(self, namespace: str, mode: DeliveryMode, result: str, milliseconds: float) -> None:
-        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode.value, result)).observe(milliseconds)
+    def _published_after(
+        self, event: OutgoingEvent | RefusedEvent, result: str, milliseconds: float, trace: TraceContext | None
+    ) -> None:
+        labels = (event.namespace, event.delivery_mode.value, result)
+        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, labels).observe(milliseconds, trace)
+
+
+def _sampled(trace: TraceContext) -> TraceContext | None:
+    """The span where somebody records it; else None, so that it becomes no exemplar."""
+    return trace if trace.flags & SAMPLED else None

@@ -10,6 +10,7 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.messages import (
     CancelLeases,
     Count,
+    DeclareLabelSets,
     Drain,
     DumpStacks,
     Heartbeat,
@@ -19,6 +20,7 @@ from tasker_actors.messages import (
     WorkerSettled,
 )
 from tasker_actors.settings import Settings
+from tasker_actors.stats.declared import slot_label_sets
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.inbox import Forwarder, Inbox
@@ -99,6 +101,7 @@ class Crew:
         if empty is None:
             empty = Slot(len(self.slots))
             self.slots.append(empty)
+            self._stats.tell(DeclareLabelSets(tuple(slot_label_sets(empty.number))))
             self._system.start(f"slot-{empty.number}", partial(Forwarder, self._inbox, empty.number))
         empty.is_leaving = False
         self._register(empty)

@@ -28,6 +28,9 @@ from tasker_actors.telemetry.logging import get_logger
 logger = get_logger("tasker_actors.maintenance")
 
 _DEPTH_INTERVAL_S = 2.0
+_DEPTH_SHARE = 0.05
+"""Where there are so many queues that looking at them takes long, it is done less often: this share of the time."""
+
 _RETENTION_INTERVAL_S = 60.0
 
 
@@ -79,8 +82,9 @@ class MaintenanceActor(Actor):
             self._others(other_supervisors(connection, self._supervisor_id))
         now = time.monotonic()
         if now >= self._next_depths:
-            self._next_depths = now + _DEPTH_INTERVAL_S
             self._show_depths()
+            ended = time.monotonic()
+            self._next_depths = now + max(_DEPTH_INTERVAL_S, (ended - now) / _DEPTH_SHARE)
         with session(self._pool) as connection, connection.transaction():
             # The lock of the round ends with this transaction, whatever becomes of this process.
             if try_lead(connection):

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import Count, DeclareLabelSets
+from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.embedded import EmbeddedServer
 from tasker_actors.postgres.migrate import migrate
@@ -27,7 +28,7 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import declared_label_sets
+from tasker_actors.stats.declared import declared_label_sets, overflow_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
@@ -55,11 +56,15 @@ from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
 from tasker_actors.web.server import HttpServer
 
+if TYPE_CHECKING:
+    from tasker_actors.telemetry.exporter import Exporter
+
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
 _SUPERVISOR = "supervisor"
+_FIGURES_S = 5.0
 """In the label `worker` of what the supervisor itself dropped."""
 
 
@@ -119,6 +124,15 @@ def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack)
         migrations_applied=len(applied),
     )
     return url, revive
+
+
+def _export(stats: LocalAddress, exporter: Exporter) -> None:
+    """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
+    from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
+
+    stats.tell(DeclareLabelSets(((metrics.SPANS_DROPPED, (_SUPERVISOR,)),)))
+    exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
+    exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
 def _leave_to_others() -> None:
@@ -230,12 +244,12 @@ class Start:
         )
 
     def _start_stats(self) -> LocalAddress:
-        book = StatsBook()
+        book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        stats.tell(DeclareLabelSets(tuple(declared_label_sets(plans))))
+        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets())))
         if (exporter := phases.exporter()) is not None:
-            exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
+            _export(stats, exporter)
         return stats
 
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:

@@ -18,10 +18,11 @@ from tasker_actors.actors import (
     LinkFullError,
     LocalAddress,
 )
-from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportMetrics
+from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportFigures
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation
 from tasker_actors.settings import Settings
+from tasker_actors.stats.figures import Figures
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.slots import SlotState
@@ -149,11 +150,11 @@ class SupervisorRuntime:
             raise PublicationRefusedError(answer.code, answer.message or "", answer.path or "")
         return PublishReceipt(answer.event_id)
 
-    def metrics_text(self) -> bytes:
-        """Return every figure as Prometheus text."""
-        text = self._stats.ask(ReportMetrics(), timeout=_STATS_TIMEOUT_S)
-        assert isinstance(text, bytes)  # noqa: S101 - the actor's only answer to this message
-        return text
+    def figures(self) -> Figures:
+        """Return every figure, now."""
+        figures = self._stats.ask(ReportFigures(), timeout=_STATS_TIMEOUT_S)
+        assert isinstance(figures, Figures)  # noqa: S101 - the actor's only answer to this message
+        return figures
 
     def event_stats(self) -> dict[str, Any]:
         """Return the figures of `GET /metrics/events`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from tasker_actors.actors import ActorAddress, ActorSystem
@@ -21,6 +21,7 @@ from tasker_actors.pipeline import PUBLISHER, Pipeline
 from tasker_actors.postgres.outages import Session
 from tasker_actors.settings import Settings
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.figures import Exemplar
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.ledger import LedgerItem, Stage
 from tasker_actors.telemetry import metrics
@@ -46,12 +47,14 @@ class WorkerWatch:
         settings: Settings,
         *,
         sessions: Sequence[Session],
+        exemplars: Callable[[Mapping[int, Exemplar]], None],
     ) -> None:
         self._pipeline = pipeline
         self._system = system
         self._block = block
         self._settings = settings
         self._sessions = sessions
+        self._exemplars = exemplars
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
@@ -114,6 +117,8 @@ class WorkerWatch:
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
         for actor, depth in depths.items():
             self._block.gauge(metrics.ACTORS_MAILBOX_DEPTH, (actor,)).set(depth)
+        if exemplars := self._block.take_exemplars():
+            self._exemplars(exemplars)
         supervisor.tell(
             Heartbeat(
                 in_flight=len(self._pipeline.parts.ledger),

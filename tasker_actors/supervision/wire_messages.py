@@ -16,6 +16,7 @@ def wire_registry() -> MessageRegistry:
             messages.WorkerReady,
             messages.WorkerBootFailed,
             messages.Heartbeat,
+            messages.ExemplarsFound,
             messages.WorkReleased,
             messages.CancelLeases,
             messages.Drain,

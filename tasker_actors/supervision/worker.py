@@ -10,7 +10,7 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +23,7 @@ from tasker_actors.messages import (
     Drain,
     Drained,
     DumpStacks,
+    ExemplarsFound,
     Recycle,
     WorkAvailable,
     WorkerBootFailed,
@@ -38,6 +39,7 @@ from tasker_actors.postgres.outages import Session
 from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.settings import Settings, settings_from_json
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.figures import Exemplar
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import LoadedHandlers
@@ -75,7 +77,9 @@ class Worker:
         self._settings = settings
         self._native = native
         self._inbox: Inbox = queue.SimpleQueue()
-        self._block = BlockWriter(Path(boot.block_path))
+        self._block = BlockWriter(
+            Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
+        )
         self._recorder = WorkerRecorder(self._block)
         self._system = ActorSystem(
             f"worker-{boot.slot}",
@@ -87,6 +91,7 @@ class Worker:
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
         self._supervisor = self._system.address(f"supervisor/slot-{boot.slot}")
+        self._stats = self._system.address("supervisor/stats")
 
     def run(self) -> int:
         """Boot, work until drained, and return the exit code; TaskerErrors of the boot are reported and returned."""
@@ -146,7 +151,14 @@ class Worker:
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
             tracing=self._tracing(),
         )
-        return pipeline, WorkerWatch(pipeline, self._system, self._block, settings, sessions=(claims, commits))
+        watch = WorkerWatch(
+            pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
+        )
+        return pipeline, watch
+
+    def _send_exemplars(self, found: Mapping[int, Exemplar]) -> None:
+        boot = self._boot
+        self._stats.tell(ExemplarsFound(boot.slot, boot.incarnation, tuple(found), tuple(found.values())))
 
     def _tracing(self) -> Tracing | None:
         exporter = phases.exporter()

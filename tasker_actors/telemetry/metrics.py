@@ -17,7 +17,9 @@ DURATION_BOUNDS_MS: Final = (
 """Upper bounds (inclusive) of every histogram's buckets, in ms; one more bucket holds what is above the last."""
 
 LABEL_SETS_PER_METRIC: Final = 2000
-"""Label sets a metric may have; what comes after them is counted in its overflow series (HAZARDS 19)."""
+"""Label sets a metric may have beside those that templates announce; what comes after them is counted in its overflow
+series (HAZARDS 19). The default of a setting.
+"""
 
 CLOSED_LABELS: Final[Mapping[str, frozenset[str]]] = {
     "delivery_mode": frozenset({"durable", "fast", "broadcast"}),
@@ -178,6 +180,12 @@ ACTORS_MAILBOX_DEPTH: Final = _gauge(
 )
 SPANS_DROPPED: Final = _counter(
     "tasker.telemetry.spans_dropped.total", ("worker",), "Spans dropped because they could not be exported in time"
+)
+
+OVERFLOWS: Final = _counter(
+    "tasker.telemetry.overflows.total",
+    ("metric",),
+    "Counts and observations in the overflow series of a metric that has too many label sets",
 )
 
 TABLE: Final[tuple[Metric, ...]] = tuple(row for row in tuple(globals().values()) if isinstance(row, Metric))

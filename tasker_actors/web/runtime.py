@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tasker_actors.postgres.session import Pool
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.settings import Settings
+    from tasker_actors.stats.figures import Figures
     from tasker_actors.telemetry.trace_context import TraceContext
     from tasker_actors.workflow.registered import RegisteredTemplate
 
@@ -116,8 +117,8 @@ class Runtime(Protocol):
         Raises PublishUnavailableError, PublicationRefusedError, and TimeoutError, after which the outcome is unknown.
         """
 
-    def metrics_text(self) -> bytes:
-        """Return every figure as Prometheus text, version 0.0.4."""
+    def figures(self) -> Figures:
+        """Return every figure of the table of metrics, now; the answer is the caller's own."""
 
     def event_stats(self) -> dict[str, Any]:
         """Return the figures of `GET /metrics/events`."""

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from tasker_actors.postgres.worker_list import list_workers
 from tasker_actors.settings import masked
+from tasker_actors.stats.exposition import (
+    OPENMETRICS_CONTENT_TYPE,
+    TEXT_CONTENT_TYPE,
+    openmetrics_text,
+    prometheus_text,
+)
 from tasker_actors.web.errors import error_response
 from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.metrics_format import MetricsFormat, preferred_format
 from tasker_actors.web.openapi import answers
 from tasker_actors.web.runtime import HealthCheck, HealthReport, Runtime
 from tasker_actors.web.views import HealthView, TemplateList, WorkerList
 from tasker_actors.workflow.registered import RegisteredTemplate
 
-METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PROBE_TIMEOUT_S = 5.0
 _PROBE_THREADS = 8
 
@@ -105,14 +111,23 @@ def _add_metrics(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> 
             return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "metrics_unavailable", message)
 
     @router.get("/metrics", response_class=Response)
-    async def get_metrics() -> Response:
-        """Return every figure as Prometheus text."""
-        return await answer(lambda: Response(runtime.metrics_text(), media_type=METRICS_CONTENT_TYPE))
+    async def get_metrics(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Response:
+        """Return every figure as Prometheus text, or as OpenMetrics where the Accept header prefers it."""
+        return await answer(lambda: _metrics_response(runtime, preferred_format(accept)))
 
     @router.get("/metrics/events")
     async def get_event_stats() -> Response:
         """Return the counters of the event router and the in-process bus, summed and by worker."""
         return await answer(lambda: JsonResponse(runtime.event_stats()))
+
+
+def _metrics_response(runtime: Runtime, wanted: MetricsFormat) -> Response:
+    # As a header and not as a media type, to which the framework would add a charset.
+    if wanted is MetricsFormat.OPENMETRICS:
+        headers = {"content-type": OPENMETRICS_CONTENT_TYPE, "vary": "Accept"}
+        return Response(openmetrics_text(runtime.figures()), headers=headers)
+    headers = {"content-type": TEXT_CONTENT_TYPE, "vary": "Accept"}
+    return Response(prometheus_text(runtime.figures()), headers=headers)
 
 
 def _health_response(report: HealthReport, *, good: bool) -> JsonResponse:

@@ -20,7 +20,6 @@ from typing import TypeAlias
 import psutil
 import psycopg
 import pytest
-import yaml
 from psycopg.conninfo import make_conninfo
 from support import readme_tables
 from support.project import Project
@@ -185,7 +184,7 @@ def test_every_address_that_is_named_is_answered() -> None:
 
 def test_every_name_in_code_style_is_a_name_of_this_repository(made: Mapping[str, str]) -> None:
     places = ("tasker_actors", "config", "scripts", "tests/benchmarks", "tests/support")
-    kinds = {".c", ".h", ".py", ".sql", ".toml", ".yaml", ""}
+    kinds = {".c", ".h", ".py", ".sql", ".toml", ".yaml", ".yml", ""}
     files = [path for place in places for path in (ROOT / place).rglob("*") if path.is_file() and path.suffix in kinds]
     corpus = "\n".join(path.read_text(encoding="utf-8") for path in [*files, ROOT / "pyproject.toml"])
     # What the tables were made from is there, and what the first steps write is explained beside them.
@@ -195,6 +194,15 @@ def test_every_name_in_code_style_is_a_name_of_this_repository(made: Mapping[str
     names = {word for word in named if "_" in word or not word.islower()} - FOREIGN
     assert len(names) > 60
     assert [word for word in sorted(names) if word not in corpus] == []
+
+
+def test_log_lines_to_look_for_are_written() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tasker_actors").rglob("*.py"))
+    text = FENCE.sub("", section("Troubleshooting"))
+    sentences = {line for line in re.findall(r"`([^`\n]+)`", text) if re.fullmatch(r"[A-Za-z-]+ [a-z].*", line)}
+    sentences = {line for line in sentences if not line.startswith("tasker-actors ")}
+    assert len(sentences) > 12
+    assert [line for line in sorted(sentences) if f'"{line}"' not in code] == []
 
 
 def test_numbers_in_the_text_are_those_of_the_code() -> None:
@@ -223,11 +231,6 @@ def test_the_unit_gives_a_drain_its_time() -> None:
     drain_s = Settings().supervisor.drain_timeout_ms / 1000
     assert float(unit["Service"]["TimeoutStopSec"]) > drain_s + END_S + 2 * _SETTLE_S + 2 * _STOP_S
     assert unit["Service"]["KillMode"] == "mixed"
-
-
-def test_the_prometheus_example_is_yaml_for_the_default_address() -> None:
-    job = yaml.safe_load(block(section("Deployment"), "yaml"))["scrape_configs"][0]
-    assert job["static_configs"] == [{"targets": [DEFAULT_URL.removeprefix("http://")]}]
 
 
 # Examples
@@ -318,6 +321,28 @@ def test_the_first_steps_work_word_by_word(tmp_path: Path, environment: Mapping[
 
     assert supervisor.returncode == 0, log.read_text()
     assert running_url(hello / ".tasker") is None
+
+
+def test_events_are_read_elsewhere_word_by_word(
+    tmp_path: Path, environment: Mapping[str, str], database_url: str
+) -> None:
+    project = Project(tmp_path / "project")
+    code = "from tasker_actors import step_handler\n@step_handler('go')\ndef go():\n    return {'n': 1}\n"
+    project.module("hello_handlers", code)
+    project.template("greeting", {"a": {"handler": "go", "publishes_events": [{"name": "a.done"}]}}, namespace="hello")
+    with supervised(project, database_url) as one:
+        task = one.run("greeting", namespace="hello")
+        (row,) = one.messages("hello", task["task_uuid"])
+        headers = one.rows("SELECT headers FROM pgmq.q_hello_domain_events")[0]["headers"]
+        assert set(headers) <= set(re.findall(r"`(\w+)`", section("Reading events elsewhere")))
+
+        consumer = block(in_place(README, "event consumer"), "python")
+        printed = run_python(consumer, {**environment, "DATABASE_URL": database_url})
+
+        assert printed == f"a.done {row['message']['payload']} 1 {headers['traceparent']}\n"
+        archive = one.rows("SELECT msg_id FROM pgmq.a_hello_domain_events")
+        assert [found["msg_id"] for found in archive] == [row["msg_id"]]
+        assert one.stop() == 0, one.last_words()
 
 
 @pytest.fixture

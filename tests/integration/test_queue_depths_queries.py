@@ -83,6 +83,44 @@ def test_a_large_queue_is_estimated_and_never_below_what_was_counted(pool: Pool)
     assert depths(pool)["shop", "shop_domain_events"].depth == pytest.approx(60_000, rel=0.05)
 
 
+FILL_STEPS = """
+INSERT INTO tasker.steps (task_uuid, position, step_uuid, namespace, name, state, open_dependencies, max_attempts,
+                          run_at, updated_at)
+SELECT gen_random_uuid(), 1, gen_random_uuid(), 'shop', 'first', 'enqueued', 0, 3, now(), now()
+FROM generate_series(1, 30000)
+"""
+
+
+def test_a_large_backlog_of_steps_is_what_the_statistics_say_and_never_below_what_was_counted(pool: Pool) -> None:
+    register(pool)
+    execute(pool, FILL_STEPS)
+    unknown = depths(pool)["shop", "steps"]
+    assert not unknown.exact
+    assert unknown.depth >= 10_001
+
+    execute(pool, "ANALYZE tasker.steps")
+    assert depths(pool)["shop", "steps"].depth == pytest.approx(30_000, rel=0.05)
+
+
+def test_steps_are_not_read_as_a_whole_though_the_statistics_know_of_many_that_could_run(pool: Pool) -> None:
+    register(pool)
+    execute(pool, FILL_STEPS)
+    execute(pool, "ANALYZE tasker.steps")
+    execute(pool, "UPDATE tasker.steps SET state = 'complete', run_at = NULL")
+
+    def rows_scanned(connection: Connection) -> int:
+        row = connection.execute(
+            "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE schemaname = 'tasker' AND relname = 'steps'"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    with pool.connection() as connection, connection.transaction():
+        before = rows_scanned(connection)
+        assert {depth.depth for depth in read_queue_depths(connection)} == {0}
+        assert rows_scanned(connection) == before
+
+
 def test_a_large_queue_is_never_read_as_a_whole(pool: Pool) -> None:
     register(pool)
     execute(

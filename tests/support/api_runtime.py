@@ -15,6 +15,8 @@ from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, Lease
 from tasker_actors.settings import Settings
+from tasker_actors.stats.figures import Figures
+from tasker_actors.telemetry.metrics import WORKERS_ALIVE
 from tasker_actors.telemetry.trace_context import TraceContext, new_trace
 from tasker_actors.web.runtime import HealthCheck, HealthReport, Publication, PublishReceipt
 from tasker_actors.web.server import HttpServer
@@ -74,9 +76,9 @@ class RecordingRuntime:
         self.published.append(publication)
         return PublishReceipt(new_uuid7())
 
-    def metrics_text(self) -> bytes:
+    def figures(self) -> Figures:
         self.on_metrics()
-        return b"tasker_workers_alive 1\n"
+        return Figures(gauges={WORKERS_ALIVE: {("0",): 1.0}})
 
     def event_stats(self) -> dict[str, Any]:
         return {"router": {"total_routed": 1}, "worker_id": self.supervisor_id}

@@ -9,6 +9,17 @@
          FROM pg_catalog.pg_class c WHERE c.oid = {regclass}::regclass),
         (SELECT extract(epoch FROM statement_timestamp() - enqueued_at) FROM {table} ORDER BY msg_id LIMIT 1))
 
+-- name: only_by_index
+-- Until the end of the transaction. The planner takes a scan of the whole table for cheap where its statistics know of
+-- many claimable steps, which may have been claimed long since.
+SET LOCAL enable_seqscan = off;
+
+-- name: estimated_step_backlog
+-- What the planner makes of its statistics; nothing is read.
+EXPLAIN (FORMAT JSON)
+SELECT FROM tasker.steps s
+WHERE s.namespace = %s AND s.state IN ('enqueued', 'waiting_for_retry') AND s.run_at <= statement_timestamp();
+
 -- name: step_backlog
 -- Steps that wait to be claimed, exact up to 10,000 a namespace. How long the first of them has waited is told by its
 -- last change and not by run_at, which priority shifts.

@@ -58,11 +58,11 @@ class Told:
 
     def handed_over(self, events: Any, _now: float) -> None:
         """Take note."""
-        self.calls.append(("handed over", [one.event_name for one, _ in events]))
+        self.calls.append(("handed over", [one.event_name for one, _, _ in events]))
 
     def bus_refused(self, events: Any, _now: float) -> None:
         """Take note."""
-        self.calls.append(("bus refused", [one.event_name for one, _ in events]))
+        self.calls.append(("bus refused", [one.event_name for one, _, _ in events]))
 
 
 class Router:

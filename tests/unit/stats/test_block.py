@@ -274,7 +274,20 @@ def test_past_the_limit_of_label_sets_the_overflow_series_counts(tmp_path):
         (OVERFLOW, OVERFLOW, "durable", OVERFLOW): 14,
         (OVERFLOW, OVERFLOW, "fast", OVERFLOW): 14,
     }
-    assert snapshot.overflows == 8
+
+
+def test_announced_label_sets_take_no_place_of_others(tmp_path):
+    writer, reader = small(tmp_path, 1000, label_sets_per_metric=1)
+    for number in range(3):
+        writer.declare(EVENT_REFUSALS, ("flights", f"known_{number}"))
+        writer.declare(EVENT_REFUSALS, ("flights", f"known_{number}"))
+    for code in ("a", "b"):
+        writer.counter(EVENT_REFUSALS, ("flights", code)).add()
+    assert reader.snapshot().figures.counters[EVENT_REFUSALS] == {
+        **{("flights", f"known_{number}"): 0 for number in range(3)},
+        ("flights", "a"): 1,
+        (OVERFLOW, OVERFLOW): 1,
+    }
 
 
 def test_a_full_block_still_counts_everything(tmp_path):

@@ -13,13 +13,14 @@ from tasker_actors.stats.counters import (
     Snapshot,
 )
 from tasker_actors.stats.exposition import event_stats_document
-from tasker_actors.stats.figures import OVERFLOW, Figures, HistogramValue
+from tasker_actors.stats.figures import OVERFLOW, Exemplar, Figures, HistogramValue
 from tasker_actors.telemetry.metrics import (
     ACTORS_MAILBOX_DEPTH,
     EVENT_REFUSALS,
     EVENTS_FAILED,
     EVENTS_PUBLISHED,
     EVENTS_REFUSED_BY_BUS,
+    OVERFLOWS,
     QUEUE_DEPTH,
     ROUTER_DURABLE_ROUTED,
     ROUTER_ROUTED,
@@ -41,10 +42,14 @@ class Block:
     def __init__(self, snapshot=None):
         self.now = snapshot or Snapshot()
         self.removed = False
+        self.cells = {}
 
     def snapshot(self):
         assert not self.removed
         return self.now
+
+    def locate(self, cell):
+        return self.cells.get(cell)
 
     def remove(self):
         self.removed = True
@@ -62,7 +67,6 @@ def test_a_book_with_nothing_in_it():
     book = StatsBook()
     assert book.slots() == []
     assert book.figures() == Figures()
-    assert book.overflows == 0
 
 
 def test_slots_keep_their_own_router_figures_and_share_labelled_ones():
@@ -214,12 +218,89 @@ def test_a_series_once_shown_is_never_blurred_into_the_overflow_series():
     assert book.figures().counters[EVENT_REFUSALS] == expected
 
 
-def test_overflows_are_kept_of_the_dead():
-    book = StatsBook()
-    book.attach(worker(0, 1), Block(Snapshot(overflows=2)))
-    book.attach(worker(1, 1), Block(Snapshot(overflows=3)))
+def test_what_stands_in_overflow_series_is_counted_by_metric_also_of_the_dead():
+    book = StatsBook(label_sets_per_metric=1)
+    value = HistogramValue().observe(1.0).observe(2.0)
+    blurred = Figures(
+        counters={EVENT_REFUSALS: {("ns", "a"): 5, (OVERFLOW, OVERFLOW): 2}},
+        histograms={STEP_EXECUTION_DURATION: {("ns", "success"): value, ("other", "success"): value}},
+    )
+    book.attach(worker(0, 1), Block(Snapshot(figures=blurred)))
+    book.figures()
+    for label in ("b", "c"):
+        book.count(EVENT_REFUSALS, ("ns", label), 10)
+    expected = {
+        ("tasker_domain_events_refusals_total",): 22,
+        ("tasker_step_execution_duration_milliseconds",): 2,
+    }
+    for _ in range(2):
+        assert book.figures().counters[OVERFLOWS] == expected
     book.retire(0, 1, None)
-    assert book.overflows == 5
+    assert book.figures().counters[OVERFLOWS] == expected
+
+
+def test_announced_label_sets_take_no_place_of_others():
+    book = StatsBook(label_sets_per_metric=1)
+    announced = [("ns", f"known_{number}") for number in range(5)]
+    for labels in (*announced, ("ns", "\ud800")):
+        book.declare(EVENT_REFUSALS, labels)
+    book.declare(STEP_EXECUTION_DURATION, ("ns", "success"))
+    for labels in (announced[0], ("ns", "\ud800"), ("ns", "a"), ("ns", "b")):
+        book.count(EVENT_REFUSALS, labels)
+    shown = book.figures()
+    assert shown.histograms == {STEP_EXECUTION_DURATION: {("ns", "success"): HistogramValue()}}
+    assert shown.counters[EVENT_REFUSALS] == {
+        **dict.fromkeys(announced, 0),
+        announced[0]: 1,
+        ("ns", "?"): 1,
+        ("ns", "a"): 1,
+        (OVERFLOW, OVERFLOW): 1,
+    }
+
+
+def test_a_series_began_at_the_last_look_at_which_it_was_not_there_and_keeps_that():
+    now = iter([100.0, 110.0, 120.0, 130.0, 140.0])
+    book = StatsBook(clock=lambda: next(now))
+    book.declare(TASK_REQUESTS, ("flights", "delay_report"))
+    assert book.figures().began == {TASK_REQUESTS: {("flights", "delay_report"): 100.0}}
+
+    book.attach(worker(0, 1), Block(durable(1)))
+    assert book.figures().began[EVENTS_PUBLISHED] == {DURABLE: 110.0}
+    book.retire(0, 1, None)
+    book.attach(worker(0, 2), Block(durable(1)))
+    shown = book.figures()
+    assert shown.began[EVENTS_PUBLISHED] == {DURABLE: 110.0}
+    assert shown.began[ROUTER_DURABLE_ROUTED] == {("0",): 110.0}
+    assert shown.began[TASK_REQUESTS] == {("flights", "delay_report"): 100.0}
+    assert shown.time == 130.0
+    assert {metric: set(series) for metric, series in shown.began.items()} == {
+        metric: set(series) for metric, series in shown.counters.items()
+    }
+
+
+def test_exemplars_stand_at_the_series_that_shows_them_and_outlive_their_worker():
+    book, block = StatsBook(label_sets_per_metric=1), Block(durable(1))
+    block.cells = {
+        7: (EVENTS_PUBLISHED, DURABLE, 0),
+        20: (STEP_EXECUTION_DURATION, ("flights", "success"), 3),
+        21: (STEP_EXECUTION_DURATION, ("other", "success"), 3),
+        30: (SPANS_DROPPED, (), 0),
+    }
+    book.attach(worker(2, 1), block)
+    first, second = Exemplar("a" * 32, "b" * 16, 1.0, 5.0), Exemplar("c" * 32, "d" * 16, 2.0, 6.0)
+    book.exemplify(2, 1, {7: first, 20: first, 21: second, 30: first, 99: first})
+    book.exemplify(2, 1, {7: second})
+    book.exemplify(3, 1, {7: first})
+    book.retire(2, 1, None)
+    book.exemplify(2, 1, {7: first})
+    shown = book.figures().exemplars
+    assert shown == {
+        EVENTS_PUBLISHED: {DURABLE: {0: second}},
+        STEP_EXECUTION_DURATION: {("flights", "success"): {3: first}, (OVERFLOW, "success"): {3: second}},
+        SPANS_DROPPED: {("2",): {0: first}},
+    }
+    shown[EVENTS_PUBLISHED][DURABLE].clear()
+    assert book.figures().exemplars[EVENTS_PUBLISHED] == {DURABLE: {0: second}}
 
 
 def test_an_incarnation_is_attached_once_and_retired_once():

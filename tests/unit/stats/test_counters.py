@@ -150,8 +150,7 @@ def test_a_row_is_found_under_the_label_as_the_block_stores_it():
 
 
 def test_other_figures_are_left_alone_and_the_snapshot_is_not_changed():
-    killed = Snapshot(figures=Figures(counters={EVENT_REFUSALS: {("flights", "too_large"): 2}}), overflows=3)
+    killed = Snapshot(figures=Figures(counters={EVENT_REFUSALS: {("flights", "too_large"): 2}}))
     settled = settle(killed, [CommittedCount(*DURABLE, 1, 0)])
     assert settled.figures.counters[EVENT_REFUSALS] == {("flights", "too_large"): 2}
-    assert settled.overflows == 3
     assert killed.figures.counters == {EVENT_REFUSALS: {("flights", "too_large"): 2}}

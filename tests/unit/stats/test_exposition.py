@@ -6,7 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
-from tasker_actors.stats.exposition import TEXT_CONTENT_TYPE, prometheus_text
+from tasker_actors.stats.exposition import (
+    OPENMETRICS_CONTENT_TYPE,
+    TEXT_CONTENT_TYPE,
+    prometheus_text,
+)
 from tasker_actors.stats.figures import Figures, HistogramValue
 from tasker_actors.stats.layout import DURABLE, EVENTS_DISPATCHED
 from tasker_actors.stats.reader import BlockReader
@@ -36,7 +40,8 @@ def samples(text):
 
 
 def test_the_content_type():
-    assert TEXT_CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
+    assert TEXT_CONTENT_TYPE == "text/plain; version=0.0.4"
+    assert OPENMETRICS_CONTENT_TYPE == "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def test_a_scrape_of_a_real_worker(tmp_path):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 from support.api_runtime import RecordingRuntime, serving
 
 from tasker_actors.settings import Settings
@@ -86,8 +88,22 @@ def test_many_hanging_probes_do_not_silence_liveness(client, runtime, monkeypatc
 
 def test_metrics_are_prometheus_text(client) -> None:
     response = client.get("/metrics")
-    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert response.content == b"tasker_workers_alive 1\n"
+    assert response.headers["content-type"] == "text/plain; version=0.0.4"
+    assert response.headers["vary"] == "Accept"
+    [family] = [one for one in text_string_to_metric_families(response.text) if one.samples]
+    assert (family.name, family.samples[0].labels, family.samples[0].value) == (
+        "tasker_workers_alive",
+        {"worker": "0"},
+        1.0,
+    )
+
+
+def test_metrics_are_openmetrics_where_they_are_asked_for(client) -> None:
+    response = client.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    assert response.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert response.text.endswith("# EOF\n")
+    [family] = [one for one in openmetrics.text_string_to_metric_families(response.text) if one.samples]
+    assert (family.name, family.samples[0].value) == ("tasker_workers_alive", 1.0)
 
 
 def test_event_stats_are_shown_as_the_runtime_gives_them(client, runtime) -> None:

@@ -1,0 +1,1 @@
+"""Reads a namespace's durable events in another application, each within its task's trace."""

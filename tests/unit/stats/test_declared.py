@@ -1,0 +1,60 @@
+"""Which label sets exist before anything happened, and that the lists of reasons are complete."""
+
+import re
+from pathlib import Path
+
+from support.leases import event, leased
+
+from tasker_actors.stats.declared import (
+    FAILURES,
+    REFUSAL_CODES,
+    declared_label_sets,
+    overflow_label_sets,
+    slot_label_sets,
+)
+from tasker_actors.steps.failures import ErrorType
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.metrics import TABLE, MetricKind
+
+PACKAGE = Path(__file__).parents[3] / "tasker_actors"
+PLAN = leased(publishes_events=[event("order.placed", "durable"), event("order.seen", "fast")]).plan
+
+# Labels that users' code makes up, and gauges, which are shown while there is something to show.
+UNKNOWN_BEFOREHAND = {metrics.ACTORS_RESTARTS}
+OF_A_SLOT = {metric for metric in TABLE if metric.labels == ("worker",)}
+
+
+def test_every_metric_of_the_table_that_can_be_known_has_its_label_sets():
+    declared = {metric for metric, _ in (*declared_label_sets([PLAN]), *overflow_label_sets(), *slot_label_sets(0))}
+    expected = {metric for metric in TABLE if metric.kind is not MetricKind.GAUGE and metric.counted_in is None}
+    assert declared == expected - UNKNOWN_BEFOREHAND - OF_A_SLOT
+
+
+def test_each_label_set_fits_its_metric_and_is_named_once():
+    named = list(declared_label_sets([PLAN, PLAN]))
+    assert all(len(labels) == len(metric.labels) for metric, labels in named)
+    assert len(set(declared_label_sets([PLAN]))) == len(list(declared_label_sets([PLAN])))
+
+
+def test_events_are_declared_under_their_mode_and_publisher():
+    found = [labels for metric, labels in declared_label_sets([PLAN]) if metric is metrics.EVENTS_PUBLISHED]
+    assert found == [
+        ("shop", "order.placed", "durable", "default"),
+        ("shop", "order.seen", "fast", "default"),
+    ]
+
+
+def test_the_runtimes_own_error_types_are_all_there():
+    assert {name for name, _ in FAILURES} == {each.value for each in ErrorType} | {"worker_lost"}
+
+
+def test_the_codes_of_refusals_are_those_of_the_code():
+    sources = [
+        *sorted((PACKAGE / "events").glob("*.py")),
+        *sorted((PACKAGE / "delivery").glob("*.py")),
+        PACKAGE / "stats" / "recorder.py",
+    ]
+    text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    written = set(re.findall(r'(?:refuse|refuse_name|PayloadError|_Fault)\(\s*"([a-z_]+)"|code="([a-z_]+)"', text))
+    codes = {code for pair in written for code in pair if code}
+    assert codes | {"bus_refused"} == set(REFUSAL_CODES)
