@@ -80,3 +80,7 @@ class TemplateError(TaskerError):
 
 class HandlerNotFoundError(StartupError):
     """A step names a handler that is neither registered nor importable."""
+
+
+class NativeLibraryError(StartupError):
+    """A shared library or one of its functions cannot be used; the message names it, who needs it, and what to do."""

@@ -5,7 +5,7 @@ StepSource ─ExecuteSteps─▶StepExecutor (many) ──── ─StepFinished
      ├──────────────────────────┘                 RouteFast, callbacks │  └──────StepsCommitted──────┤
      └────────────────────────────────────────StepsCommitted───────────┼─────────────────────────────┘
                                                                         ▼
-                                                  InProcessEventBus, PublisherHooks
+                             native subscribers ◀─ InProcessEventBus, PublisherHooks
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.committer import Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
 from tasker_actors.delivery.event_log import EventLog
+from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.publisher_hooks import HookTimeoutError, PublisherHooks
 from tasker_actors.delivery.router import EventRouter
 from tasker_actors.delivery.subscription import Subscription
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.messages import WorkAvailable
+from tasker_actors.native.bridge import NativeSubscriber
 from tasker_actors.settings import Settings
 from tasker_actors.stats.block import BlockWriter
-from tasker_actors.stats.layout import HANDLER_ERRORS, SUBSCRIBER_DROPS
+from tasker_actors.stats.layout import FFI_DROPS, HANDLER_ERRORS, SUBSCRIBER_DROPS
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
@@ -89,6 +91,7 @@ class Pipeline:
         claimer: Claimer,
         committer: Committer,
         subscribers: Sequence[SubscriberSpec],
+        native_subscribers: Sequence[NativeSubscriber],
         released: Callable[[Sequence[str]], None],
         tracing: Tracing | None,
     ) -> None:
@@ -108,6 +111,7 @@ class Pipeline:
         self._patterns = [(key, pattern) for key, spec in enumerate(subscribers) for pattern in spec.patterns]
         self._index: PatternIndex[int] = PatternIndex(self._patterns)
         self._capacity = Capacity(settings.worker.concurrency, settings.worker.prefetch)
+        self.channel = self._ffi_channel(native_subscribers)
 
     @property
     def source(self) -> LocalAddress:
@@ -142,8 +146,10 @@ class Pipeline:
         left = self._system.stop_all([SOURCE, PUBLISHER, ROUTER, HOOKS, BUS], deadline)
         for subscription in self.parts.subscriptions:
             subscription.stop()
+        self.channel.stop()
         for subscription in self.parts.subscriptions:
             subscription.join(deliver_until)
+        self.channel.join(deliver_until)
         self.parts.loop.call_soon_threadsafe(self.parts.loop.stop)
         return left
 
@@ -155,13 +161,6 @@ class Pipeline:
     def _start_bus(self) -> None:
         logger = get_logger("tasker_actors.bus")
         logger.info("Creating in-process event bus for fast domain events", subscribers=len(self._subscribers))
-        drops = self._block.shared_bus_counter(SUBSCRIBER_DROPS)
-        dropped = self._block.counter(EVENTS_DROPPED, ("subscriber",))
-
-        def count_drops(amount: int) -> None:
-            drops.add(amount)
-            dropped.add(amount)
-
         bus = self._settings.event_bus
         self.parts.subscriptions.extend(
             Subscription(
@@ -169,21 +168,50 @@ class Pipeline:
                 buffer_size=bus.buffer_size,
                 timeout_ms=bus.dispatch_timeout_ms,
                 errors=self._block.shared_bus_counter(HANDLER_ERRORS),
-                drops=count_drops,
+                drops=self._drops(SUBSCRIBER_DROPS, "subscriber"),
                 logger=logger,
                 scope=self._scope,
             )
             for spec in self._subscribers
         )
-        self._recorder.subscriptions(len(self._patterns), len(self._subscribers))
+        self._recorder.subscriptions(len(self._patterns), len(self._subscribers), self.channel.subscriber_count)
         for subscription in self.parts.subscriptions:
             subscription.start()
+        self.channel.start()
         self._system.start(
             BUS,
             lambda: InProcessEventBus(
-                subscriptions=self.parts.subscriptions, index=self._index, recorder=self._recorder
+                subscriptions=self.parts.subscriptions,
+                index=self._index,
+                channel=self.channel,
+                recorder=self._recorder,
             ),
         )
+
+    def _subscribers_of(self, event_name: str) -> int:
+        return len(self._index.keys_for(event_name)) + self.channel.wanted_by(event_name)
+
+    def _ffi_channel(self, subscribers: Sequence[NativeSubscriber]) -> FfiChannel:
+        bus = self._settings.event_bus
+        return FfiChannel(
+            subscribers,
+            buffer_size=bus.ffi_buffer_size,
+            timeout_ms=bus.dispatch_timeout_ms,
+            errors=self._block.shared_bus_counter(HANDLER_ERRORS),
+            drops=self._drops(FFI_DROPS, "ffi"),
+            logger=get_logger("tasker_actors.bus"),
+        )
+
+    def _drops(self, cell: int, channel: str) -> Callable[[int], None]:
+        """Return what counts deliveries that a full buffer dropped."""
+        drops = self._block.shared_bus_counter(cell)
+        dropped = self._block.counter(EVENTS_DROPPED, (channel,))
+
+        def count(amount: int) -> None:
+            drops.add(amount)
+            dropped.add(amount)
+
+        return count
 
     def _hooks(self) -> PublisherHooks:
         return PublisherHooks(
@@ -222,7 +250,7 @@ class Pipeline:
                 published=LineSampler(self._settings.logging.event_sample_rate),
             ),
             max_payload_bytes=self._settings.events.max_payload_bytes,
-            tracer=None if self._tracing is None else self._tracing.tracer(self._index),
+            tracer=None if self._tracing is None else self._tracing.tracer(self._subscribers_of),
         )
 
     def _executor(self, index: int) -> StepExecutor:

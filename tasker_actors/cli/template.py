@@ -36,6 +36,15 @@ def validate(
             help="Also check that handlers and publishers are there, in these modules or importable; may be repeated.",
         ),
     ] = None,
+    native_directory: Annotated[
+        Path,
+        typer.Option(
+            "--native-directory",
+            envvar="TASKER_NATIVE__DIRECTORY",
+            metavar="DIR",
+            help="With --handlers: where the shared libraries of native handlers are.",
+        ),
+    ] = Path(),
     as_json: Json = False,
 ) -> None:
     """Report every fault of every template at once.
@@ -46,7 +55,11 @@ def validate(
     from tasker_actors.cli.template_check import check_templates  # noqa: PLC0415  pydantic would slow --help down
 
     report = check_templates(
-        paths, environment=environment, strict=strict or environment == _PRODUCTION, modules=handlers or None
+        paths,
+        environment=environment,
+        strict=strict or environment == _PRODUCTION,
+        modules=handlers or None,
+        native_directory=native_directory,
     )
     if as_json:
         output.write_json(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tasker_actors.errors import ConfigurationError, Fault, TemplateError
 from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.references import reference_faults
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.workflow.faults import settle
@@ -38,14 +39,21 @@ class TemplateReport:
 
 
 def check_templates(
-    paths: Sequence[Path], *, environment: str, strict: bool, modules: Sequence[str] | None
+    paths: Sequence[Path],
+    *,
+    environment: str,
+    strict: bool,
+    modules: Sequence[str] | None,
+    native_directory: Path = Path(),
 ) -> TemplateReport:
     """Check files and directories; handlers and publishers too where modules to look in are given.
 
-    Runs the modules' code. Raises StartupError for a module that cannot be imported, ConfigurationError where there is
-    no template at all.
+    Runs the modules' code, and no native code. Raises StartupError for a module that cannot be imported,
+    ConfigurationError where there is no template at all.
     """
-    registry = HandlerRegistry.from_modules(import_modules(modules)) if modules is not None else None
+    registry = None
+    if modules is not None:
+        registry = HandlerRegistry.from_modules(import_modules(modules), HandlerFiles(native_directory))
     try:
         loaded = load_templates(paths, environment=environment, strict=False)
     except TemplateError as error:

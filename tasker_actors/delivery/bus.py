@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tasker_actors.actors import Actor
+from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.subscription import Subscription
 from tasker_actors.messages import RouteFast
@@ -14,8 +15,8 @@ from tasker_actors.messages import RouteFast
 class BusRecorder(Protocol):
     """Counts what the bus took; called in the bus's thread only."""
 
-    def dispatched(self, events: int, matched: int) -> None:
-        """Count events taken, and those of them that matched at least one subscriber."""
+    def dispatched(self, events: int, matched: int, foreign: int) -> None:
+        """Count events taken, those that matched at least one Python subscriber, those the foreign channel took."""
 
 
 class InProcessEventBus(Actor):
@@ -25,18 +26,25 @@ class InProcessEventBus(Actor):
     """
 
     def __init__(
-        self, *, subscriptions: Sequence[Subscription], index: PatternIndex[int], recorder: BusRecorder
+        self,
+        *,
+        subscriptions: Sequence[Subscription],
+        index: PatternIndex[int],
+        channel: FfiChannel,
+        recorder: BusRecorder,
     ) -> None:
         self._subscriptions = subscriptions
         self._index = index
+        self._channel = channel
         self._recorder = recorder
 
     def receive(self, message: RouteFast) -> None:
         """Take a batch of events."""
-        matched = 0
+        matched = foreign = 0
         for event, trace in message.events:
             keys = self._index.keys_for(event.event_name)
             matched += bool(keys)
             for key in keys:
                 self._subscriptions[key].offer(event.event, trace)
-        self._recorder.dispatched(len(message.events), matched)
+            foreign += self._channel.offer(event, trace)
+        self._recorder.dispatched(len(message.events), matched, foreign)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from contextvars import copy_context
 from typing import Any, Protocol
 
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.buffer import DropOldestBuffer
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
@@ -32,7 +32,7 @@ class Adding(Protocol):
         """Count more."""
 
 
-class _Delivery:
+class Delivery:
     """An event in a buffer. What a subscriber does belongs to the span in which the bus got the event.
 
     A `Correlated`; its ids are worked out when somebody asks, which most subscribers never do.
@@ -46,10 +46,12 @@ class _Delivery:
 
     @property
     def trace(self) -> TraceContext:
+        """The span of the event's hand-over."""
         return self._published_under.with_span(publish_fast_id(self.event.event_id))
 
     @property
     def correlation_id(self) -> str:
+        """The event's correlation id."""
         return str(self.event.metadata["correlation_id"])
 
 
@@ -72,13 +74,11 @@ class Subscription:
         scope: SpanScope | None = None,
     ) -> None:
         self.spec = spec
-        self._buffer_size = buffer_size
         self._timeout = timeout_ms / 1000
         self._errors = errors
-        self._drops = drops
         self._logger = logger
         self._scope = scope
-        self._buffer: queue.SimpleQueue[_Delivery | None] = queue.SimpleQueue()
+        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, drops)
         self._stuck = 0
         self._runner: _Runner | None = None
 
@@ -92,27 +92,18 @@ class Subscription:
 
         `trace` is what the event was published under.
         """
-        dropped = 0
-        while self._buffer.qsize() >= self._buffer_size:
-            try:
-                self._buffer.get_nowait()
-                dropped += 1
-            except queue.Empty:
-                break
-        if dropped:
-            self._drops(dropped)
-        self._buffer.put(_Delivery(event, trace))
+        self._buffer.put(Delivery(event, trace))
 
     @property
     def waiting(self) -> int:
         """Events in the buffer."""
-        return self._buffer.qsize()
+        return self._buffer.waiting
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that was offered has been delivered, dropped or given up."""
         runner = self._runner
-        return self._buffer.empty() and (runner is None or not runner.is_busy)
+        return self._buffer.waiting == 0 and (runner is None or not runner.is_busy)
 
     def check(self, now: float, grace: float) -> None:
         """Interrupt a delivery past its limit; replace a thread that does not come back."""
@@ -134,7 +125,7 @@ class Subscription:
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""
-        self._buffer.put(None)
+        self._buffer.close()
 
     def join(self, deadline: float) -> None:
         """Wait for the buffer to be delivered, until `deadline` in monotonic seconds."""
@@ -152,7 +143,7 @@ class _Runner(threading.Thread):
     def __init__(
         self,
         spec: SubscriberSpec,
-        buffer: queue.SimpleQueue[_Delivery | None],
+        buffer: DropOldestBuffer[Delivery],
         timeout: float,
         failed: Callable[[str], None],
         scope: SpanScope | None,
@@ -188,7 +179,7 @@ class _Runner(threading.Thread):
             if loop is not None and not self.abandoned:
                 loop.close()
 
-    def _deliver(self, delivery: _Delivery, loop: asyncio.Runner | None) -> None:
+    def _deliver(self, delivery: Delivery, loop: asyncio.Runner | None) -> None:
         event = delivery.event
         error: str | None = None
         try:

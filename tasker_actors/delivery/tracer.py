@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tasker_actors.delivery.commit_spans import CommitSpans, CommitTimes, FinishedTask
-from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.traced import (
     Fault,
     TracedAttempt,
@@ -40,12 +39,8 @@ class Tracing:
         """Lets users' spans nest under ours."""
         return opentelemetry_span
 
-    def tracer(self, subscriptions: PatternIndex[int]) -> CommitTracer:
-        """Make the router's tracer; it looks into the index from the exporter's thread."""
-
-        def subscribers(event_name: str) -> int:
-            return len(subscriptions.keys_for(event_name))
-
+    def tracer(self, subscribers: Callable[[str], int]) -> CommitTracer:
+        """Make the router's tracer; `subscribers` is called in the exporter's thread."""
         return CommitTracer(self.offer, slot=self.slot, subscribers=subscribers)
 
 

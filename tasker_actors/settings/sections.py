@@ -13,6 +13,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
 from tasker_actors.settings.values import (
     MIB,
@@ -24,11 +25,18 @@ from tasker_actors.settings.values import (
     Milliseconds,
     available_cpus,
     is_bind_address,
+    parse_json,
     split_list,
 )
 from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC
 
 _ACTOR_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def _without_fault(value: str, fault: str | None) -> str:
+    if fault is not None:
+        raise ValueError(fault)
+    return value
 
 
 class Section(BaseModel):
@@ -103,8 +111,7 @@ class EventBusSettings(Section):
     )
     ffi_buffer_size: Count = Field(
         default=1_000,
-        description="Events that wait for native subscribers, of which there are none yet; when full the oldest is "
-        "dropped.",
+        description="Events that wait for native subscribers; when full the oldest is dropped and counted.",
     )
 
 
@@ -223,6 +230,38 @@ class HandlerSettings(Section):
     )
 
 
+class NativeSubscriberSettings(Section):
+    """A function of a shared library that takes events."""
+
+    library: str
+    symbol: str
+    patterns: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+    @field_validator("library")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return _without_fault(value, path_fault(value))
+
+    @field_validator("symbol")
+    @classmethod
+    def _symbol(cls, value: str) -> str:
+        return _without_fault(value, symbol_fault(value))
+
+
+class NativeSettings(Section):
+    """Code in shared libraries, with the interface of `config/native/tasker_native.h`."""
+
+    directory: Path = Field(
+        default=Path(),
+        description="Directory of the shared libraries that templates and `native.subscribers` name; nothing outside "
+        "of it is loaded.",
+    )
+    subscribers: Annotated[tuple[NativeSubscriberSettings, ...], BeforeValidator(parse_json)] = Field(
+        default=(),
+        description="Native subscribers, each a table of `library`, `symbol` and `patterns`; JSON in the variable.",
+    )
+
+
 class LoggingSettings(Section):
     """What is logged; level and format are environment variables, because logging starts first (SPEC 4.1)."""
 
@@ -284,6 +323,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     templates: TemplateSettings = TemplateSettings()
     handlers: HandlerSettings = HandlerSettings()
+    native: NativeSettings = NativeSettings()
     logging: LoggingSettings = LoggingSettings()
     events: EventSettings = EventSettings()
     retention: RetentionSettings = RetentionSettings()

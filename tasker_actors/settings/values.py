@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Annotated, Any
@@ -25,6 +26,17 @@ def _refuse_bool(value: Any) -> Any:
 def split_list(value: Any) -> Any:
     """Make a list of a comma-separated text, the form in which an environment variable gives a list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def parse_json(value: Any) -> Any:
+    """Parse a text as JSON, the form in which an environment variable gives tables; other values are left alone."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        msg = f"must be JSON ({error})"
+        raise ValueError(msg) from error
 
 
 def available_cpus() -> int:

@@ -111,15 +111,17 @@ class WorkerRecorder:
             self._block.counter(metrics.EVENT_REFUSALS, (event.namespace, "bus_refused")).add(1, sampled)
             self._published_after(event, _FAILURE, (now - since) * 1000, sampled)
 
-    def dispatched(self, events: int, matched: int) -> None:
-        """Count events that the bus took, and those of them that matched at least one subscriber."""
+    def dispatched(self, events: int, matched: int, foreign: int) -> None:
+        """Count events that the bus took, those that matched a Python subscriber, those the foreign channel took."""
         self._block.bus[layout.EVENTS_DISPATCHED] += events
         self._block.bus[layout.HANDLER_DISPATCHES] += matched
+        self._block.bus[layout.FFI_DISPATCHES] += foreign
 
-    def subscriptions(self, patterns: int, subscribers: int) -> None:
-        """Show how many patterns and subscribers there are; before the bus starts."""
+    def subscriptions(self, patterns: int, subscribers: int, native: int) -> None:
+        """Show how many patterns and subscribers in Python there are, and native ones; before the bus starts."""
         self._block.bus[layout.SUBSCRIBER_PATTERNS] = patterns
         self._block.bus[layout.HANDLER_COUNT] = subscribers
+        self._block.bus[layout.FFI_SUBSCRIBERS] = native
 
     def _step(self, finished: FinishedStep, now: float) -> None:
         step = finished.step

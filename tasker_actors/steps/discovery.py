@@ -8,9 +8,10 @@ from types import ModuleType
 from typing import Any
 
 from tasker_actors.errors import StartupError
+from tasker_actors.native.reference import NATIVE_PREFIX
 from tasker_actors.steps.bound import place_of
 from tasker_actors.steps.declaration import declaration_of
-from tasker_actors.steps.handler import NATIVE_PREFIX, StepHandler
+from tasker_actors.steps.handler import StepHandler
 
 HandlerTarget = type[StepHandler] | Callable[..., Any]
 """What a name stands for: a class to make, or a decorated function."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from tasker_actors.native.reference import NATIVE_PREFIX
 from tasker_actors.steps.declaration import FunctionDeclaration, declaration_of, declare
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.steps.inputs import depends_on, inputs
@@ -15,10 +16,7 @@ from tasker_actors.steps.result import StepHandlerResult
 if TYPE_CHECKING:
     from tasker_actors.steps.context import StepContext
 
-__all__ = ["NATIVE_PREFIX", "StepHandler", "depends_on", "inputs", "step_handler"]
-
-NATIVE_PREFIX = "native:"
-"""Starts the `callable` of a handler in a shared library; no other handler's name may start with it."""
+__all__ = ["StepHandler", "depends_on", "inputs", "step_handler"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -14,11 +14,13 @@ from tasker_actors.events.discovery import publishers_in, subscribers_in
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.events.text import described
+from tasker_actors.native.reference import NATIVE_PREFIX, NativeReference
 from tasker_actors.steps.bound import BoundHandler, bind_function, bind_method, place_of, require_method
 from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.discovery import HandlerTarget, handlers_in
-from tasker_actors.steps.handler import NATIVE_PREFIX, StepHandler
+from tasker_actors.steps.handler import StepHandler
 from tasker_actors.steps.modules import import_module, is_missing
+from tasker_actors.steps.native_handlers import NativeHandlers
 from tasker_actors.workflow.nearest import hint
 
 if TYPE_CHECKING:
@@ -42,22 +44,27 @@ class HandlerRegistry:
         handlers: Mapping[str, HandlerTarget],
         publishers: Mapping[str, BasePublisher],
         subscribers: Sequence[SubscriberSpec],
+        native: NativeHandlers | None = None,
     ) -> None:
         self.publishers = dict(publishers)
         self.subscribers = list(subscribers)
         self._handlers = dict(handlers)
+        self._native = native
         self._lock = RLock()
         self._objects: dict[tuple[type, str], Any] = {}
         self._bound: dict[tuple[str, str | None, str | None], BoundHandler] = {}
 
     @classmethod
-    def from_modules(cls, modules: Sequence[ModuleType]) -> HandlerRegistry:
-        """Collect what the modules define; StartupError for a duplicate name or a function that cannot be called."""
+    def from_modules(cls, modules: Sequence[ModuleType], native: NativeHandlers | None = None) -> HandlerRegistry:
+        """Collect what the modules define; StartupError for a duplicate name or a function that cannot be called.
+
+        `native` finds handlers in shared libraries; without it there are none.
+        """
         handlers = handlers_in(modules)
         for handler in handlers.values():
             if not isinstance(handler, type):
                 _bind_decorated(handler)
-        return cls(handlers, publishers_in(modules), subscribers_in(modules))
+        return cls(handlers, publishers_in(modules), subscribers_in(modules), native)
 
     @property
     def handler_names(self) -> tuple[str, ...]:
@@ -84,8 +91,7 @@ class HandlerRegistry:
 
     def _find(self, spec: HandlerSpec) -> tuple[BoundHandler, bool]:
         if spec.callable.startswith(NATIVE_PREFIX):
-            msg = f"handler {spec.callable!r}: native handlers are not available yet in this release"
-            raise HandlerNotFoundError(msg)
+            return self._native_handler(spec), False
         if spec.resolver not in _RESOLVERS:
             names = ", ".join(filter(None, _RESOLVERS))
             msg = (
@@ -105,6 +111,16 @@ class HandlerRegistry:
         handler, depends_on_configuration = self._object(target, spec)
         name = handler.name if isinstance(handler, StepHandler) else spec.callable
         return bind_method(handler, method, name), depends_on_configuration
+
+    def _native_handler(self, spec: HandlerSpec) -> BoundHandler:
+        for key, value, allowed in (("method", spec.method, (None, "", "call")), ("resolver", spec.resolver, (None,))):
+            if value not in allowed:
+                msg = f"handler {spec.callable!r} is native and has no {key} {value!r}; leave the key out"
+                raise HandlerNotFoundError(msg)
+        if self._native is None:
+            msg = f"handler {spec.callable!r}: native handlers are not loaded here"
+            raise HandlerNotFoundError(msg)
+        return self._native.bind(NativeReference.parse(spec.callable))
 
     def _imported(self, spec: HandlerSpec) -> Any:
         path = spec.callable

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import orjson
 
 from tasker_actors.errors import ProtocolError
+from tasker_actors.native.bridge import WantedHandler
 
 EXIT_ESCALATED = 70
 """An actor failed for good."""
@@ -30,6 +31,7 @@ class WorkerBoot:
     database_url: str
     namespaces: tuple[str, ...]
     handler_modules: tuple[str, ...]
+    native_handlers: tuple[WantedHandler, ...] = ()
 
     def write(self, descriptor: int) -> None:
         """Write everything to a pipe and close it."""
@@ -48,6 +50,7 @@ class WorkerBoot:
                     **fields,
                     "namespaces": tuple(fields["namespaces"]),
                     "handler_modules": tuple(fields["handler_modules"]),
+                    "native_handlers": tuple(WantedHandler(**wanted) for wanted in fields["native_handlers"]),
                 }
             )
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:

@@ -174,8 +174,8 @@ class Crew:
         slot = self.slots[number]
         if slot.incarnation == incarnation and slot.is_alive:
             slot.is_link_closed = True
-            # A drained worker has nothing left to do but what users' modules do at exit, which may take a while.
-            slot.kill_after = time.monotonic() + (END_S if slot.state is SlotState.DRAINING else _LAST_WORDS_S)
+            # One that has said that it is done has nothing to lose, and many that end at once take turns at the CPU.
+            slot.kill_after = time.monotonic() + (_LAST_WORDS_S if slot.returned is None else END_S)
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""
@@ -266,8 +266,8 @@ class Crew:
         slot.exit_code = code
         slot.was_draining = slot.state is SlotState.DRAINING
         slot.last_reason = slot.pending_reason or _reason(code)
-        self._returned.extend(slot.returned)
-        if slot.was_draining and code != 0 and not slot.returned:
+        self._returned.extend(slot.returned or ())
+        if slot.was_draining and code != 0 and slot.returned is None:
             self._returned.extend(f"step with lease {token}" for token in sorted(running))
             if slot.in_flight > len(running):
                 self._returned.append(f"{slot.in_flight - len(running)} more that worker {slot.number} held")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.native.bridge import WantedHandler
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.workers import WorkerPlace, register_worker, worker_started
 from tasker_actors.settings import Settings, settings_to_json
@@ -37,6 +38,7 @@ class CrewIdentity:
     database_url: str
     namespaces: tuple[str, ...]
     handler_modules: tuple[str, ...]
+    native_handlers: tuple[WantedHandler, ...]
     block_directory: Path
 
 
@@ -86,6 +88,7 @@ class Launcher:
                 database_url=identity.database_url,
                 namespaces=identity.namespaces,
                 handler_modules=identity.handler_modules,
+                native_handlers=identity.native_handlers,
             )
         )
         # Told on the same way as the worker's own messages, so that it comes after the last of them.

@@ -30,6 +30,7 @@ from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
 from tasker_actors.stats.declared import declared_label_sets, overflow_label_sets
 from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
@@ -39,6 +40,7 @@ from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
+from tasker_actors.supervision.native_code import check_subscribers, wanted_handlers
 from tasker_actors.supervision.process import process_space, start_time
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.runtime import SupervisorRuntime
@@ -76,7 +78,8 @@ def run_supervisor(
     """
     init_console_only()
     require_key_when_exposed(settings)
-    registry = HandlerRegistry.from_modules(import_modules(handlers))
+    check_subscribers(settings.native)
+    registry = HandlerRegistry.from_modules(import_modules(handlers), HandlerFiles(settings.native.directory))
     templates = read_templates(settings, registry, template_paths)
     phases.init_tracing()
     inbox: Inbox = queue.SimpleQueue()
@@ -278,6 +281,7 @@ class Start:
             database_url=self._url,
             namespaces=self._index.namespaces,
             handler_modules=self._handlers,
+            native_handlers=wanted_handlers(one.template for one in self._index.all),
             block_directory=directory,
         )
 

@@ -45,7 +45,8 @@ class Slot:
     is_link_closed: bool = False
     exited_at: float | None = None
     is_leaving: bool = False
-    returned: tuple[str, ...] = ()
+    returned: tuple[str, ...] | None = None
+    """What the worker said that it gave back unfinished; None until it has said that it is done."""
     exit_code: int = 0
     was_draining: bool = False
     gave_up: bool = False
@@ -59,7 +60,7 @@ class Slot:
         self.is_link_closed = False
         self.exited_at = None
         self.pending_reason = None
-        self.returned = ()
+        self.returned = None
         self.started_at = now
         self.last_heartbeat = time.monotonic()
         self.in_flight = 0

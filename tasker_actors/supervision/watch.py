@@ -78,6 +78,7 @@ class WorkerWatch:
         grace = self._settings.worker.timeout_grace_ms / 1000
         for subscription in parts.subscriptions:
             subscription.check(now, grace)
+        self._pipeline.channel.check(now)
         parts.hooks_guard.check(now, grace)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
         abandoned = [self._abandon(item) for item in stuck]

@@ -1,4 +1,4 @@
-"""A worker process: phase 1, users' code, phase 2, the pipeline, and the loop that keeps it honest.
+"""A worker process: phase 1, native code, phase 2, users' code, the pipeline, and the loop that keeps it honest.
 
 Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD LINK_FD`.
 """
@@ -30,6 +30,7 @@ from tasker_actors.messages import (
     WorkerReady,
     WorkReleased,
 )
+from tasker_actors.native.bridge import NativeBridge
 from tasker_actors.pipeline import Pipeline
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
@@ -41,6 +42,7 @@ from tasker_actors.stats.block import BlockWriter
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.modules import import_modules
+from tasker_actors.steps.native_handlers import LoadedHandlers
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
@@ -70,9 +72,10 @@ logger = get_logger("tasker_actors.worker")
 class Worker:
     """Runs in the main thread of a worker process."""
 
-    def __init__(self, boot: WorkerBoot, link_fd: int) -> None:
+    def __init__(self, boot: WorkerBoot, settings: Settings, native: NativeBridge, link_fd: int) -> None:
         self._boot = boot
-        self._settings: Settings = settings_from_json(boot.settings)
+        self._settings = settings
+        self._native = native
         self._inbox: Inbox = queue.SimpleQueue()
         self._block = BlockWriter(
             Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
@@ -97,12 +100,7 @@ class Worker:
             pipeline.start()
             start_configured(self._system, self._settings.actors)
         except TaskerError as error:
-            phases.init_tracing(worker=self._boot.slot)  # where it failed before phase 2, that is exported too
-            logger.error("The worker cannot start", error=str(error))
-            self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
-            phases.shut_down(drained_ms(self._settings))
-            self._link.close(time.monotonic() + 1)
-            return error.exit_code
+            return self.refuse(error)
         self._supervisor.tell(WorkerReady(os.getpid()))
         returned = self._work(pipeline, watch)
         self._supervisor.tell(Drained(tuple(returned)))
@@ -110,9 +108,18 @@ class Worker:
         self._link.close(time.monotonic() + 1)
         return 0
 
+    def refuse(self, error: TaskerError) -> int:
+        """Tell the supervisor why this worker cannot start, and return the exit code."""
+        phases.init_tracing(worker=self._boot.slot)  # where it failed before phase 2, that is exported too
+        logger.error("The worker cannot start", error=str(error))
+        self._supervisor.tell(WorkerBootFailed(str(error), error.exit_code))
+        phases.shut_down(drained_ms(self._settings))
+        self._link.close(time.monotonic() + 1)
+        return error.exit_code
+
     def _build(self) -> tuple[Pipeline, WorkerWatch]:
         boot, settings = self._boot, self._settings
-        registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules))
+        registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
         self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         claims, commits = self._session("claim"), self._session("commit")
@@ -140,6 +147,7 @@ class Worker:
             claimer=claimer,
             committer=committer,
             subscribers=registry.subscribers,
+            native_subscribers=self._native.subscribers,
             released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
             tracing=self._tracing(),
         )
@@ -253,7 +261,15 @@ def main(arguments: Sequence[str]) -> int:
     boot = WorkerBoot.read(boot_fd)
     die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
-    return Worker(boot, link_fd).run()
+    settings = settings_from_json(boot.settings)
+    # Between the phases, and before the link: until here this process has one thread and has opened nothing (SPEC 4.1).
+    try:
+        native = NativeBridge.load(
+            settings.native, boot.native_handlers, worker=boot.slot, environment=settings.environment
+        )
+    except TaskerError as error:
+        return Worker(boot, settings, NativeBridge(), link_fd).refuse(error)
+    return Worker(boot, settings, native, link_fd).run()
 
 
 if __name__ == "__main__":

@@ -133,7 +133,9 @@ BUS_HANDLER_DISPATCHES: Final = _counter(
     "in_process_bus.rust_handler_dispatches", ("worker",), "Events that matched at least one Python subscriber"
 )
 BUS_HANDLER_ERRORS: Final = _counter(
-    "in_process_bus.rust_handler_errors", ("worker",), "Deliveries to a Python subscriber that failed or timed out"
+    "in_process_bus.rust_handler_errors",
+    ("worker",),
+    "Deliveries to a subscriber, native ones too, that failed or timed out",
 )
 BUS_SUBSCRIBER_DROPS: Final = _counter(
     "in_process_bus.subscriber_drops", ("worker",), "Deliveries dropped from a full subscriber buffer"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from tasker_actors.errors import NativeLibraryError
 from tasker_actors.events.names import check_event_name, check_namespace
+from tasker_actors.native.reference import NATIVE_PREFIX, NativeReference
 
 ALL_STEPS = "ALL"
 """In an environment's overrides this means every step, so no step may have it as its name."""
-
-NATIVE_PREFIX = "native:"
 
 _MAX_LENGTH = 255
 _MAX_CALLABLE_LENGTH = 500
@@ -52,9 +52,10 @@ def callable_path(text: str) -> str:
     """Check the text that names a handler: a registered name, an import path, or `native:PATH#symbol`."""
     printable(text, limit=_MAX_CALLABLE_LENGTH)
     if text.startswith(NATIVE_PREFIX):
-        path, _, symbol = text.removeprefix(NATIVE_PREFIX).rpartition("#")
-        if not path or not symbol:
-            raise ValueError("a native handler is written native:PATH#symbol")
+        try:
+            NativeReference.parse(text)
+        except NativeLibraryError as error:
+            raise ValueError(str(error)) from error
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from tasker_actors.actors import Actor, ActorSystem
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.event_log import EventLog
+from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.router import EventRouter
@@ -81,7 +82,11 @@ def _round(directory: Path, number: int) -> float:
     subscription.start()
     system = ActorSystem("worker-0")
     index = PatternIndex([(0, "bench.*")])
-    bus = system.start("bus", lambda: InProcessEventBus(subscriptions=[subscription], index=index, recorder=recorder))
+    channel = FfiChannel((), buffer_size=1, timeout_ms=5000, errors=counter, drops=lambda _count: None, logger=Never())
+    bus = system.start(
+        "bus",
+        lambda: InProcessEventBus(subscriptions=[subscription], index=index, channel=channel, recorder=recorder),
+    )
     other = system.start("unused", Unused)
     log = EventLog(Never(), publishing=NOTHING.is_set, published=NOTHING.is_set)
     router = system.start(

@@ -25,23 +25,41 @@ class Buffer:
         self.offered.append(taken.event_name)
 
 
+class Channel:
+    """A foreign channel that wants the events of one name."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.offered: list[str] = []
+
+    def offer(self, taken: Any, trace: TraceContext) -> bool:
+        """Keep an event's name if it is the one."""
+        if taken.event_name == self.wanted:
+            self.offered.append(taken.event_name)
+        return bool(taken.event_name == self.wanted)
+
+
 class Counted:
     """What the bus counted."""
 
     def __init__(self) -> None:
-        self.counts: list[tuple[int, int]] = []
+        self.counts: list[tuple[int, int, int]] = []
 
-    def dispatched(self, events: int, matched: int) -> None:
+    def dispatched(self, events: int, matched: int, foreign: int) -> None:
         """Take note."""
-        self.counts.append((events, matched))
+        self.counts.append((events, matched, foreign))
 
 
-def start(system: ActorSystem, *patterns: tuple[str, ...]) -> tuple[LocalAddress, list[Buffer], Counted]:
+def start(
+    system: ActorSystem, *patterns: tuple[str, ...], wanted: str = ""
+) -> tuple[LocalAddress, list[Buffer], Counted]:
     buffers, counted = [Buffer() for _ in patterns], Counted()
     index = PatternIndex([(key, pattern) for key, several in enumerate(patterns) for pattern in several])
     subscriptions: Any = buffers
+    channel: Any = Channel(wanted)
     bus = system.start(
-        "event_bus", lambda: InProcessEventBus(subscriptions=subscriptions, index=index, recorder=counted)
+        "event_bus",
+        lambda: InProcessEventBus(subscriptions=subscriptions, index=index, channel=channel, recorder=counted),
     )
     return bus, buffers, counted
 
@@ -61,7 +79,7 @@ def test_events_reach_the_subscribers_whose_patterns_match(system: ActorSystem):
     assert every.offered == ["payment.done", "order.done", "payment.card.refused"]
     assert payments.offered == ["payment.done", "payment.card.refused"]
     assert nothing.offered == []
-    assert counted.counts == [(2, 2), (1, 1)]
+    assert counted.counts == [(2, 2, 0), (1, 1, 0)]
 
 
 def test_an_event_that_nobody_wants_is_taken_and_matched_by_nobody(system: ActorSystem):
@@ -70,7 +88,7 @@ def test_an_event_that_nobody_wants_is_taken_and_matched_by_nobody(system: Actor
     bus.tell(RouteFast(events("order.done", "payment.done")))
     system.stop("event_bus", time.monotonic() + 5)
 
-    assert counted.counts == [(2, 1)]
+    assert counted.counts == [(2, 1, 0)]
 
 
 def test_a_bus_without_subscribers_takes_events(system: ActorSystem):
@@ -79,4 +97,14 @@ def test_a_bus_without_subscribers_takes_events(system: ActorSystem):
     bus.tell(RouteFast(events("order.done")))
     system.stop("event_bus", time.monotonic() + 5)
 
-    assert counted.counts == [(1, 0)]
+    assert counted.counts == [(1, 0, 0)]
+
+
+def test_the_foreign_channel_takes_what_it_wants_beside_the_subscribers(system: ActorSystem):
+    bus, (payments,), counted = start(system, ("payment.*",), wanted="order.done")
+
+    bus.tell(RouteFast(events("order.done", "payment.done", "order.done", "nobody.cares")))
+    system.stop("event_bus", time.monotonic() + 5)
+
+    assert payments.offered == ["payment.done"]
+    assert counted.counts == [(4, 1, 2)]

@@ -38,6 +38,7 @@ def test_the_table_has_a_row_with_a_sentence_for_each_setting():
 
 def test_the_variable_of_each_row_sets_its_key():
     examples = {"database.url": "postgresql://h/d", "http.bind": "127.0.0.1:1", "home": "/x", "http.api_key": "k"}
+    examples["native.subscribers"] = '[{"library": "a.so", "symbol": "b", "patterns": ["*"]}]'
     for row in settings_table():
         if row.key == "actors":
             continue

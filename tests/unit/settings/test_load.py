@@ -238,3 +238,38 @@ def test_beyond_loopback_a_key_is_needed(bind, host, port, loopback):
 
 def test_the_address_that_commands_use_is_no_setting():
     assert load_settings(environ={"TASKER_URL": "http://127.0.0.1:9"}) == load_settings(environ={})
+
+
+def test_native_subscribers_are_tables_in_a_file_and_json_in_a_variable(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        '[native]\ndirectory = "/srv/native"\n'
+        'subscribers = [{ library = "a.so", symbol = "b", patterns = ["flight.*", "#"] }]\n'
+    )
+    from_file = load_settings(file, environ={}).native
+    table = '[{"library": "a.so", "symbol": "b", "patterns": ["flight.*", "#"]}]'
+    from_variable = load_settings(environ={"TASKER_NATIVE__SUBSCRIBERS": table}).native
+
+    assert str(from_file.directory) == "/srv/native"
+    assert from_file.subscribers == from_variable.subscribers
+    (one,) = from_file.subscribers
+    assert (one.library, one.symbol, one.patterns) == ("a.so", "b", ("flight.*", "#"))
+    again = settings_from_json(settings_to_json(load_settings(file, environ={})))
+    assert again.native == from_file
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[", "must be JSON"),
+        ('[{"library": "a.so", "symbol": "b"}]', "native.subscribers.*Field required"),
+        ('[{"library": "a.so", "symbol": "b", "patterns": []}]', "at least 1 item"),
+        ('[{"library": "a.so", "symbol": "b", "patterns": ["*"], "more": 1}]', "Extra inputs"),
+        ('[{"library": "", "symbol": "b", "patterns": ["*"]}]', "no path of a shared library"),
+        ('[{"library": "a.so", "symbol": "b()", "patterns": ["*"]}]', "no name of a C function"),
+        ('[{"library": "a.so", "symbol": "tasker_free", "patterns": ["*"]}]', "belong to the interface"),
+    ],
+)
+def test_a_native_subscriber_that_cannot_be_meant_is_refused(value, said):
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(environ={"TASKER_NATIVE__SUBSCRIBERS": value})

@@ -150,7 +150,7 @@ def test_resolvers_of_tasker_py_find_a_registered_name(registry, resolver):
         (spec("flights assess.x"), ["no handler 'flights assess.x'"]),
         (spec("flights_kit.Validate", resolver="explicit_mapping"), ["is not registered"]),
         (spec("flights.assess", resolver="payments"), ["no resolver 'payments'", "class_lookup"]),
-        (spec("native:libfast.so#run"), ["native handlers are not available yet in this release"]),
+        (spec("native:libfast.so#run"), ["native handlers are not loaded here"]),
         (spec("flights.validate", method="refund"), ["no method 'refund'", "cancel"]),
         (spec("flights.validate", method="handler_name"), ["no method 'handler_name'"]),
         (spec("flights.validate", method="broken"), ["must take the StepContext"]),
