@@ -230,7 +230,8 @@ def test_log_lines_of_a_handler_name_its_trace(traced: Traced):
 
 def test_a_retry_is_a_second_attempt_below_the_same_task(traced: Traced):
     supervisor, receiver = traced
-    trace = of_task(receiver, supervisor.run("second_time", namespace="shop")["task_uuid"])
+    task_uuid = supervisor.run("second_time", namespace="shop")["task_uuid"]
+    trace = of_task(receiver, task_uuid, *["step_execution", "handler_call", "result_submission"] * 2)
     check_tree(trace)
     attempts = sorted((span for span in trace if span.name == "step_execution"), key=lambda span: span.start_ns)
     assert [span.attributes["attempt"] for span in attempts] == [1, 2]
@@ -243,7 +244,7 @@ def test_a_retry_is_a_second_attempt_below_the_same_task(traced: Traced):
 def test_a_task_that_its_worker_died_of_is_ended_by_the_supervisor(traced: Traced):
     supervisor, receiver = traced
     task = supervisor.run("kills", namespace="shop", status="error")
-    trace = of_task(receiver, task["task_uuid"], "publish_durable")
+    trace = of_task(receiver, task["task_uuid"], "step_execution", "publish_durable")
     check_tree(trace)
     attempt = named(trace, "step_execution")
     assert (attempt.status, attempt.attributes["error.type"]) == (ERROR, "worker_lost")
