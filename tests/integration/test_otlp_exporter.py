@@ -5,10 +5,12 @@ Both protocols.
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -148,6 +150,47 @@ def test_log_lines_arrive(to: Start, receiver: OtlpReceiver) -> None:
     until(lambda: len(receiver.logs()) == 3)
     assert [log.attributes["n"] for log in receiver.logs()] == [0, 1, 2]
     assert {(log.body, log.scope, log.resource["service.name"]) for log in receiver.logs()} == {("x", "tests", "tests")}
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def key_and_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return key, certificate
+
+
+def test_https_is_tls_with_the_configured_authority(
+    start: Start, protocol: str, key_and_certificate: tuple[Path, Path]
+) -> None:
+    with OtlpReceiver(tls=key_and_certificate) as receiver:
+        endpoint = receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint
+        exporter = start(endpoint, OTEL_EXPORTER_OTLP_CERTIFICATE=str(key_and_certificate[1]))
+        exporter.offer(Spans(2))
+        assert exporter.flush(soon())
+        assert len(receiver.spans()) == 2
+
+
+def test_a_certificate_that_nobody_vouches_for_gets_nothing(
+    start: Start, protocol: str, key_and_certificate: tuple[Path, Path], lines: Lines
+) -> None:
+    with OtlpReceiver(tls=key_and_certificate) as receiver:
+        exporter = start(receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint)
+        exporter.offer(Spans(2))
+        until(lambda: FAILS in lines.events())
+        exporter.shutdown(soon(1))
+        assert receiver.spans() == []
+    assert exporter.spans_dropped == 2
 
 
 # metrics
@@ -328,8 +371,9 @@ def test_a_request_that_is_not_answered_ends_by_its_time_limit(to: Start, receiv
     until(lambda: len(receiver.spans()) >= 4, 30)
 
 
+@pytest.mark.parametrize("under_way", [False, True], ids=["waiting", "under way"])
 @pytest.mark.parametrize("kind", ["dead", "silent", "hanging"])
-def test_no_collector_delays_the_end(kind: str, start: Start, protocol: str, lines: Lines) -> None:
+def test_no_collector_delays_the_end(kind: str, under_way: bool, start: Start, protocol: str, lines: Lines) -> None:
     """Its own deadline is the proof: without it the end would take the request's ten seconds, or thirty."""
     with ExitStack() as stack:
         if kind == "dead":
@@ -342,11 +386,22 @@ def test_no_collector_delays_the_end(kind: str, start: Start, protocol: str, lin
             endpoint = receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint
         exporter = start(endpoint)
         exporter.offer(Spans(10))
+        if under_way:
+            until(lambda: exporter.waiting_spans == 0)
         began = time.monotonic()
         exporter.shutdown(began + 0.5)
         assert time.monotonic() - began < 5
     assert exporter.spans_dropped == 10
     assert INCOMPLETE in lines.events()
+
+
+def test_a_dead_collector_does_not_even_use_up_the_time_of_the_end(start: Start) -> None:
+    exporter = start(dead_endpoint(), OTEL_BSP_EXPORT_TIMEOUT="3600000")
+    exporter.offer(Spans(10))
+    began = time.monotonic()
+    exporter.shutdown(began + 90)
+    assert time.monotonic() - began < 45
+    assert exporter.spans_dropped == 10
 
 
 def test_the_end_exports_what_waits(to: Start, receiver: OtlpReceiver, lines: Lines) -> None:

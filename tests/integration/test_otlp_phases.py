@@ -317,9 +317,12 @@ FORK = """
     if os.environ.get("CONNECTED"):
         exporter().flush(time.monotonic() + 10)
     tracer.start_span("waits in parent").end()
+    inherited = exporter()
     pid = os.fork()
     if pid == 0:
         assert exporter() is None
+        assert inherited.waiting_spans == 0
+        assert not inherited.flush(time.monotonic() + 3600)
         assert threading.active_count() == 1
         get_logger("child").info("in phase 1")
         tracer.start_span("lost in phase 1").end()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections import Counter
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -106,12 +108,14 @@ class ReceivedRequest:
 class OtlpReceiver:
     """A collector. `start` and `stop` may alternate; it keeps its ports, and what it has received, over a stop.
 
-    While `hanging` it accepts requests and answers none; `refusing` makes it answer every request with this gRPC status
-    (over HTTP: 503 for UNAVAILABLE, else 400). With `discard` nothing is parsed or kept, and only requests are counted.
+    `hang` makes it accept requests and answer none; `refusing` makes it answer each request with this gRPC status (over
+    HTTP: 503 for UNAVAILABLE, else 400), `rejecting` makes it reject so many items of each. `tls` is a key and its
+    certificate, as PEM files. With `discard` nothing is parsed or kept, and only requests are counted.
     """
 
-    def __init__(self, *, discard: bool = False) -> None:
+    def __init__(self, *, discard: bool = False, tls: tuple[Path, Path] | None = None) -> None:
         self.discard = discard
+        self._tls = tls
         self.rejecting = 0
         self.refusing: grpc.StatusCode | None = None
         self._let_go = threading.Event()
@@ -136,11 +140,20 @@ class OtlpReceiver:
             options=(("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)),
         )
         server.add_generic_rpc_handlers((_Discarding(self),)) if self.discard else _register(self, server)
-        self.grpc_port = server.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
+        address = f"127.0.0.1:{self.grpc_port}"
+        if self._tls is None:
+            self.grpc_port = server.add_insecure_port(address)
+        else:
+            key, certificate = (path.read_bytes() for path in self._tls)
+            self.grpc_port = server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
         server.start()
         self._grpc = server
         self._http = _HttpServer(("127.0.0.1", self.http_port), _handler(self))
         self.http_port = self._http.server_port
+        if self._tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._tls[1], self._tls[0])
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -166,12 +179,16 @@ class OtlpReceiver:
     @property
     def grpc_endpoint(self) -> str:
         """What `OTEL_EXPORTER_OTLP_ENDPOINT` is for gRPC."""
-        return f"http://127.0.0.1:{self.grpc_port}"
+        return f"{self._scheme}://127.0.0.1:{self.grpc_port}"
 
     @property
     def http_endpoint(self) -> str:
         """What `OTEL_EXPORTER_OTLP_ENDPOINT` is for http/protobuf."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"{self._scheme}://127.0.0.1:{self.http_port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
 
     def environment(self, protocol: str = "grpc", **variables: str) -> dict[str, str]:
         """Variables that make a process export here, soon."""

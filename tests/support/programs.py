@@ -36,7 +36,7 @@ def run_program(source: str, **variables: str) -> Ended:
     """Run a program to its end, with `variables` added to a quiet environment."""
     environ = {**os.environ, "LOG_FORMAT": "json", "LOG_LEVEL": "info", **variables}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:.*fork.*:DeprecationWarning", "-c", textwrap.dedent(source)],
+        [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", textwrap.dedent(source)],
         env=environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
