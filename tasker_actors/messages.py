@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tasker_actors.stats.figures import Exemplar
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
+    from tasker_actors.events.outgoing import Derived, FastEvent, OutgoingEvent, RefusedEvent
     from tasker_actors.postgres.workers import WorkerState
     from tasker_actors.stats.counters import CommittedCount
     from tasker_actors.stats.reader import BlockReader
     from tasker_actors.steps.lease import LeasedStep
     from tasker_actors.telemetry.metrics import Metric
-    from tasker_actors.telemetry.trace_context import TraceContext
+    from tasker_actors.telemetry.trace_context import Correlated, TraceContext
     from tasker_actors.workflow.outcome import StepOutcome
 
 
@@ -144,17 +144,16 @@ class StepsCommitted:
 
 @dataclass(frozen=True, slots=True)
 class RouteFast:
-    """EventRouter → InProcessEventBus: deliver committed events, each with its trace context. Lost: deliveries."""
+    """EventRouter → InProcessEventBus: hand these committed events to their subscribers. Lost: those deliveries."""
 
-    events: tuple[tuple[OutgoingEvent, TraceContext], ...]
+    events: tuple[FastEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherCallbacks:
-    """EventRouter → PublisherHooks: run `after_publish` and `on_publish_error`. Lost: those calls."""
+    """EventRouter → PublisherHooks: run `after_publish` and `on_publish_error` of events. Lost: those calls."""
 
-    published: tuple[OutgoingEvent, ...]
-    refused: tuple[RefusedEvent, ...]
+    events: tuple[tuple[OutgoingEvent | RefusedEvent, Correlated], ...]
 
 
 # 4. Events from outside a step

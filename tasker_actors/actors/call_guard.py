@@ -7,6 +7,7 @@ to notice when even that did not help. Both are decided by another thread, the w
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from typing import Generic, TypeVar
 
@@ -25,6 +26,7 @@ class CallGuard(Generic[_Subject]):
 
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._subject: _Subject | None = None
         self._thread_id = 0
@@ -42,9 +44,13 @@ class CallGuard(Generic[_Subject]):
     def end(self) -> bool:
         """End the limit and tell whether the call was interrupted.
 
+        A call that forked returns twice. In the child it ends the process: what comes next is this process's, and would
+        be done a second time there.
         An exception that was raised too late to reach the call is taken in here. It is not taken back with CPython's
         call for that: up to 3.12 that leaves the interpreter's flag for pending exceptions up (see _raise_in).
         """
+        if os.getpid() != self._pid:
+            os._exit(os.EX_OK)
         try:
             interrupted = self._end()
             if interrupted:

@@ -41,7 +41,7 @@ class InProcessEventBus(Actor):
     def receive(self, message: RouteFast) -> None:
         """Take a batch of events."""
         matched = foreign = 0
-        for event, trace in message.events:
+        for event, _, trace in message.events:
             keys = self._index.keys_for(event.event_name)
             matched += bool(keys)
             for key in keys:

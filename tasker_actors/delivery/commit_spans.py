@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from tasker_actors.delivery.traced import Fault, TracedAttempt, TracedEvent, TracedPublication, TracedTask
+from tasker_actors.delivery.traced import TracedAttempt, TracedEvent, TracedPublication, TracedTask
 from tasker_actors.telemetry import span_ids
 from tasker_actors.telemetry.spans import PRODUCER, SpanError, attribute, known_attribute, span
 from tasker_actors.telemetry.trace_context import TraceContext
 
-_OF_ATTEMPT: Final = 3  # step_execution, handler_call, result_submission
-_OF_EVENT: Final = 5  # publish_domain_event, route_event, publish_durable, publish_fast, record_metrics
-_BUS_REFUSED: Final = Fault("bus_refused", "the in-process bus was stopped or being restarted")
+_BUS_REFUSED: Final = SpanError("bus_refused", "the in-process bus was stopped or being restarted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class FinishedTask:
 
     task: TracedTask
     status: str
-    fault: Fault | None = None
+    fault: SpanError | None = None
 
 
 @dataclass(slots=True)
@@ -58,9 +56,12 @@ class CommitSpans:
 
     @property
     def count(self) -> int:
-        """How many spans this makes, at most."""
-        events = sum(len(each.events) for each in self.attempts) + sum(len(each.events) for each in self.publications)
-        return _OF_ATTEMPT * len(self.attempts) + _OF_EVENT * events + len(self.finished)
+        """How many spans this makes."""
+        return (
+            len(self.finished)
+            + sum(1 + 2 * (each.handled_s is not None) + _of_events(each.events) for each in self.attempts)
+            + sum(_of_events(each.events) for each in self.publications)
+        )
 
     def encode(self) -> list[bytes]:
         """Encode the spans, children after their parents."""
@@ -78,7 +79,6 @@ class CommitSpans:
 
     def _task_execution(self, finished: FinishedTask) -> bytes:
         task = finished.task
-        fault = finished.fault
         return span(
             "task_execution",
             task.trace,
@@ -87,7 +87,8 @@ class CommitSpans:
             self._ns(self.times.committed),
             _of_task(task) + known_attribute("task.name", task.name) + known_attribute("task.status", finished.status),
             remote_parent=True,
-            error=_error(fault, recorded=False),
+            error=finished.fault,
+            records_exception=False,
         )
 
     def _attempt(self, attempt: TracedAttempt) -> Iterator[bytes]:
@@ -105,8 +106,9 @@ class CommitSpans:
             self._ns(self.times.handed_over) if attempt.events else finished,
             common + known_attribute("attempt", attempt.attempt) + place,
             remote_parent=True,
-            # What the handler raised is recorded on its own span, where there is one.
-            error=_error(fault, recorded=attempt.handled_s is None),
+            error=fault or attempt.not_stored,
+            # The exception is recorded on the handler's span or the submission's, where there are any.
+            records_exception=attempt.handled_s is None,
         )
         if attempt.handled_s is not None:
             yield span(
@@ -116,19 +118,21 @@ class CommitSpans:
                 began,
                 self._ns(attempt.began_at + attempt.handled_s),
                 common + known_attribute("handler", attempt.handler_name),
-                error=_error(fault),
+                error=fault,
             )
         for event in attempt.events:
             yield from self._event(event, trace, trace.span_id, attempt.finished_at, common)
-        yield span(
-            "result_submission",
-            trace.with_span(span_ids.result_submission_id(trace.span_id)),
-            task.trace.span_id,
-            finished,
-            self._ns(self.times.committed),
-            common + known_attribute("step.state", attempt.state),
-            remote_parent=True,
-        )
+        if attempt.handled_s is not None:
+            yield span(
+                "result_submission",
+                trace.with_span(span_ids.result_submission_id(trace.span_id)),
+                task.trace.span_id,
+                finished,
+                self._ns(self.times.committed),
+                common + known_attribute("step.state", attempt.state),
+                remote_parent=True,
+                error=attempt.not_stored,
+            )
 
     def _publication(self, publication: TracedPublication) -> Iterator[bytes]:
         for event in publication.events:
@@ -162,7 +166,7 @@ class CommitSpans:
             ended,
             with_mode + known_attribute("event_name", event.event_name) + attribute("event_id", event.event_id),
             remote_parent=remote_parent,
-            error=_error(event.fault),
+            error=event.fault,
         )
         if event.fault is None:
             yield from self._routes(event, own, began, ended, with_mode, common)
@@ -207,12 +211,16 @@ class CommitSpans:
                 self._ns(self.times.counted),
                 ended,
                 common + known_attribute("subscriber_count", self.subscribers(event.event_name)),
-                error=_error(None if self.bus_accepted else _BUS_REFUSED),
+                error=None if self.bus_accepted else _BUS_REFUSED,
             )
 
 
-def _error(fault: Fault | None, *, recorded: bool = True) -> SpanError | None:
-    return None if fault is None else SpanError(fault.kind, fault.message, recorded)
+def _of_events(events: Sequence[TracedEvent]) -> int:
+    """Count the spans of events: a dead letter was not routed."""
+    return sum(
+        2 if each.fault is not None else 3 + each.delivery_mode.is_durable + each.delivery_mode.is_fast
+        for each in events
+    )
 
 
 def _of_task(task: TracedTask) -> bytes:
@@ -227,8 +235,8 @@ def _messaging(event: TracedEvent, queue: str) -> bytes:
     """Say it as OpenTelemetry's semantic conventions for messaging do, too."""
     return (
         _messaging_to(queue)
-        + known_attribute("message_size", event.size)
-        + known_attribute("messaging.message.body.size", event.size)
+        + attribute("message_size", event.size)
+        + attribute("messaging.message.body.size", event.size)
         + attribute("messaging.message.id", event.event_id)
     )
 

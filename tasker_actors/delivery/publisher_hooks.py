@@ -10,8 +10,10 @@ from typing import Any
 from tasker_actors.actors import Actor
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.events.hooks import notify_published, notify_refused
+from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import PublisherCallbacks
+from tasker_actors.telemetry.trace_context import working_on
 
 
 class HookTimeoutError(BaseException):
@@ -40,10 +42,12 @@ class PublisherHooks(Actor):
 
     def receive(self, message: PublisherCallbacks) -> None:
         """Call the hooks of one commit."""
-        for event in message.published:
-            self._call(event.publisher_name, partial(notify_published, event))
-        for refused in message.refused:
-            self._call(refused.publisher_name, partial(notify_refused, refused))
+        for event, source in message.events:
+            with working_on(source):
+                if isinstance(event, OutgoingEvent):
+                    self._call(event.publisher_name, partial(notify_published, event))
+                else:
+                    self._call(event.publisher_name, partial(notify_refused, event))
 
     def _call(self, publisher: str, hook: Callable[[], None]) -> None:
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.publisher_hooks import has_callbacks
 from tasker_actors.delivery.routing import event_documents, result_document
+from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import (
     CommitItem,
     CommitItems,
@@ -25,16 +26,13 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
-from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
+from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent, working_on
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
-    from tasker_actors.telemetry.trace_context import TraceContext
+    from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
+    from tasker_actors.telemetry.trace_context import Correlated
 
 _BATCH = 1000
-
-_Fast: TypeAlias = "tuple[OutgoingEvent, float, TraceContext]"
-"""An event for the bus, when its step finished, and the trace context that it is published under."""
 
 
 class DeliveryRecorder(Protocol):
@@ -46,10 +44,10 @@ class DeliveryRecorder(Protocol):
     def tasks_finished(self, committed: StepsCommitted) -> None:
         """Count the tasks that a commit finished."""
 
-    def handed_over(self, events: Sequence[_Fast], now: float) -> None:
+    def handed_over(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus took; with each the moment its step finished, and its trace."""
 
-    def bus_refused(self, events: Sequence[_Fast], now: float) -> None:
+    def bus_refused(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus did not take."""
 
 
@@ -112,49 +110,55 @@ class EventRouter(Actor):
             finished = item.finished
             if finished is not None:
                 items.append(commit_item(finished))
-                self._log_publishing(finished.derived, finished.step.task.task_uuid, finished.step.task.correlation_id)
+                self._log_publishing(finished, finished.step.task.task_uuid)
         if items:
             self._publisher.tell(CommitItems(tuple(items)))
 
-    def _log_publishing(self, derived: Derived, task_uuid: str | None, correlation_id: str) -> None:
-        for event in derived.events:
-            self._log.publishing(event, task_uuid, correlation_id)
+    def _log_publishing(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
+        with working_on(source):
+            for event in source.derived.events:
+                self._log.publishing(event, task_uuid)
 
     def _hand_over(self, committed: StepsCommitted) -> None:
-        fast: list[_Fast] = []
-        published: list[OutgoingEvent] = []
-        refused: list[RefusedEvent] = []
+        fast: list[FastEvent] = []
+        callbacks: list[tuple[OutgoingEvent | RefusedEvent, Correlated]] = []
         now = time.monotonic()
         for item in committed.won:
             self._recorder.committed(item, now)
             source = item.finished or item.publication
             if source is None:
                 continue
-            since = source.finished_at
-            trace = source.trace
+            self._log_outcome(source, item.task_uuid)
             for event in source.derived.events:
-                self._log.published(event, item.task_uuid, source.correlation_id)
                 if event.delivery_mode.is_fast:
-                    fast.append((event, since, trace))
+                    fast.append(FastEvent(event, source.finished_at, source.trace))
                 if has_callbacks(event.publisher):
-                    published.append(event)
-            refused.extend(one for one in source.derived.refused if has_callbacks(one.publisher))
+                    callbacks.append((event, source))
+            callbacks.extend((one, source) for one in source.derived.refused if has_callbacks(one.publisher))
             if item.publication is not None:
                 item.publication.reply.answer(_answer(item.publication))
         self._recorder.tasks_finished(committed)
         counted = time.monotonic()
         accepted = self._deliver(fast) if fast else True
+        handed_over = time.monotonic()
+        if callbacks:
+            self._hooks.tell(PublisherCallbacks(tuple(callbacks)))
         if self._tracer is not None:
             self._tracer.committed(
-                committed, taken_up=now, counted=counted, handed_over=time.monotonic(), bus_accepted=accepted
+                committed, taken_up=now, counted=counted, handed_over=handed_over, bus_accepted=accepted
             )
-        if published or refused:
-            self._hooks.tell(PublisherCallbacks(tuple(published), tuple(refused)))
 
-    def _deliver(self, fast: Sequence[_Fast]) -> bool:
+    def _log_outcome(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
+        with working_on(source):
+            for event in source.derived.events:
+                self._log.published(event, task_uuid)
+            for refused in source.derived.refused:
+                self._log.refused(refused, task_uuid)
+
+    def _deliver(self, fast: Sequence[FastEvent]) -> bool:
         accepted = self._bus.is_accepting
         if accepted:
-            self._bus.tell(RouteFast(tuple((event, trace) for event, _, trace in fast)))
+            self._bus.tell(RouteFast(tuple(fast)))
             self._recorder.handed_over(fast, time.monotonic())
         else:
             self._recorder.bus_refused(fast, time.monotonic())
@@ -164,10 +168,10 @@ class EventRouter(Actor):
         """Commit one event from outside a step; its asker gets the answer after the commit."""
         trace = parse_traceparent(message.traceparent, message.tracestate) or new_trace()
         derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=self._max_payload_bytes)
-        self._log_publishing(derived, None, message.correlation_id)
         publication = PendingPublication(
             derived, trace, message.event_id, message.correlation_id, self.defer_reply(), time.monotonic()
         )
+        self._log_publishing(publication, None)
         document = event_documents(derived, trace, message.correlation_id)
         document["namespace"] = message.namespace
         item = CommitItem(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasker_actors.events.declaration import DeliveryMode
+from tasker_actors.telemetry.spans import SpanError
 from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.workflow.outcome import StepFailure
 
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived
     from tasker_actors.messages import FinishedStep, PendingPublication
     from tasker_actors.steps.lease import LeasedStep, TaskFacts
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why something failed: an error type and a message."""
-
-    kind: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +26,7 @@ class TracedEvent:
     namespace: str
     delivery_mode: DeliveryMode
     size: int
-    fault: Fault | None = None
+    fault: SpanError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +46,7 @@ class TracedAttempt:
     """One attempt that came to an end; `trace` names its span. Times are monotonic seconds.
 
     `handled_s` is the time in the handler and `slot` the worker's, None where nobody knows: the worker was lost.
+    `fault` is the attempt's own, `not_stored` says why the result of one that ended was not stored.
     """
 
     task: TracedTask
@@ -66,8 +60,9 @@ class TracedAttempt:
     began_at: float
     finished_at: float
     handled_s: float | None
-    fault: Fault | None
+    fault: SpanError | None
     events: tuple[TracedEvent, ...]
+    not_stored: SpanError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ def traced_attempt(finished: FinishedStep, slot: int) -> TracedAttempt:
         began_at=finished.began_at,
         finished_at=finished.finished_at,
         handled_s=finished.duration_ms / 1000,
-        fault=Fault(outcome.error_type, outcome.message) if isinstance(outcome, StepFailure) else None,
+        fault=SpanError(outcome.error_type, outcome.message) if isinstance(outcome, StepFailure) else None,
         events=tuple(traced_events(finished.derived)),
     )
 
@@ -127,5 +122,5 @@ def traced_events(derived: Derived) -> Iterable[TracedEvent]:
             refused.namespace,
             refused.delivery_mode,
             len(refused.dead_letter),
-            Fault(refused.code, refused.reason),
+            SpanError(refused.code, refused.reason),
         )

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 
 from tasker_actors.delivery.commit_spans import CommitSpans, CommitTimes, FinishedTask
 from tasker_actors.delivery.traced import (
-    Fault,
     TracedAttempt,
     TracedPublication,
     traced_attempt,
     traced_publication,
 )
+from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.span_scope import opentelemetry_span
+from tasker_actors.telemetry.spans import SpanError
 from tasker_actors.telemetry.trace_context import SpanScope
 from tasker_actors.workflow.states import TaskState
 
 if TYPE_CHECKING:
     from tasker_actors.messages import StepsCommitted
 
-_LEASE_LOST = Fault("lease_lost", "the result came after its lease had ended and was not stored")
+logger = get_logger("tasker_actors.router")
+
+_LEASE_LOST = SpanError("lease_lost", "the result came after its lease had ended and was not stored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,20 @@ class CommitTracer:
     def committed(
         self, message: StepsCommitted, *, taken_up: float, counted: float, handed_over: float, bus_accepted: bool
     ) -> None:
-        """Trace what a commit stored, and attempts whose results it did not store; times are monotonic seconds."""
+        """Trace what a commit stored, and attempts whose results it did not store; times are monotonic seconds.
+
+        Raises nothing: the results are stored, and nothing about spans may cost what follows from them.
+        """
+        try:
+            spans = self._spans(
+                message, CommitTimes(message.sent_at, message.committed_at, taken_up, counted, handed_over)
+            )
+            if spans.count:
+                self._offer(replace(spans, bus_accepted=bus_accepted))
+        except Exception as error:  # see above
+            logger.error("A commit could not be traced", exc_info=error)
+
+    def _spans(self, message: StepsCommitted, times: CommitTimes) -> CommitSpans:
         attempts: list[TracedAttempt] = []
         publications: list[TracedPublication] = []
         finished: dict[str, FinishedTask] = {}
@@ -73,23 +89,12 @@ class CommitTracer:
                 publications.append(traced_publication(item.publication))
         for item in message.lost:
             if item.finished is not None and item.finished.step.trace.sampled:
-                attempts.append(replace(traced_attempt(item.finished, self._slot), fault=_LEASE_LOST, events=()))
-        if attempts or publications:
-            times = CommitTimes(message.sent_at, message.committed_at, taken_up, counted, handed_over)
-            self._offer(
-                CommitSpans(
-                    times,
-                    attempts,
-                    publications,
-                    tuple(finished.values()),
-                    self._subscribers,
-                    bus_accepted=bus_accepted,
-                )
-            )
+                attempts.append(replace(traced_attempt(item.finished, self._slot), not_stored=_LEASE_LOST, events=()))
+        return CommitSpans(times, attempts, publications, tuple(finished.values()), self._subscribers)
 
 
 def _finished(attempt: TracedAttempt, status: str) -> FinishedTask:
     if status != TaskState.ERROR:
         return FinishedTask(attempt.task, status)
-    why = attempt.fault or Fault("step_failed", "one of its steps failed for good")
-    return FinishedTask(attempt.task, status, Fault(why.kind, f"step {attempt.step_name}: {why.message}"))
+    why = attempt.fault or SpanError("step_failed", "one of its steps failed for good")
+    return FinishedTask(attempt.task, status, SpanError(why.kind, f"step {attempt.step_name}: {why.message}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasker_actors.errors import StartupError
 from tasker_actors.events.declaration import DeliveryMode
@@ -13,6 +13,7 @@ from tasker_actors.events.publisher import BasePublisher, DefaultPublisher
 from tasker_actors.events.schema import SchemaValidator
 
 if TYPE_CHECKING:
+    from tasker_actors.telemetry.trace_context import TraceContext
     from tasker_actors.workflow.template import EventDeclaration
 
 
@@ -45,6 +46,17 @@ class OutgoingEvent:
     publisher_name: str
     message: bytes
     event: DomainEvent
+
+
+class FastEvent(NamedTuple):
+    """A committed event for the bus: when its step finished (monotonic seconds), and what it was published under.
+
+    A tuple, because there may be tens of thousands a second.
+    """
+
+    event: OutgoingEvent
+    since: float
+    trace: TraceContext
 
 
 @dataclass(frozen=True, slots=True)

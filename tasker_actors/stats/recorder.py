@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from tasker_actors.delivery.routing import label_set
 from tasker_actors.events.declaration import DeliveryMode
@@ -16,12 +16,10 @@ from tasker_actors.telemetry.trace_context import SAMPLED
 from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
+    from tasker_actors.events.outgoing import FastEvent, OutgoingEvent, RefusedEvent
     from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
     from tasker_actors.steps.lease import LeasedStep, StepPlan
     from tasker_actors.telemetry.trace_context import TraceContext
-
-_Fast: TypeAlias = "tuple[OutgoingEvent, float, TraceContext]"
 
 _SUCCESS = "success"
 _FAILURE = "failure"
@@ -90,7 +88,7 @@ class WorkerRecorder:
                 error_type = outcome.error_type if isinstance(outcome, StepFailure) else "step_failed"
                 self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add(1, trace)
 
-    def handed_over(self, events: Sequence[_Fast], now: float) -> None:
+    def handed_over(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus took; broadcast ones were counted at their commit."""
         for event, since, trace in events:
             if event.delivery_mode is DeliveryMode.FAST:
@@ -99,7 +97,7 @@ class WorkerRecorder:
                 self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add(1, sampled)
                 self._published_after(event, _SUCCESS, (now - since) * 1000, sampled)
 
-    def bus_refused(self, events: Sequence[_Fast], now: float) -> None:
+    def bus_refused(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus did not take: a fast one is lost, a broadcast one half."""
         for event, since, trace in events:
             if event.delivery_mode is DeliveryMode.BROADCAST:

@@ -109,13 +109,13 @@ class SupervisorRuntime:
 
     def task_cancelled(self, cancellation: Cancellation) -> None:
         """Tell the handlers that run for a cancelled task, here and elsewhere."""
-        self._tracing.cancelled(cancellation)
         by_worker: dict[int, list[int]] = defaultdict(list)
         for lease in cancellation.leases:
             by_worker[lease.worker_id].append(lease.token)
         if by_worker:
             self._crew.cancel(by_worker)
             self._wakeups.leases_cancelled(by_worker)
+        self._tracing.cancelled(cancellation)
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through the next worker in turn, and wait for its commit."""

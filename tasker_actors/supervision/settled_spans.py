@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tasker_actors.delivery.commit_spans import CommitSpans, CommitTimes, FinishedTask
-from tasker_actors.delivery.traced import Fault, TracedAttempt, TracedTask, traced_events
+from tasker_actors.delivery.traced import TracedAttempt, TracedTask, traced_events
 from tasker_actors.telemetry.span_ids import task_span
+from tasker_actors.telemetry.spans import SpanError
 from tasker_actors.telemetry.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
     for one in settled:
         if one.error is None or not one.trace.sampled:
             continue
-        fault = Fault(one.error["error_type"], one.error["message"])
+        fault = SpanError(one.error["error_type"], one.error["message"])
         task = TracedTask(
             one.lease["task_uuid"],
             one.plan.task_type,
@@ -54,7 +55,7 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
             )
         )
         if task.task_uuid in finished:
-            of_task = Fault(fault.kind, f"step {one.plan.name}: {fault.message}")
+            of_task = SpanError(fault.kind, f"step {one.plan.name}: {fault.message}")
             tasks[task.task_uuid] = FinishedTask(task, finished[task.task_uuid], of_task)
     return CommitSpans(_at_once(now), attempts, finished=tuple(tasks.values()))
 

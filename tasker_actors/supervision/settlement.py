@@ -11,6 +11,7 @@ from typing import Any
 
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.event_log import log_refused
 from tasker_actors.delivery.publisher_hooks import HookTimeoutError
 from tasker_actors.delivery.routing import event_documents
 from tasker_actors.events.derive import lost_step_message
@@ -25,9 +26,12 @@ from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
 from tasker_actors.telemetry.span_ids import task_span
-from tasker_actors.telemetry.trace_context import TraceContext, new_trace, parse_traceparent
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace, parse_traceparent, working_on
+
+logger = get_logger("tasker_actors.settlement")
 
 WORKER_LOST = "worker_lost"
 
@@ -58,6 +62,11 @@ class SettledLease:
     task_trace: TraceContext
     parent_span_id: str | None
     trace: TraceContext
+
+    @property
+    def correlation_id(self) -> str:
+        """The task's correlation id."""
+        return str(self.lease["correlation_id"])
 
     @property
     def error(self) -> Mapping[str, Any] | None:
@@ -131,6 +140,8 @@ class Settlement:
         won = frozenset(reply["won"])
         finished = dict(reply["finished"])
         settled = [one for one in decided if one.lease["token"] in won]
+        for one in settled:
+            _log(one)
         self._trace(settled, finished)
         return Settled(committed, tuple(_failures(settled, finished)))
 
@@ -188,6 +199,25 @@ class Settlement:
                 self._guard.end()
         except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
+
+
+def _log(one: SettledLease) -> None:
+    """Say what became of an attempt that had begun, under its own ids."""
+    if one.error is None:
+        return
+    with working_on(one):
+        logger.warning(
+            "An attempt was lost with its worker",
+            task_uuid=one.lease["task_uuid"],
+            step_uuid=one.lease["step_uuid"],
+            step_name=one.plan.name,
+            namespace=one.plan.namespace,
+            attempt=one.lease["attempt"],
+            outcome=one.document["outcome"],
+            error=one.error["message"],
+        )
+        for refused in one.derived.refused:
+            log_refused(logger, refused, one.lease["task_uuid"])
 
 
 def _failures(settled: Sequence[SettledLease], finished: Mapping[str, str]) -> Iterator[tuple[Metric, tuple[str, ...]]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.sampling import is_sampled
 from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_trace
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from tasker_actors.delivery.commit_spans import CommitSpans
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.supervision.settlement import SettledLease
+
+
+logger = get_logger("tasker_actors.supervisor")
 
 
 class SupervisorTracing:
@@ -36,13 +41,20 @@ class SupervisorTracing:
         if self._offer is not None and any(one.trace.sampled for one in settled):
             from tasker_actors.supervision.settled_spans import settled_spans  # noqa: PLC0415 - only where tracing is on
 
-            self._offer(settled_spans(settled, finished))
+            self._export(partial(settled_spans, settled, finished))
 
     def cancelled(self, cancellation: Cancellation) -> None:
         """End the span of a task that was cancelled."""
         if self._offer is not None:
             from tasker_actors.supervision.settled_spans import cancelled_spans  # noqa: PLC0415 - as above
 
-            spans = cancelled_spans(cancellation)
-            if spans is not None:
+            self._export(partial(cancelled_spans, cancellation))
+
+    def _export(self, make: Callable[[], CommitSpans | None]) -> None:
+        """Make spans and offer them; what was settled or cancelled is so, whatever becomes of its spans."""
+        try:
+            spans = make()
+            if spans is not None and self._offer is not None:
                 self._offer(spans)
+        except Exception as error:  # see above
+            logger.error("What the supervisor ended could not be traced", exc_info=error)

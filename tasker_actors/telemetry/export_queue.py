@@ -21,7 +21,7 @@ class Batch(Protocol):
 
     @property
     def count(self) -> int:
-        """How many messages `encode` will make."""
+        """How many messages `encode` will make, exactly: what is missing counts as lost."""
 
     def encode(self) -> Sequence[bytes]:
         """Serialize each message; called once, in the exporter's thread."""

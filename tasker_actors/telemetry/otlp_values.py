@@ -18,6 +18,8 @@ def any_value(value: Any) -> AnyValue:
     A lone surrogate, which UTF-8 does not have, is written escaped.
     """
     match value:
+        case str():
+            encoded = AnyValue(string_value=_text(value))
         case None:
             encoded = AnyValue()
         case bool():

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags, Status
 
+from tasker_actors.telemetry.otlp_values import any_value
 from tasker_actors.telemetry.trace_context import TraceContext
 
 INTERNAL: Final = Span.SPAN_KIND_INTERNAL
@@ -25,11 +26,10 @@ _LOCAL: Final = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 
 @dataclass(frozen=True, slots=True)
 class SpanError:
-    """Why a span failed. `recorded` is False where a span below it has the exception already."""
+    """Why something failed: an error type, which is one of few, and a message."""
 
     kind: str
     message: str
-    recorded: bool = True
 
 
 def attribute(key: str, value: str | float) -> bytes:
@@ -54,10 +54,12 @@ def span(
     kind: Span.SpanKind.ValueType = INTERNAL,
     remote_parent: bool = False,
     error: SpanError | None = None,
+    records_exception: bool = True,
 ) -> bytes:
     """Encode the finished span that `trace` names; `attributes` are encoded ones, one after the other.
 
-    Times are nanoseconds since 1970; a span that would end before it began ends at once.
+    Times are nanoseconds since 1970; a span that would end before it began ends at once. An error sets the status; the
+    exception is recorded too, unless another span of the same failure has it.
     """
     end_ns = max(start_ns, end_ns)
     own = Span(
@@ -74,19 +76,13 @@ def span(
     if error is not None:
         own.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=error.message))
         own.attributes.append(_key_value("error.type", error.kind))
-        if error.recorded:
+        if records_exception:
             own.events.append(_exception(error, end_ns))
     return bytes(own.SerializeToString()) + attributes
 
 
 def _key_value(key: str, value: str | float) -> KeyValue:
-    if isinstance(value, str):
-        return KeyValue(key=key, value=AnyValue(string_value=value))
-    if isinstance(value, bool):
-        return KeyValue(key=key, value=AnyValue(bool_value=value))
-    if isinstance(value, int):
-        return KeyValue(key=key, value=AnyValue(int_value=value))
-    return KeyValue(key=key, value=AnyValue(double_value=value))
+    return KeyValue(key=key, value=any_value(value))
 
 
 def _exception(error: SpanError, moment_ns: int) -> Span.Event:

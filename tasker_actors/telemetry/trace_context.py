@@ -142,10 +142,17 @@ def current_correlation_id() -> str | None:
 
 
 @contextmanager
-def correlated(trace: TraceContext | None, correlation_id: str | None) -> Iterator[None]:
-    """Run a block under a trace and a correlation id: its log lines and its messages to actors carry them."""
-    token = CURRENT.set(Correlation(trace, correlation_id))
+def working_on(source: Correlated) -> Iterator[None]:
+    """Run a block under the trace and the correlation id that something has: an event's lines name its own task."""
+    token = CURRENT.set(source)
     try:
         yield
     finally:
         CURRENT.reset(token)
+
+
+@contextmanager
+def correlated(trace: TraceContext | None, correlation_id: str | None) -> Iterator[None]:
+    """Run a block under a trace and a correlation id: its log lines and its messages to actors carry them."""
+    with working_on(Correlation(trace, correlation_id)):
+        yield

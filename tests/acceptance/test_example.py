@@ -12,7 +12,7 @@ import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,8 @@ def machine() -> Iterator[Machine]:
         machine.working.mkdir()
         yield machine
         for process in machine.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         until(lambda: not machine.processes())
         for run in machine.runs:
             run.process.wait(LIMIT_S)
@@ -157,8 +158,9 @@ def in_the_middle(run: Run) -> None:
 @contextmanager
 def standing_still(run: Run) -> Iterator[list[psutil.Process]]:
     """Stop all workers for the block, in the middle of the day; it fails if they were done already."""
-    in_the_middle(run)
+    _ = run.url  # they are there when it is
     workers = run.workers()
+    in_the_middle(run)
     for worker in workers:
         worker.suspend()
     try:

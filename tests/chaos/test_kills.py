@@ -120,9 +120,8 @@ def test_killed_workers_cost_no_result_no_event_and_no_count(project, embedded_s
         assert len({(message["metadata"]["step_uuid"], message["event_name"]) for message in queue}) == CHAINS * 4
         assert {message["execution"]["status"] for message in queue} == {"complete"}
 
-        restarts = "tasker_workers_restarts_total"
-        until(lambda: sum(one.metrics().get(restarts, {}).values()) == killed)
-        assert {dict(labels)["reason"] for labels in one.metrics()[restarts]} == {"signal"}
+        until(lambda: sum(one.restarts().values()) == killed)
+        assert set(one.restarts()) == {"signal"}
         one.wait_workers(lambda workers: len(workers) == 2)
         figures_of_router = one.event_stats()["router"]
         assert (figures_of_router["durable_routed"], figures_of_router["broadcast_routed"]) == (CHAINS * 3, CHAINS)

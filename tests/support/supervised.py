@@ -202,6 +202,15 @@ class Supervised:
         document: dict[str, Any] = self.get("/metrics/events")
         return document
 
+    def restarts(self) -> dict[str, int]:
+        """Restarts of workers by reason, of those reasons that there were."""
+        found: dict[str, int] = {}
+        for labels, count in self.metrics()["tasker_workers_restarts_total"].items():
+            if count:
+                reason = dict(labels)["reason"]
+                found[reason] = found.get(reason, 0) + int(count)
+        return found
+
     def metrics(self) -> dict[str, dict[Labels, float]]:
         """Scrape `GET /metrics`: sample name to label set to value."""
         found: dict[str, dict[Labels, float]] = {}

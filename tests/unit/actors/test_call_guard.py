@@ -177,3 +177,21 @@ def test_an_interruption_that_arrives_as_the_call_ends_leaves_nothing_running_no
     assert guard.check(LATE, 0.0) is None
     for _ in range(1000):
         pass  # where an interruption that is still on its way would arrive
+
+
+FORKING = """
+import os, sys, time
+from tasker_actors.actors.call_guard import CallGuard
+
+guard = CallGuard(KeyboardInterrupt)
+guard.begin("call", time.monotonic() + 60)
+child = os.fork()
+guard.end()
+print("went on", flush=True)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_call_that_forked_goes_on_in_the_parent_only():
+    output = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True, timeout=60)
+    assert output.stdout.split("\n") == ["went on", ""]

@@ -10,6 +10,7 @@ from support.leases import event, finish, leased
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.patterns import PatternIndex
+from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import RouteFast
 from tasker_actors.telemetry.trace_context import TraceContext, new_trace
 
@@ -66,7 +67,7 @@ def start(
 
 def events(*names: str):
     derived = finish(leased(publishes_events=[event(name, "fast") for name in names])).derived
-    return tuple((each, new_trace()) for each in derived.events)
+    return tuple(FastEvent(each, 0.0, new_trace()) for each in derived.events)
 
 
 def test_events_reach_the_subscribers_whose_patterns_match(system: ActorSystem):

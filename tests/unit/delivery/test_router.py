@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
+from support.exporting import Lines
 from support.leases import DONE, Inbox, event, finish, leased, sampled_task
+from support.logging_state import logging_put_back
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem, RestartPolicy
@@ -33,7 +35,8 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
-from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.logging import get_logger, init_console_only
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepSuccess
 
@@ -117,6 +120,14 @@ class Router:
 
 
 @pytest.fixture
+def lines() -> Iterator[Lines]:
+    with logging_put_back():
+        written = Lines()
+        init_console_only(TelemetryConfig.from_environ({"LOG_LEVEL": "debug"}), 0, stream=written)
+        yield written
+
+
+@pytest.fixture
 def router() -> Iterator[Router]:
     router = Router()
     yield router
@@ -184,7 +195,7 @@ def test_fast_and_broadcast_events_of_what_was_stored_go_to_the_bus_in_commit_or
     taken = router.to_bus.get(timeout=5)
     assert isinstance(taken, RouteFast)
     expected = [(event, result.step.trace) for result in (second, first) for event in result.derived.events[1:]]
-    assert list(taken.events) == expected
+    assert [(one.event, one.trace) for one in taken.events] == expected
     assert router.told.calls == [
         ("committed", second.step.token),
         ("committed", first.step.token),
@@ -210,6 +221,30 @@ def test_what_is_sampled_is_traced_after_it_was_handed_over(router: Router):
     times = spans.times
     assert (times.sent, times.committed) == (1.0, 2.0)
     assert times.taken_up <= times.counted <= times.handed_over
+
+
+def test_every_line_about_an_event_has_the_ids_of_its_own_task(lines: Lines):
+    router = Router()
+    steps = [finish(leased(task=sampled_task(), publishes_events=[event("a.one")])) for _ in range(3)]
+    steps.append(finish(leased(task=sampled_task(), publishes_events=[event("a.one")]), max_payload_bytes=1))
+    router.finish(*steps)
+    router.address.tell(StepFinished(steps[0]), trace=steps[0].trace, correlation_id=steps[0].correlation_id)
+    for step in steps[1:]:
+        router.address.tell(StepFinished(step), trace=step.trace, correlation_id=step.correlation_id)
+    router.settle()
+    router.commit(*steps)
+    router.system.stop_all([], time.monotonic() + 5)
+
+    found = [
+        (line["event_id"], line["correlation_id"], line["trace_id"]) for line in lines.lines() if "event_id" in line
+    ]
+    expected = {
+        one.event_id: (step.correlation_id, step.trace.trace_id)
+        for step in steps
+        for one in (*step.derived.events, *step.derived.refused)
+    }
+    assert len(found) == 3 + 3 + 1
+    assert all(expected[event_id] == tuple(ids) for event_id, *ids in found)
 
 
 def test_without_fast_events_the_bus_is_left_alone(router: Router):
@@ -243,8 +278,10 @@ def test_publishers_that_want_to_hear_of_the_commit_do(router: Router):
 
     callbacks = router.to_hooks.get(timeout=5)
     assert isinstance(callbacks, PublisherCallbacks)
-    assert [one.event_name for one in callbacks.published] == ["a.heard"]
-    assert [one.event_name for one in callbacks.refused] == ["c.refused"]
+    assert [(one.event_name, source) for one, source in callbacks.events] == [
+        ("a.heard", result),
+        ("c.refused", result),
+    ]
     assert router.to_hooks.empty()
 
 
@@ -278,7 +315,7 @@ def test_an_outside_event_is_answered_after_its_commit(router: Router):
 
     assert item.publication is not None
     assert answer.get(timeout=5) == EventPublished(item.publication.event_id)
-    assert [one.event_name for one, _ in router.to_bus.get(timeout=5).events] == ["ops.noted"]
+    assert [one.event.event_name for one in router.to_bus.get(timeout=5).events] == ["ops.noted"]
 
 
 def test_an_outside_event_that_cannot_be_published_is_a_dead_letter_and_its_asker_hears_why(router: Router):

@@ -35,7 +35,7 @@ def traced(
     message = StepsCommitted(items, tuple(map(commit_item, lost)), (), 0, finished or {}, now - 1.0, now - 0.75)
     tracer.committed(message, taken_up=now - 0.5, counted=now - 0.25, handed_over=now, bus_accepted=bus_accepted)
     spans = [Span.FromString(encoded) for batch in offered for encoded in batch.encode()]
-    assert len(spans) <= sum(batch.count for batch in offered)
+    assert len(spans) == sum(batch.count for batch in offered)
     return spans
 
 
@@ -211,8 +211,10 @@ def test_what_is_not_sampled_makes_no_spans():
 
 def test_a_result_that_came_too_late_is_an_attempt_that_failed_and_published_nothing():
     spans = traced(lost=[done(publishes_events=EVENTS)])
-    assert {span.name for span in spans} == {"step_execution", "handler_call", "result_submission"}
+    failed = {span.name: span.status.code == Status.STATUS_CODE_ERROR for span in spans}
+    assert failed == {"step_execution": True, "handler_call": False, "result_submission": True}
     assert attributes(named(spans, "step_execution"))["error.type"] == "lease_lost"
+    assert [span.name for span in spans for _ in span.events] == ["result_submission"]
 
 
 def test_an_event_that_the_bus_refused_has_an_error_on_its_fast_way_only():

@@ -6,12 +6,16 @@ import pytest
 from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 
 from tasker_actors.delivery.router import commit_item
+from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.counters import EventRouterStats
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.trace_context import new_trace
+
+UNSAMPLED = new_trace()
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def outgoing(mode):
 
 
 def test_a_fast_event_that_the_bus_refused_is_lost_and_an_error(path, recorder):
-    recorder.bus_refused([(one, 1.0) for one in outgoing("fast")], 1.5)
+    recorder.bus_refused([FastEvent(one, 1.0, UNSAMPLED) for one in outgoing("fast")], 1.5)
 
     snapshot = BlockReader(path).snapshot()
     assert snapshot.router.stats() == EventRouterStats(1, 0, 0, 0, 1, 1)
@@ -42,7 +46,7 @@ def test_a_fast_event_that_the_bus_refused_is_lost_and_an_error(path, recorder):
 def test_a_broadcast_event_that_the_bus_refused_is_still_published(path, recorder):
     step = finish(leased(publishes_events=[event("a.half", "broadcast")]))
     recorder.committed(commit_item(step), 1.0)
-    recorder.bus_refused([(one, 1.0) for one in step.derived.events], 1.5)
+    recorder.bus_refused([FastEvent(one, 1.0, UNSAMPLED) for one in step.derived.events], 1.5)
 
     snapshot = BlockReader(path).snapshot()
     assert snapshot.router.stats() == EventRouterStats(1, 0, 0, 1, 1, 0)
@@ -57,7 +61,7 @@ def test_a_task_is_counted_by_its_end_and_a_failed_one_under_what_failed(path, r
     ends = {done.step.task.task_uuid: "complete", failed.step.task.task_uuid: "error", "cancelled elsewhere": "error"}
     won = tuple(map(commit_item, (done, failed, elsewhere)))
 
-    recorder.tasks_finished(StepsCommitted(won, (), (), 0, ends, 1.0))
+    recorder.tasks_finished(StepsCommitted(won, (), (), 0, ends, 1.0, 2.0))
 
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.TASK_COMPLETIONS] == {("shop", done.step.plan.task_type): 1}
