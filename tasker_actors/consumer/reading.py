@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from opentelemetry.trace import Span
 
-from tasker_actors.consumer import span as spans
+from tasker_actors.consumer import process_span as spans
 from tasker_actors.consumer.holding import Held
 from tasker_actors.consumer.received import (
     NotAnEventError,

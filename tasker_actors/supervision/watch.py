@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from tasker_actors.actors import ActorAddress, ActorSystem
+from tasker_actors.actors import ActorAddress, ActorSystem, LinkFullError
 from tasker_actors.delivery.returns import give_back
 from tasker_actors.messages import (
     DispatchAll,
@@ -117,8 +118,6 @@ class WorkerWatch:
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
         for actor, depth in depths.items():
             self._block.gauge(metrics.ACTORS_MAILBOX_DEPTH, (actor,)).set(depth)
-        if exemplars := self._block.take_exemplars():
-            self._exemplars(exemplars)
         supervisor.tell(
             Heartbeat(
                 in_flight=len(self._pipeline.parts.ledger),
@@ -126,6 +125,10 @@ class WorkerWatch:
                 waiting_for_database=any(session.away_since is not None for session in self._sessions),
             )
         )
+        if exemplars := self._block.take_exemplars():
+            # They are only samples: where the link has no room for them they are left out.
+            with suppress(LinkFullError):
+                self._exemplars(exemplars)
 
     def _return_overdue(self) -> None:
         """Let go of waiting steps when no executor has become free for a while."""

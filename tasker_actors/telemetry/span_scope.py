@@ -11,6 +11,17 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from tasker_actors.telemetry.trace_context import TraceContext
 
 
+def span_context(trace: TraceContext, *, is_remote: bool) -> SpanContext:
+    """Name a span in OpenTelemetry's terms."""
+    return SpanContext(
+        int(trace.trace_id, 16),
+        int(trace.span_id, 16),
+        is_remote=is_remote,
+        trace_flags=TraceFlags(trace.flags),
+        trace_state=TraceState.from_header([trace.tracestate]) if trace.tracestate else None,
+    )
+
+
 @contextmanager
 def opentelemetry_span(trace: TraceContext) -> Iterator[None]:
     """Make the span that `trace` names OpenTelemetry's current one in a block; it is exported elsewhere.
@@ -32,14 +43,7 @@ class _NamedSpan(NonRecordingSpan):
         self._trace = trace
 
     def get_span_context(self) -> SpanContext:
-        trace = self._trace
-        return SpanContext(
-            int(trace.trace_id, 16),
-            int(trace.span_id, 16),
-            is_remote=False,
-            trace_flags=TraceFlags(trace.flags),
-            trace_state=TraceState.from_header([trace.tracestate]) if trace.tracestate else None,
-        )
+        return span_context(self._trace, is_remote=False)
 
     def __repr__(self) -> str:
         return f"_NamedSpan({self._trace.traceparent})"

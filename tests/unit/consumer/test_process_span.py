@@ -7,7 +7,7 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 from support.exported_spans import ExportedSpans, exported_spans
 
-from tasker_actors.consumer.span import current, named_by, process_span, publisher_of
+from tasker_actors.consumer.process_span import current, named_by, process_span, publisher_of
 from tasker_actors.telemetry.trace_context import TraceContext
 
 PUBLISHER = TraceContext("ab" * 16, "cd" * 8, 3, "vendor=1")

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import trace as otel
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanKind
 
 from tasker_actors.consumer.received import correlation_id
 from tasker_actors.events.event import DomainEvent
+from tasker_actors.telemetry.span_scope import span_context
 from tasker_actors.telemetry.trace_context import TraceContext, parse_traceparent
 
 _TRACER = "tasker_actors.consumer"
@@ -53,7 +54,9 @@ def process_span(
             for key in ("namespace", "task_uuid", "step_uuid", "step_name")
             if isinstance(value := event.metadata.get(key), str)
         }
-    parent = otel.set_span_in_context(_remote(publisher_of(headers)))
+    publisher = publisher_of(headers)
+    above = INVALID_SPAN if publisher is None else NonRecordingSpan(span_context(publisher, is_remote=True))
+    parent = otel.set_span_in_context(above)
     tracer = otel.get_tracer(_TRACER)
     return tracer.start_span(f"process {queue}", parent, kind=SpanKind.CONSUMER, attributes=attributes)
 
@@ -77,18 +80,3 @@ def named_by(span: Span) -> TraceContext | None:
     state = context.trace_state.to_header() or None
     trace_id, span_id = otel.format_trace_id(context.trace_id), otel.format_span_id(context.span_id)
     return TraceContext(trace_id, span_id, context.trace_flags, state)
-
-
-def _remote(publisher: TraceContext | None) -> Span:
-    if publisher is None:
-        return INVALID_SPAN
-    state = TraceState.from_header([publisher.tracestate]) if publisher.tracestate else None
-    return NonRecordingSpan(
-        SpanContext(
-            int(publisher.trace_id, 16),
-            int(publisher.span_id, 16),
-            is_remote=True,
-            trace_flags=TraceFlags(publisher.flags),
-            trace_state=state,
-        )
-    )
