@@ -1,6 +1,6 @@
 """Builds finished spans in OTLP's wire format from recorded times; nothing here reads a clock.
 
-The SDK's way, a `ReadableSpan` that its exporter encodes, takes about 40 µs a span, and a step has eight (README,
+The SDK's way, a `ReadableSpan` that its exporter encodes, takes about 40 µs a span, and a step has seven (README,
 Decisions). Here a span is its own fields followed by attributes that were encoded before, many of them once for all
 spans: in protobuf, messages that are written one after the other are one message with the fields of both.
 """
