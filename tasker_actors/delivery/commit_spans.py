@@ -82,6 +82,7 @@ class CommitSpans:
         return span(
             "task_execution",
             task.trace,
+            task.trace.span_id,
             task.parent_span_id,
             _created_ns(task.task_uuid),
             self._ns(self.times.committed),
@@ -101,6 +102,7 @@ class CommitSpans:
         yield span(
             "step_execution",
             trace,
+            trace.span_id,
             task.trace.span_id,
             began,
             self._ns(self.times.handed_over) if attempt.events else finished,
@@ -113,7 +115,8 @@ class CommitSpans:
         if attempt.handled_s is not None:
             yield span(
                 "handler_call",
-                trace.with_span(span_ids.handler_call_id(trace.span_id)),
+                trace,
+                span_ids.handler_call_id(trace.span_id),
                 trace.span_id,
                 began,
                 self._ns(attempt.began_at + attempt.handled_s),
@@ -125,7 +128,8 @@ class CommitSpans:
         if attempt.handled_s is not None:
             yield span(
                 "result_submission",
-                trace.with_span(span_ids.result_submission_id(trace.span_id)),
+                trace,
+                span_ids.result_submission_id(trace.span_id),
                 task.trace.span_id,
                 finished,
                 self._ns(self.times.committed),
@@ -155,11 +159,12 @@ class CommitSpans:
         remote_parent: bool = False,
     ) -> Iterator[bytes]:
         mode = event.delivery_mode
-        own = trace.with_span(span_ids.publish_domain_event_id(event.event_id))
+        own = span_ids.publish_domain_event_id(event.event_id)
         began, ended = self._ns(began_at), self._ns(self.times.handed_over)
         with_mode = common + known_attribute("delivery_mode", mode.value)
         yield span(
             "publish_domain_event",
+            trace,
             own,
             parent,
             began,
@@ -169,11 +174,12 @@ class CommitSpans:
             error=event.fault,
         )
         if event.fault is None:
-            yield from self._routes(event, own, began, ended, with_mode, common)
+            yield from self._routes(event, trace, own, began, ended, with_mode, common)
         yield span(
             "record_metrics",
-            own.with_span(span_ids.record_metrics_id(event.event_id)),
-            own.span_id,
+            trace,
+            span_ids.record_metrics_id(event.event_id),
+            own,
             self._ns(self.times.taken_up),
             self._ns(self.times.counted),
             common,
@@ -182,7 +188,8 @@ class CommitSpans:
     def _routes(
         self,
         event: TracedEvent,
-        parent: TraceContext,
+        trace: TraceContext,
+        parent: str,
         began: int,
         ended: int,
         with_mode: bytes,
@@ -190,14 +197,15 @@ class CommitSpans:
     ) -> Iterator[bytes]:
         mode = event.delivery_mode
         queue = f"{event.namespace}_domain_events"
-        route = parent.with_span(span_ids.route_event_id(event.event_id))
+        route = span_ids.route_event_id(event.event_id)
         target = known_attribute("target_queue", queue) if mode.is_durable else b""
-        yield span("route_event", route, parent.span_id, began, ended, with_mode + target)
+        yield span("route_event", trace, route, parent, began, ended, with_mode + target)
         if mode.is_durable:
             yield span(
                 "publish_durable",
-                parent.with_span(span_ids.publish_durable_id(event.event_id)),
-                route.span_id,
+                trace,
+                span_ids.publish_durable_id(event.event_id),
+                route,
                 self._ns(self.times.sent),
                 self._ns(self.times.committed),
                 common + _messaging(event, queue),
@@ -206,8 +214,9 @@ class CommitSpans:
         if mode.is_fast:
             yield span(
                 "publish_fast",
-                parent.with_span(span_ids.publish_fast_id(event.event_id)),
-                route.span_id,
+                trace,
+                span_ids.publish_fast_id(event.event_id),
+                route,
                 self._ns(self.times.counted),
                 ended,
                 common + known_attribute("subscriber_count", self.subscribers(event.event_name)),

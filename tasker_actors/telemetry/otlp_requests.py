@@ -13,6 +13,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from tasker_actors.telemetry.protobuf_wire import field
+
 MAX_REQUEST_BYTES: Final = 4 << 20
 """What a collector takes by default, because gRPC servers do; what would be larger goes in several requests."""
 
@@ -58,21 +60,9 @@ def _request(resource: Resource, messages: Scoped) -> bytes:
     """Make `ExportTraceServiceRequest` or `ExportLogsServiceRequest`, messages grouped by scope."""
     groups: dict[int, tuple[InstrumentationScope, list[bytes]]] = {}
     for scope, message in messages:
-        groups.setdefault(id(scope), (scope, []))[1].append(_field(_MESSAGES, message))
+        groups.setdefault(id(scope), (scope, []))[1].append(field(_MESSAGES, message))
     scoped = [
-        _field(_SCOPE_GROUPS, _field(_SCOPE, scope.SerializeToString()) + b"".join(group))
+        field(_SCOPE_GROUPS, field(_SCOPE, scope.SerializeToString()) + b"".join(group))
         for scope, group in groups.values()
     ]
-    return _field(_RESOURCE_GROUPS, _field(_RESOURCE, resource.SerializeToString()) + b"".join(scoped))
-
-
-def _field(number: int, body: bytes) -> bytes:
-    """Encode a field that holds a message: protobuf's wire type 2."""
-    return bytes((number << 3 | 2, *_varint(len(body)))) + body
-
-
-def _varint(value: int) -> Iterator[int]:
-    while value > 0x7F:  # noqa: PLR2004 - seven bits in each byte
-        yield value & 0x7F | 0x80
-        value >>= 7
-    yield value
+    return field(_RESOURCE_GROUPS, field(_RESOURCE, resource.SerializeToString()) + b"".join(scoped))
