@@ -13,7 +13,7 @@ from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import PublisherCallbacks
-from tasker_actors.telemetry.trace_context import working_on
+from tasker_actors.telemetry.trace_context import WorkingOn
 
 
 class HookTimeoutError(BaseException):
@@ -43,7 +43,7 @@ class PublisherHooks(Actor):
     def receive(self, message: PublisherCallbacks) -> None:
         """Call the hooks of one commit."""
         for event, source in message.events:
-            with working_on(source):
+            with WorkingOn(source):
                 if isinstance(event, OutgoingEvent):
                     self._call(event.publisher_name, partial(notify_published, event))
                 else:

@@ -26,7 +26,7 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
-from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent, working_on
+from tasker_actors.telemetry.trace_context import WorkingOn, new_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
@@ -115,7 +115,7 @@ class EventRouter(Actor):
             self._publisher.tell(CommitItems(tuple(items)))
 
     def _log_publishing(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
-        with working_on(source):
+        with WorkingOn(source):
             for event in source.derived.events:
                 self._log.publishing(event, task_uuid)
 
@@ -149,7 +149,7 @@ class EventRouter(Actor):
             )
 
     def _log_outcome(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
-        with working_on(source):
+        with WorkingOn(source):
             for event in source.derived.events:
                 self._log.published(event, task_uuid)
             for refused in source.derived.refused:

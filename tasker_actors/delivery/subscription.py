@@ -185,7 +185,7 @@ class _Runner(threading.Thread):
         try:
             self.guard.begin(event.event_id, time.monotonic() + self._timeout)
             try:
-                with nullcontext() if self._scope is None else self._scope(delivery.trace):
+                with nullcontext() if self._scope is None else self._scope(lambda: delivery.trace):
                     if loop is None:
                         self._spec.call(event)
                     else:

@@ -17,7 +17,7 @@ from tasker_actors.delivery.traced import (
     traced_publication,
 )
 from tasker_actors.telemetry.logging import get_logger
-from tasker_actors.telemetry.span_scope import opentelemetry_span
+from tasker_actors.telemetry.span_scope import OpenTelemetrySpan
 from tasker_actors.telemetry.spans import SpanError
 from tasker_actors.telemetry.trace_context import SpanScope
 from tasker_actors.workflow.states import TaskState
@@ -40,7 +40,7 @@ class Tracing:
     @property
     def scope(self) -> SpanScope:
         """Lets users' spans nest under ours."""
-        return opentelemetry_span
+        return OpenTelemetrySpan
 
     def tracer(self, subscribers: Callable[[str], int]) -> CommitTracer:
         """Make the router's tracer; `subscribers` is called in the exporter's thread."""

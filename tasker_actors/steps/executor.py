@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Protocol
 
 import orjson
@@ -24,10 +25,14 @@ from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.steps.step_logger import StepLogger
 from tasker_actors.telemetry.span_ids import handler_call_id
-from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, correlated
+from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext, correlated
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
 
 _NO_SPAN: Final = nullcontext()
+
+
+def _handler_call(step: LeasedStep) -> TraceContext:
+    return step.trace.with_span(handler_call_id(step.trace.span_id))
 
 
 class RunningTokens(Protocol):
@@ -186,7 +191,7 @@ class StepExecutor(Actor):
         """Let the handler's own spans nest under its call."""
         if self._scope is None:
             return _NO_SPAN
-        return self._scope(step.trace.with_span(handler_call_id(step.trace.span_id)))
+        return self._scope(partial(_handler_call, step))
 
     def _await(self, coroutine: Coroutine[Any, Any, Any], step: LeasedStep, deadline: float) -> StepOutcome:
         """Run an async handler on the event loop; past its limit it is cancelled there.

@@ -29,7 +29,7 @@ from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
 from tasker_actors.telemetry.span_ids import task_span
-from tasker_actors.telemetry.trace_context import TraceContext, new_trace, parse_traceparent, working_on
+from tasker_actors.telemetry.trace_context import TraceContext, WorkingOn, new_trace, parse_traceparent
 
 logger = get_logger("tasker_actors.settlement")
 
@@ -205,7 +205,7 @@ def _log(one: SettledLease) -> None:
     """Say what became of an attempt that had begun, under its own ids."""
     if one.error is None:
         return
-    with working_on(one):
+    with WorkingOn(one):
         logger.warning(
             "An attempt was lost with its worker",
             task_uuid=one.lease["task_uuid"],

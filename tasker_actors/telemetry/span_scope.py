@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from opentelemetry import context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
@@ -22,28 +21,33 @@ def span_context(trace: TraceContext, *, is_remote: bool) -> SpanContext:
     )
 
 
-@contextmanager
-def opentelemetry_span(trace: TraceContext) -> Iterator[None]:
-    """Make the span that `trace` names OpenTelemetry's current one in a block; it is exported elsewhere.
+class OpenTelemetrySpan:
+    """Makes a span OpenTelemetry's current one in a block; it is exported elsewhere.
 
     For one thread or task; attached and detached in it. The context is a new one, so nothing of an earlier block that
     was interrupted can be left in it. Tracing that is not sampled is passed on too: spans below are not recorded then.
     """
-    token = context.attach(set_span_in_context(_NamedSpan(trace), context.Context()))
-    try:
-        yield
-    finally:
-        context.detach(token)
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, name: Callable[[], TraceContext]) -> None:
+        self._span = _NamedSpan(name)
+
+    def __enter__(self) -> None:
+        self._token = context.attach(set_span_in_context(self._span, context.Context()))
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)
 
 
 class _NamedSpan(NonRecordingSpan):
-    """A span whose ids are converted when somebody asks: most handlers make no spans, and all would pay for it."""
+    """A span that is named when somebody asks: most handlers make no spans, and all would pay for it."""
 
-    def __init__(self, trace: TraceContext) -> None:
-        self._trace = trace
+    def __init__(self, name: Callable[[], TraceContext]) -> None:
+        self._name = name
 
     def get_span_context(self) -> SpanContext:
-        return span_context(self._trace, is_remote=False)
+        return span_context(self._name(), is_remote=False)
 
     def __repr__(self) -> str:
-        return f"_NamedSpan({self._trace.traceparent})"
+        return f"_NamedSpan({self._name().traceparent})"

@@ -14,7 +14,7 @@ from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.messages import FinishedStep
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.logging import LineSampler, get_logger, init_console_only
-from tasker_actors.telemetry.trace_context import working_on
+from tasker_actors.telemetry.trace_context import WorkingOn
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_an_event_has_a_line_before_its_commit_and_one_after_it(lines: Lines, mo
     step = finish(leased(task=sampled_task(), publishes_events=[event("a.one", mode)]))
     (one,) = step.derived.events
     log, task_uuid = event_log(), step.step.task.task_uuid
-    with working_on(step):
+    with WorkingOn(step):
         log.publishing(one, task_uuid)
         log.published(one, task_uuid)
 
@@ -72,7 +72,7 @@ def test_a_share_of_the_lines_is_written_evenly(lines: Lines):
 def test_an_event_that_became_a_dead_letter_is_named_with_its_reason_whatever_the_share(lines: Lines):
     step = finish(leased(publishes_events=[event("a.one")]), max_payload_bytes=1)
     (refused,) = step.derived.refused
-    with working_on(step):
+    with WorkingOn(step):
         event_log(0.0).refused(refused, step.step.task.task_uuid)
 
     (line,) = told(lines, "Domain event could not be published")

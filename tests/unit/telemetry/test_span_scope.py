@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
-from tasker_actors.telemetry.span_scope import opentelemetry_span
+from tasker_actors.telemetry.span_scope import OpenTelemetrySpan
 from tasker_actors.telemetry.trace_context import TraceContext
 
 OURS = TraceContext("ab" * 16, "cd" * 8, 1, "vendor=1")
@@ -30,7 +30,7 @@ def tracer(exported: InMemorySpanExporter) -> trace.Tracer:
 
 
 def test_a_span_in_the_block_is_below_ours(tracer: trace.Tracer, exported: InMemorySpanExporter):
-    with opentelemetry_span(OURS), tracer.start_as_current_span("mine"):
+    with OpenTelemetrySpan(lambda: OURS), tracer.start_as_current_span("mine"):
         pass
     (span,) = exported.get_finished_spans()
     assert span.parent is not None
@@ -39,14 +39,14 @@ def test_a_span_in_the_block_is_below_ours(tracer: trace.Tracer, exported: InMem
 
 
 def test_a_trace_that_is_not_sampled_records_nothing_below(tracer: trace.Tracer, exported: InMemorySpanExporter):
-    with opentelemetry_span(TraceContext("ab" * 16, "cd" * 8, 0)), tracer.start_as_current_span("mine"):
+    with OpenTelemetrySpan(lambda: TraceContext("ab" * 16, "cd" * 8, 0)), tracer.start_as_current_span("mine"):
         pass
     assert exported.get_finished_spans() == ()
 
 
 def test_after_the_block_nothing_of_it_is_left():
     def failing() -> None:
-        with opentelemetry_span(OURS):
+        with OpenTelemetrySpan(lambda: OURS):
             raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 - the one that was just raised
@@ -58,7 +58,7 @@ def test_each_task_of_a_loop_has_its_own(tracer: trace.Tracer, exported: InMemor
     others = [TraceContext("ab" * 16, f"{number:016x}", 1) for number in range(1, 4)]
 
     async def handler(ours: TraceContext) -> None:
-        with opentelemetry_span(ours):
+        with OpenTelemetrySpan(lambda: ours):
             await asyncio.sleep(0)
             with tracer.start_as_current_span(ours.span_id):
                 await asyncio.sleep(0)
