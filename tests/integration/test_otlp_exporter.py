@@ -5,6 +5,7 @@ Both protocols.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
@@ -157,6 +158,8 @@ def test_log_lines_arrive(to: Start, receiver: OtlpReceiver) -> None:
 
 @pytest.fixture(scope="module")
 def key_and_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl, which makes the certificate: install it")
     directory = tmp_path_factory.mktemp("tls")
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     subprocess.run(
