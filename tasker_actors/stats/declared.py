@@ -79,9 +79,9 @@ def overflow_label_sets() -> LabelSets:
 
 
 def _of_namespace(namespace: str) -> LabelSets:
-    yield metrics.STEP_CLAIM_DURATION, (namespace, "success")
     for result in _RESULTS:
         for metric in (
+            metrics.STEP_CLAIM_DURATION,
             metrics.STEP_EXECUTION_DURATION,
             metrics.STEP_RESULT_SUBMISSION_DURATION,
             metrics.STEP_WAIT_DURATION,

@@ -80,7 +80,7 @@ class Worker:
         self._block = BlockWriter(
             Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
         )
-        self._recorder = WorkerRecorder(self._block)
+        self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
             f"worker-{boot.slot}",
             registry=wire_registry(),

@@ -44,6 +44,12 @@ def test_events_are_declared_under_their_mode_and_publisher():
     ]
 
 
+def test_what_is_timed_in_a_namespace_is_declared_under_success_and_failure():
+    timed = [metric for metric in TABLE if metric.labels == ("namespace", "result")]
+    declared = {pair for pair in declared_label_sets([PLAN]) if pair[0] in timed}
+    assert declared == {(metric, ("shop", result)) for metric in timed for result in ("success", "failure")}
+
+
 def test_the_runtimes_own_error_types_are_all_there():
     assert {name for name, _ in FAILURES} == {each.value for each in ErrorType} | {"worker_lost"}
 
