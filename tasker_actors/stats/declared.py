@@ -35,6 +35,9 @@ FAILURES: Final = (
 )
 """Error types that the runtime itself gives, each with whether such an attempt is tried again; handlers name others."""
 
+SUPERVISOR: Final = "supervisor"
+"""In the label `worker` of what the supervisor itself dropped."""
+
 RESTART_REASONS: Final = ("exit", "signal", "hang", "escalated", "hup")
 """Why a slot's worker is started again."""
 
@@ -69,6 +72,12 @@ def slot_label_sets(slot: int) -> LabelSets:
     """Name the label sets of a slot that the supervisor itself counts."""
     for reason in RESTART_REASONS:
         yield metrics.WORKERS_RESTARTS, (str(slot), reason)
+
+
+def supervisor_label_sets() -> LabelSets:
+    """Name the label sets of what a supervisor loses of its own telemetry, whether that is on or not, as for slots."""
+    for metric in (metrics.SPANS_DROPPED, metrics.LOG_RECORDS_DROPPED):
+        yield metric, (SUPERVISOR,)
 
 
 def overflow_label_sets() -> LabelSets:

@@ -189,7 +189,11 @@ ACTORS_MAILBOX_DEPTH: Final = _gauge(
 SPANS_DROPPED: Final = _counter(
     "tasker.telemetry.spans_dropped.total", ("worker",), "Spans dropped because they could not be exported in time"
 )
-
+LOG_RECORDS_DROPPED: Final = _counter(
+    "tasker.telemetry.log_records_dropped.total",
+    ("worker",),
+    "Log records that were to be exported and dropped, because there were too many or not in time",
+)
 OVERFLOWS: Final = _counter(
     "tasker.telemetry.overflows.total",
     ("metric",),

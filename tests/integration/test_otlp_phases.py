@@ -248,8 +248,8 @@ def test_users_may_log_through_opentelemetry_too(receiver: OtlpReceiver) -> None
     assert (log.body, log.attributes, log.resource["service.name"]) == ("hello", {"a": 1}, "tasker-actors")
 
 
-def test_early_log_records_are_bounded(receiver: OtlpReceiver) -> None:
-    run_program(
+def test_early_log_records_are_bounded_and_counted(receiver: OtlpReceiver) -> None:
+    ended = run_program(
         """
         from tasker_actors import telemetry
         from tasker_actors.telemetry.logging import get_logger
@@ -262,6 +262,28 @@ def test_early_log_records_are_bounded(receiver: OtlpReceiver) -> None:
     )
     early = [log.attributes["number"] for log in receiver.logs() if log.body == "early"]
     assert early == list(range(500, 1500))
+    last = ended.log[-1]
+    assert (last["level"], last["log_records_dropped"]) == ("warning", 501)  # with the line of phase 1
+
+
+def test_lines_that_the_console_lost_for_good_are_told_of_in_the_export(receiver: OtlpReceiver) -> None:
+    run_program(
+        """
+        import sys
+        from tasker_actors import telemetry
+        from tasker_actors.telemetry.logging import get_logger
+        telemetry.init_tracing()
+        sys.stderr.close()
+        for number in range(3):
+            get_logger("x").info("not on the console", number=number)
+        telemetry.shut_down()
+        sys.stderr = None
+        """,
+        **receiver.environment(OTEL_LOGS_ENABLED="true"),
+    )
+    assert [log.body for log in receiver.logs()].count("not on the console") == 3
+    (told,) = [log for log in receiver.logs() if "lost_lines" in log.attributes]
+    assert (told.severity, told.attributes["lost_lines"]) == ("WARNING", 3)
 
 
 def test_the_end_of_the_program_exports_what_waits(receiver: OtlpReceiver, protocol: str) -> None:

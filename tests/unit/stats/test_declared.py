@@ -11,6 +11,7 @@ from tasker_actors.stats.declared import (
     declared_label_sets,
     overflow_label_sets,
     slot_label_sets,
+    supervisor_label_sets,
 )
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.telemetry import metrics
@@ -48,6 +49,13 @@ def test_what_is_timed_in_a_namespace_is_declared_under_success_and_failure():
     timed = [metric for metric in TABLE if metric.labels == ("namespace", "result")]
     declared = {pair for pair in declared_label_sets([PLAN]) if pair[0] in timed}
     assert declared == {(metric, ("shop", result)) for metric in timed for result in ("success", "failure")}
+
+
+def test_a_supervisor_shows_what_it_loses_itself_beside_the_slots():
+    assert list(supervisor_label_sets()) == [
+        (metrics.SPANS_DROPPED, ("supervisor",)),
+        (metrics.LOG_RECORDS_DROPPED, ("supervisor",)),
+    ]
 
 
 def test_the_runtimes_own_error_types_are_all_there():
