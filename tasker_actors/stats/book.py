@@ -262,5 +262,6 @@ def _add_slot(figures: Figures, slot: SlotStats) -> None:
     for metric, name in _BUS_FIELDS.items():
         figures.count(metric, labels, getattr(slot.bus, name))
     figures.count(metrics.SPANS_DROPPED, labels, 0)
+    figures.count(metrics.LOG_RECORDS_DROPPED, labels, 0)
     if slot.alive:
         figures.set_gauge(metrics.WORKERS_ALIVE, labels, 1.0)

@@ -35,6 +35,9 @@ FAILURES: Final = (
 )
 """Error types that the runtime itself gives, each with whether such an attempt is tried again; handlers name others."""
 
+SUPERVISOR: Final = "supervisor"
+"""In the label `worker` of what the supervisor itself dropped."""
+
 RESTART_REASONS: Final = ("exit", "signal", "hang", "escalated", "hup")
 """Why a slot's worker is started again."""
 
@@ -71,6 +74,12 @@ def slot_label_sets(slot: int) -> LabelSets:
         yield metrics.WORKERS_RESTARTS, (str(slot), reason)
 
 
+def supervisor_label_sets() -> LabelSets:
+    """Name the label sets of what a supervisor loses of its own telemetry, whether that is on or not, as for slots."""
+    for metric in (metrics.SPANS_DROPPED, metrics.LOG_RECORDS_DROPPED):
+        yield metric, (SUPERVISOR,)
+
+
 def overflow_label_sets() -> LabelSets:
     """Name the label sets of the counter of overflows: every metric that can have too many."""
     for metric in TABLE:
@@ -79,9 +88,9 @@ def overflow_label_sets() -> LabelSets:
 
 
 def _of_namespace(namespace: str) -> LabelSets:
-    yield metrics.STEP_CLAIM_DURATION, (namespace, "success")
     for result in _RESULTS:
         for metric in (
+            metrics.STEP_CLAIM_DURATION,
             metrics.STEP_EXECUTION_DURATION,
             metrics.STEP_RESULT_SUBMISSION_DURATION,
             metrics.STEP_WAIT_DURATION,

@@ -29,12 +29,14 @@ _ROUTER_CELL = {DeliveryMode.DURABLE: layout.DURABLE, DeliveryMode.BROADCAST: la
 class WorkerRecorder:
     """Counts after the fact: steps and events when their transaction is known to be over, deliveries when handed over.
 
-    `claimed` is called by StepSource's thread, `dispatched` by the bus's, all others by the router's: the cells of the
-    router and bus lanes have one writer each.
+    `claimed` and `claim_failed` are called by StepSource's thread, `dispatched` by the bus's, all others by the
+    router's: the cells of the router and bus lanes have one writer each.
     """
 
-    def __init__(self, block: BlockWriter) -> None:
+    def __init__(self, block: BlockWriter, namespaces: Sequence[str]) -> None:
+        """`namespaces` are those that the worker claims for."""
         self._block = block
+        self._namespaces = namespaces
 
     def declare(self, plans: Sequence[StepPlan]) -> None:
         """Let the label sets of a template's steps and events exist, at 0, before anything happens."""
@@ -43,11 +45,20 @@ class WorkerRecorder:
                 self._block.declare(metric, labels)
 
     def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
-        """Count leases: of a claim that took `duration_ms`, or of a continuation (None)."""
+        """Count leases: of a claim that took `duration_ms`, or of a continuation (None).
+
+        The claim is observed once in each namespace that it took steps of.
+        """
         for (namespace, name), count in Counter((step.plan.namespace, step.plan.name) for step in steps).items():
             self._block.counter(metrics.STEPS_CLAIMED, (namespace, name)).add(count)
-        if duration_ms is not None and steps:
-            self._block.histogram(metrics.STEP_CLAIM_DURATION, (steps[0].plan.namespace, _SUCCESS)).observe(duration_ms)
+        if duration_ms is not None:
+            for namespace in {step.plan.namespace for step in steps}:
+                self._block.histogram(metrics.STEP_CLAIM_DURATION, (namespace, _SUCCESS)).observe(duration_ms)
+
+    def claim_failed(self, duration_ms: float) -> None:
+        """Count a claim that the database did not answer, once in each namespace that it was for."""
+        for namespace in self._namespaces:
+            self._block.histogram(metrics.STEP_CLAIM_DURATION, (namespace, _FAILURE)).observe(duration_ms)
 
     def committed(self, item: CommitItem, now: float) -> None:
         """Count one entry that was stored: its step, its durable events and its dead letters."""

@@ -44,6 +44,9 @@ class ClaimRecorder(Protocol):
     def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
         """Count leases: of a claim that took `duration_ms`, or of a continuation (None)."""
 
+    def claim_failed(self, duration_ms: float) -> None:
+        """Count a claim that the database did not answer, after so long."""
+
 
 @dataclass(slots=True)
 class SourceClock:
@@ -185,6 +188,7 @@ class StepSource(Actor):
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
             self._clock.wake_by(now + self._retry_interval, now)
+            self._recorder.claim_failed((now - began) * 1000)
             return
         self._ledger.add(claimed.steps)
         self._held.extend(claimed.steps)

@@ -28,7 +28,7 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import declared_label_sets, overflow_label_sets
+from tasker_actors.stats.declared import SUPERVISOR, declared_label_sets, overflow_label_sets, supervisor_label_sets
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
@@ -63,9 +63,7 @@ logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _STOP_S = 3.0
-_SUPERVISOR = "supervisor"
 _FIGURES_S = 5.0
-"""In the label `worker` of what the supervisor itself dropped."""
 
 
 def run_supervisor(
@@ -130,8 +128,10 @@ def _export(stats: LocalAddress, exporter: Exporter) -> None:
     """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
     from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
 
-    stats.tell(DeclareLabelSets(((metrics.SPANS_DROPPED, (_SUPERVISOR,)),)))
-    exporter.count_drops(lambda spans: stats.tell(Count(metrics.SPANS_DROPPED, (_SUPERVISOR,), spans)))
+    exporter.count_drops(
+        spans=lambda count: stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count)),
+        log_records=lambda count: stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count)),
+    )
     exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
@@ -247,7 +247,7 @@ class Start:
         book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets())))
+        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets(), *supervisor_label_sets())))
         if (exporter := phases.exporter()) is not None:
             _export(stats, exporter)
         return stats

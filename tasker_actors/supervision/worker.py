@@ -80,7 +80,7 @@ class Worker:
         self._block = BlockWriter(
             Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
         )
-        self._recorder = WorkerRecorder(self._block)
+        self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
             f"worker-{boot.slot}",
             registry=wire_registry(),
@@ -171,9 +171,10 @@ class Worker:
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
         phases.init_tracing(worker=self._boot.slot)
-        dropped = self._block.counter(metrics.SPANS_DROPPED, ())
+        spans = self._block.counter(metrics.SPANS_DROPPED, ())
+        log_records = self._block.counter(metrics.LOG_RECORDS_DROPPED, ())
         if (exporter := phases.exporter()) is not None:
-            exporter.count_drops(dropped.add)
+            exporter.count_drops(spans.add, log_records.add)
 
     def _session(self, purpose: str) -> Session:
         settings = self._settings

@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.drop_counter import DropCounter
 from tasker_actors.telemetry.export_queue import Batch, ExportQueue
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import OtlpSender, Signal
@@ -39,6 +40,8 @@ class Exporter:
         self._delay_s = limits.schedule_delay_ms / 1000
         self._metrics_interval_s = config.metric_export_interval_ms / 1000
         self._changed = Condition()
+        self._spans_lost = DropCounter()
+        self._logs_lost = DropCounter()
         self._transmission = Transmission(
             sender,
             request_timeout_s=config.otlp_timeout_s,
@@ -53,7 +56,7 @@ class Exporter:
             limit=limits.max_queue_size,
             batch_size=limits.max_export_batch_size,
             resource=self._resource,
-            on_dropped=self._spans_lost,
+            on_dropped=self._spans_lost.add,
         )
         self._logs = ExportQueue(
             Signal.LOGS,
@@ -62,12 +65,9 @@ class Exporter:
             limit=MAX_WAITING_LOG_RECORDS,
             batch_size=MAX_LOG_RECORDS_IN_REQUEST,
             resource=self._resource,
-            on_dropped=self._logs_lost,
+            on_dropped=self._logs_lost.add,
         )
         self._sources: tuple[MetricsSource, ...] = ()
-        self._count_spans: Callable[[int], None] | None = None
-        self._spans_dropped = 0
-        self._logs_dropped = 0
         self._flushes_wanted = 0
         self._flushes_done = 0
         self._stopping = False
@@ -82,24 +82,26 @@ class Exporter:
     @property
     def spans_dropped(self) -> int:
         """Spans dropped so far."""
-        return self._spans_dropped
+        return self._spans_lost.count
 
     @property
     def log_records_dropped(self) -> int:
-        """Log records dropped so far."""
-        return self._logs_dropped
+        """Log records dropped so far, those included that phase 1 could not keep."""
+        return self._logs_lost.count
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the export is over."""
+        return self._stopped
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def count_drops(self, on_dropped: Callable[[int], None]) -> None:
-        """Call `on_dropped(count)` for each loss of spans, at once for earlier ones; in the thread that loses."""
-        with self._changed:
-            self._count_spans = on_dropped
-            earlier = self._spans_dropped
-        if earlier:
-            on_dropped(earlier)
+    def count_drops(self, spans: Callable[[int], None], log_records: Callable[[int], None]) -> None:
+        """Call these with the number of each loss, at once for earlier ones; in the thread that loses."""
+        self._spans_lost.tell(spans)
+        self._logs_lost.tell(log_records)
 
     def add_metrics_source(self, collect: MetricsSource) -> None:
         """Export what `collect` returns once an interval, when flushed, and at the end; it runs in this thread.
@@ -119,6 +121,11 @@ class Exporter:
     def offer_log(self, batch: Batch, scope: InstrumentationScope) -> None:
         """Take log records to be exported, or drop and count them where they do not fit; never waits."""
         self._logs.offer(scope, batch)
+
+    def count_lost_logs(self, count: int) -> None:
+        """Count log records that were to be exported and were lost before anybody could offer them."""
+        if count:
+            self._logs_lost.add(count)
 
     def flush(self, deadline: float) -> bool:
         """Export everything offered so far, metrics too; True if that was tried to the end before the deadline."""
@@ -154,7 +161,7 @@ class Exporter:
             self._stopped = True
             self._changed.notify_all()
         self._transmission.disconnect()
-        lost = {"spans_dropped": self._spans_dropped, "log_records_dropped": self._logs_dropped}
+        lost = {"spans_dropped": self.spans_dropped, "log_records_dropped": self.log_records_dropped}
         if any(lost.values()):
             self._logger.warning("Telemetry export stopped, and not everything was exported", **lost)
         else:
@@ -233,14 +240,3 @@ class Exporter:
                     metrics.resource.CopyFrom(self._resource)
             for body in metrics_requests(request):
                 self._transmission.deliver(Signal.METRICS, body)
-
-    def _spans_lost(self, count: int) -> None:
-        with self._changed:
-            self._spans_dropped += count
-            count_spans = self._count_spans
-        if count_spans is not None:
-            count_spans(count)
-
-    def _logs_lost(self, count: int) -> None:
-        with self._changed:
-            self._logs_dropped += count

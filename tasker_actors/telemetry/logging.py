@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger, WrappedLogger
 
 from tasker_actors.telemetry.config import LogFormat, TelemetryConfig
+from tasker_actors.telemetry.early_records import EarlyRecords
 from tasker_actors.telemetry.log_lines import HEAD, Fields, console_line, json_line, ordered
 from tasker_actors.telemetry.trace_context import CURRENT
 
@@ -37,9 +37,6 @@ _LEAST_LEVELS: Final = {
 _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 _RESERVED: Final = frozenset(HEAD) - {"event"}
 
-MAX_EARLY_RECORDS: Final = 1000
-"""Log records that are kept until phase 2 exports them; the oldest go first."""
-
 
 @dataclass(slots=True)
 class LogOutput:
@@ -51,7 +48,9 @@ class LogOutput:
     pid: int
     phase: int = 1
     lost_lines: int = 0
-    early: deque[Mapping[str, Any]] | None = field(default_factory=lambda: deque(maxlen=MAX_EARLY_RECORDS), repr=False)
+    untold_lines: int = 0
+    """How many of `lost_lines` no line has told of yet."""
+    early: EarlyRecords | None = field(default_factory=EarlyRecords, repr=False)
     exported_to: Callable[[Mapping[str, Any]], None] | None = None
     span_ids: Callable[[], tuple[str, str] | None] | None = None
     """Set by phase 2: trace id and span id of the OpenTelemetry span that is open here."""
@@ -59,8 +58,21 @@ class LogOutput:
     def write(self, line: bytes) -> None:
         """Write one line with one call, so that the lines of threads and processes do not mix.
 
-        A stream that is closed or full loses the line and counts it in `lost_lines`: logging never fails a step.
+        A stream that is closed or full loses the line: logging never fails a step. The next line that gets through is
+        followed by one that says how many were lost.
         """
+        if self._put(line):
+            self.tell_lost_lines()
+
+    def tell_lost_lines(self) -> None:
+        """Say how many lines were lost since this was last said, if any were: to the console, and where lines go."""
+        lost, self.untold_lines = self.untold_lines, 0
+        if lost:
+            fields = {"event": "Log lines could not be written, because standard error was closed or full"}
+            if not self._put(self.line("tasker_actors.telemetry", "warning", fields | {"lost_lines": lost})):
+                self.untold_lines += lost
+
+    def _put(self, line: bytes) -> bool:
         try:
             buffer = getattr(self.stream, "buffer", None)
             if buffer is None:
@@ -70,6 +82,9 @@ class LogOutput:
             self.stream.flush()
         except (OSError, ValueError):
             self.lost_lines += 1
+            self.untold_lines += 1
+            return False
+        return True
 
     def line(self, logger: str, level: str, fields: Fields) -> bytes:
         """The line of one record. `fields` has `event`; a field with a name of the head gets `_` behind it."""
@@ -92,24 +107,29 @@ class LogOutput:
         if self.exported_to is not None:
             self.exported_to(shown)
         elif self.early is not None:
-            self.early.append(shown)
-        terminal = self.stream.isatty()
+            self.early.keep(shown)
+        terminal = not self.stream.closed and self.stream.isatty()
         if self.config.log_format is LogFormat.CONSOLE or (self.config.log_format is None and terminal):
             return console_line(shown, coloured=terminal)
         return json_line(shown)
 
-    def export_to(self, export: Callable[[Mapping[str, Any]], None] | None) -> None:
-        """Give the fields of every line to `export` too, those of phase 1 first; with None, to nobody any more."""
-        early, self.early = self.early or (), None
+    def export_to(self, export: Callable[[Mapping[str, Any]], None] | None) -> int:
+        """Give the fields of every line to `export` too, those of phase 1 first; with None, to nobody any more.
+
+        Returns how many lines of phase 1 `export` should have got and did not: they were not kept.
+        """
+        early, self.early = self.early, None
         self.exported_to = export
-        if export is not None:
-            for line in early:
-                export(line)
+        if export is None or early is None:
+            return 0
+        for line in early:
+            export(line)
+        return early.dropped
 
     def back_to_phase_1(self) -> None:
         """Keep lines for a phase 2 that is still to come, and know nothing of OpenTelemetry."""
         self.phase = 1
-        self.early = deque(maxlen=MAX_EARLY_RECORDS)
+        self.early = EarlyRecords()
         self.exported_to = None
         self.span_ids = None
 

@@ -149,7 +149,11 @@ TASK_REQUESTS: Final = _counter("tasker.tasks.requests.total", _TASK, "Tasks cre
 TASK_COMPLETIONS: Final = _counter("tasker.tasks.completions.total", _TASK, "Tasks completed")
 TASK_FAILURES: Final = _counter("tasker.tasks.failures.total", (*_TASK, "error_type"), "Tasks that failed for good")
 
-STEP_EXECUTIONS: Final = _counter("tasker.steps.executions.total", _STEP, "Attempts begun")
+STEP_EXECUTIONS: Final = _counter(
+    "tasker.steps.executions.total",
+    _STEP,
+    "Attempts that ended: with a result that was committed, or charged to their worker's death",
+)
 STEP_SUCCESSES: Final = _counter("tasker.steps.successes.total", _STEP, "Attempts that succeeded")
 STEP_FAILURES: Final = _counter(
     "tasker.steps.failures.total", (*_STEP, "error_type", "retryable"), "Attempts that failed"
@@ -158,12 +162,16 @@ STEPS_CLAIMED: Final = _counter("tasker.steps.claimed.total", _STEP, "Steps clai
 STEP_RESULTS_SUBMITTED: Final = _counter("tasker.steps.results_submitted.total", _STEP, "Step results committed")
 
 STEP_EXECUTION_DURATION: Final = _duration("tasker.step.execution.duration", _TIMED, "Time in a step's handler")
-STEP_CLAIM_DURATION: Final = _duration("tasker.step.claim.duration", _TIMED, "Time of a claim of steps")
+STEP_CLAIM_DURATION: Final = _duration(
+    "tasker.step.claim.duration",
+    _TIMED,
+    "Time of a claim of steps, in each namespace that it found some of or failed for",
+)
 STEP_RESULT_SUBMISSION_DURATION: Final = _duration(
     "tasker.step_result.submission.duration", _TIMED, "Time from a step's result to its commit"
 )
 STEP_WAIT_DURATION: Final = _duration(
-    "tasker.step.wait.duration", _TIMED, "Time from when a step could run to its handler's start"
+    "tasker.step.wait.duration", _TIMED, "Time from when a step could run to the start of its first attempt"
 )
 
 QUEUE_DEPTH: Final = _gauge("tasker.queue.depth", ("namespace", "queue"), "Messages in a queue")
@@ -181,7 +189,11 @@ ACTORS_MAILBOX_DEPTH: Final = _gauge(
 SPANS_DROPPED: Final = _counter(
     "tasker.telemetry.spans_dropped.total", ("worker",), "Spans dropped because they could not be exported in time"
 )
-
+LOG_RECORDS_DROPPED: Final = _counter(
+    "tasker.telemetry.log_records_dropped.total",
+    ("worker",),
+    "Log records that were to be exported and dropped, because there were too many or not in time",
+)
 OVERFLOWS: Final = _counter(
     "tasker.telemetry.overflows.total",
     ("metric",),

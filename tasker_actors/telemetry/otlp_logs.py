@@ -47,7 +47,9 @@ class LogExport:
         self._scopes: dict[str, InstrumentationScope] = {}
 
     def __call__(self, line: Mapping[str, Any]) -> None:
-        """Offer one line; never waits."""
+        """Offer one line; never waits. After the end of the export the console alone has it, and nothing is lost."""
+        if self._exporter.has_stopped:
+            return
         logger = str(line["logger"])
         scope = self._scopes.get(logger)
         if scope is None:

@@ -106,8 +106,10 @@ def shut_down(timeout_ms: float = DEFAULT_SHUTDOWN_MS) -> None:
     current = _telemetry.exporter
     if current is None:
         return
-    current.shutdown(time.monotonic() + timeout_ms / 1000)
     output = log_output()
+    if output is not None:
+        output.tell_lost_lines()
+    current.shutdown(time.monotonic() + timeout_ms / 1000)
     if output is not None:
         output.export_to(None)
 
@@ -130,7 +132,8 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
     exporter.start()
     _telemetry.exporter = exporter
     output.span_ids = current_span_ids
-    output.export_to(LogExport(exporter) if config.logs_enabled else None)
+    dropped = output.export_to(LogExport(exporter) if config.logs_enabled else None)
+    exporter.count_lost_logs(dropped)
     if not _telemetry.hooks_are_set:
         _telemetry.hooks_are_set = True
         atexit.register(shut_down)

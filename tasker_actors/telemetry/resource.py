@@ -9,6 +9,7 @@ from tasker_actors.identifiers import new_uuid7
 from tasker_actors.telemetry.config import TelemetryConfig
 
 DEFAULT_NAMESPACE = "tasker"
+_SLOT = "tasker.worker.slot"
 
 
 def resource_attributes(config: TelemetryConfig, worker: int | None) -> Mapping[str, str | int]:
@@ -25,6 +26,7 @@ def resource_attributes(config: TelemetryConfig, worker: int | None) -> Mapping[
         "deployment.environment.name": config.environment,
         "process.pid": os.getpid(),
     }
+    attributes.pop(_SLOT, None)
     if worker is not None:
-        attributes["tasker.worker.slot"] = worker
+        attributes[_SLOT] = worker
     return attributes

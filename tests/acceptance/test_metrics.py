@@ -80,6 +80,7 @@ LABELS = {
     "tasker_workers_restarts_total": {"worker", "reason"},
     "tasker_actors_mailbox_depth": {"worker", "actor"},
     "tasker_telemetry_spans_dropped_total": {"worker"},
+    "tasker_telemetry_log_records_dropped_total": {"worker"},
     "tasker_telemetry_overflows_total": {"metric"},
 }  # fmt: skip
 
@@ -127,6 +128,9 @@ def test_declared_label_sets_are_there_at_0_before_anything_has_happened(one):
         assert found[f"tasker_steps_{name}_total"][frozenset(labels.items())] == 0
     assert {dict(labels)["worker"] for labels in found["tasker_workers_alive"]} == WORKERS
     assert {dict(labels)["worker"] for labels in found["router_routed_total"]} == WORKERS
+    for name in ("spans", "log_records"):
+        dropped = found[f"tasker_telemetry_{name}_dropped_total"]
+        assert {dict(labels)["worker"] for labels in dropped} == {*WORKERS, "supervisor"}
     for name in LABELS.keys() - GAUGES - UNKNOWN_BEFOREHAND:
         assert found.get(name), name
         assert set(found[name].values()) == {0}, name

@@ -160,17 +160,25 @@ def test_a_collector_that_does_not_answer_costs_spans_and_nothing_else(
             OTEL_EXPORTER_OTLP_ENDPOINT=silent if collector == "silent" else dead_endpoint(),
             OTEL_BSP_EXPORT_TIMEOUT="100",
             OTEL_BSP_MAX_QUEUE_SIZE="150",
+            OTEL_LOGS_ENABLED="true",
         )
         with supervised(project, database_url, workers=1, variables=variables) as one:
             for _ in range(5):
                 one.run("many", namespace="tele")
             name = "tasker_telemetry_spans_dropped_total"
             until(lambda: one.metrics()[name].get(frozenset({("worker", "0")}), 0) >= 350)
+            name = "tasker_telemetry_log_records_dropped_total"
+            losers = (frozenset({("worker", "0")}), frozenset({("worker", "supervisor")}))
+            until(lambda: all(one.metrics()[name][loser] > 0 for loser in losers))
             assert one.stop() == 0, one.last_words()
     (last,) = one.logged(INCOMPLETE, worker=0)
     assert last["spans_dropped"] >= 500
+    assert last["log_records_dropped"] > 0
     fails = one.logged("Export to the collector fails; what does not fit the buffer is dropped and counted", worker=0)
-    assert [line["level"] for line in fails] == ["warning"]
+    signals = [line["signal"] for line in fails]
+    assert {"traces", "logs"} <= set(signals)
+    assert len(set(signals)) == len(signals)
+    assert {line["level"] for line in fails} == {"warning"}
 
 
 def test_a_second_signal_exports_what_the_supervisor_has(

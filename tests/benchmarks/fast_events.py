@@ -64,7 +64,7 @@ def run(rounds: int) -> dict[str, list[float]]:
 
 def _round(directory: Path, number: int) -> float:
     block = BlockWriter(create_block(directory, slot=0, incarnation=number, executors=1))
-    recorder = WorkerRecorder(block)
+    recorder = WorkerRecorder(block, [])
     seen = 0
     all_seen = threading.Event()
 

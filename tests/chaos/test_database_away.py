@@ -88,6 +88,11 @@ def finished(one):
     return one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NOT NULL")[0]["n"]
 
 
+def failed_claims(one):
+    labels = frozenset({("namespace", "away"), ("result", "failure")})
+    return one.metrics()["tasker_step_claim_duration_milliseconds_count"][labels]
+
+
 def assert_nothing_lost(one, tasks):
     """Every step of every task complete, one message each, and the counters say the same."""
     assert one.rows("SELECT state, count(*) AS n FROM tasker.steps GROUP BY 1") == [
@@ -105,7 +110,7 @@ def assert_nothing_lost(one, tasks):
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_workers_wait_for_a_server_that_stops_under_load_and_go_on_by_themselves(one, server, mode):
-    before, pids = finished(one), one.worker_pids()
+    before, pids, failed_before = finished(one), one.worker_pids(), failed_claims(one)
     one.create_many("chain", CHAINS, namespace="away")
     until(lambda: finished(one) > before + 10)
 
@@ -119,6 +124,7 @@ def test_workers_wait_for_a_server_that_stops_under_load_and_go_on_by_themselves
         refused = one.http.post("/v1/tasks", json={"name": "chain", "namespace": "away"})
         assert refused.status_code == 503
         assert one.worker_pids() == pids
+        until(lambda: failed_claims(one) > failed_before)
     finally:
         server.start()
 

@@ -5,6 +5,7 @@ Both protocols.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
@@ -157,6 +158,8 @@ def test_log_lines_arrive(to: Start, receiver: OtlpReceiver) -> None:
 
 @pytest.fixture(scope="module")
 def key_and_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl, which makes the certificate: install it")
     directory = tmp_path_factory.mktemp("tls")
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     subprocess.run(
@@ -250,7 +253,7 @@ def test_offering_never_waits_and_what_does_not_fit_is_counted(start: Start) -> 
     dropped: list[int] = []
     with silent_endpoint() as endpoint:
         exporter = start(endpoint, OTEL_BSP_MAX_QUEUE_SIZE="100", OTEL_BSP_SCHEDULE_DELAY="3600000")
-        exporter.count_drops(dropped.append)
+        exporter.count_drops(spans=dropped.append, log_records=dropped.append)
         for _ in range(1000):
             exporter.offer(Spans(7))
             assert exporter.waiting_spans <= 100
@@ -272,19 +275,34 @@ def test_losses_from_before_somebody_counted_are_told(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_MAX_QUEUE_SIZE="10", OTEL_BSP_SCHEDULE_DELAY="3600000")
     exporter.offer(Spans(5))
     exporter.offer(Spans(6))
-    dropped: list[int] = []
-    exporter.count_drops(dropped.append)
+    exporter.count_lost_logs(3)
+    spans: list[int] = []
+    log_records: list[int] = []
+    exporter.count_drops(spans.append, log_records.append)
     exporter.offer(Spans(7))
-    assert dropped == [6, 7]
+    exporter.count_lost_logs(0)
+    exporter.count_lost_logs(2)
+    assert (spans, log_records) == ([6, 7], [3, 2])
+    assert (exporter.spans_dropped, exporter.log_records_dropped) == (13, 5)
 
 
 def test_log_records_are_bounded_too(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_SCHEDULE_DELAY="3600000")
+    dropped: list[int] = []
+    exporter.count_drops(spans=lambda _: None, log_records=dropped.append)
     export = LogExport(exporter)
     for number in range(MAX_WAITING_LOG_RECORDS + 2000):
         export(line(number))
     exporter.shutdown(soon(0.5))
-    assert exporter.log_records_dropped == MAX_WAITING_LOG_RECORDS + 2000
+    assert exporter.log_records_dropped == sum(dropped) == MAX_WAITING_LOG_RECORDS + 2000
+
+
+def test_a_line_after_the_end_is_on_the_console_and_not_lost(to: Start) -> None:
+    exporter = to()
+    export = LogExport(exporter)
+    exporter.shutdown(soon())
+    export(line())
+    assert exporter.log_records_dropped == 0
 
 
 def test_a_batch_that_cannot_be_built_is_lost_alone(to: Start, receiver: OtlpReceiver, lines: Lines) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from support.otlp_receiver import OtlpReceiver, dead_endpoint
@@ -183,11 +184,13 @@ def test_a_provider_that_the_program_had_set_is_upgraded_in_place(receiver: Otlp
     assert [point.metric for point in receiver.points()] == ["c"]
 
 
-def test_tracers_and_meters_made_before_phase_2_work_after_it(receiver: OtlpReceiver) -> None:
+def test_tracers_and_meters_made_before_phase_2_work_after_it_and_not_before(receiver: OtlpReceiver) -> None:
     run_program(
         """
         from opentelemetry import metrics, trace
         tracer, counter = trace.get_tracer("x"), metrics.get_meter("x").create_counter("c")
+        tracer.start_span("early").end()
+        counter.add(5)
         from tasker_actors import telemetry
         telemetry.init_tracing()
         tracer.start_span("late").end()
@@ -248,8 +251,8 @@ def test_users_may_log_through_opentelemetry_too(receiver: OtlpReceiver) -> None
     assert (log.body, log.attributes, log.resource["service.name"]) == ("hello", {"a": 1}, "tasker-actors")
 
 
-def test_early_log_records_are_bounded(receiver: OtlpReceiver) -> None:
-    run_program(
+def test_early_log_records_are_bounded_and_counted(receiver: OtlpReceiver) -> None:
+    ended = run_program(
         """
         from tasker_actors import telemetry
         from tasker_actors.telemetry.logging import get_logger
@@ -262,6 +265,63 @@ def test_early_log_records_are_bounded(receiver: OtlpReceiver) -> None:
     )
     early = [log.attributes["number"] for log in receiver.logs() if log.body == "early"]
     assert early == list(range(500, 1500))
+    last = ended.log[-1]
+    assert (last["level"], last["log_records_dropped"]) == ("warning", 501)  # with the line of phase 1
+
+
+def test_lines_that_the_console_lost_for_good_are_told_of_in_the_export(receiver: OtlpReceiver) -> None:
+    run_program(
+        """
+        import sys
+        from tasker_actors import telemetry
+        from tasker_actors.telemetry.logging import get_logger
+        telemetry.init_tracing()
+        sys.stderr.close()
+        for number in range(3):
+            get_logger("x").info("not on the console", number=number)
+        telemetry.shut_down()
+        sys.stderr = None
+        """,
+        **receiver.environment(OTEL_LOGS_ENABLED="true"),
+    )
+    assert [log.body for log in receiver.logs()].count("not on the console") == 3
+    (told,) = [log for log in receiver.logs() if "lost_lines" in log.attributes]
+    assert (told.severity, told.attributes["lost_lines"]) == ("WARNING", 3)
+
+
+def test_what_was_counted_before_phase_2_is_in_the_figures_and_in_the_export(
+    receiver: OtlpReceiver, protocol: str, tmp_path: Path
+) -> None:
+    """A worker's counters are in its memory block from the start, not in OpenTelemetry's instruments."""
+    ended = run_program(
+        f"""
+        from pathlib import Path
+        from tasker_actors import telemetry
+        from tasker_actors.stats.block import BlockWriter, create_block
+        from tasker_actors.telemetry.metrics import ACTORS_RESTARTS
+        telemetry.init_console_only(worker=3)
+        path = create_block(Path({str(tmp_path)!r}), slot=3, incarnation=1, executors=1)
+        counter = BlockWriter(path).counter(ACTORS_RESTARTS, ("bus", "early"))
+        counter.add(2)
+        telemetry.init_tracing()
+
+        from tasker_actors.stats.book import StatsBook, WorkerIdentity
+        from tasker_actors.stats.otlp import metrics_request
+        from tasker_actors.stats.reader import BlockReader
+        from tasker_actors.telemetry.phases import exporter
+        book = StatsBook()
+        book.attach(WorkerIdentity(3, 1, "worker"), BlockReader(path))
+        print(book.figures().counters[ACTORS_RESTARTS][("bus", "early")])
+        exporter().add_metrics_source(lambda: metrics_request(book.figures()))
+        counter.add()
+        telemetry.shut_down(10000)
+        """,
+        **receiver.environment(protocol),
+    )
+    assert ended.events == [PHASE_1, PHASE_2, STOPPED]
+    assert ended.printed == ["2"]
+    (point,) = receiver.points("tasker.actors.restarts.total")
+    assert (point.value, point.attributes) == (3, {"actor": "bus", "reason": "early"})
 
 
 def test_the_end_of_the_program_exports_what_waits(receiver: OtlpReceiver, protocol: str) -> None:

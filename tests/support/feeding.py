@@ -56,14 +56,19 @@ class Queue:
 
 
 class Counted:
-    """What was counted as claimed: how many, and whether by a claim of its own."""
+    """What was counted as claimed: how many, and whether by a claim of its own; and what claims that failed took."""
 
     def __init__(self) -> None:
         self.claims: list[tuple[int, bool]] = []
+        self.failed_ms: list[float] = []
 
     def claimed(self, steps: Sequence[LeasedStep], duration_ms: float | None) -> None:
         """Take note."""
         self.claims.append((len(steps), duration_ms is not None))
+
+    def claim_failed(self, duration_ms: float) -> None:
+        """Take note."""
+        self.failed_ms.append(duration_ms)
 
 
 class Bystander(Actor):

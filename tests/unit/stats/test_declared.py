@@ -11,6 +11,7 @@ from tasker_actors.stats.declared import (
     declared_label_sets,
     overflow_label_sets,
     slot_label_sets,
+    supervisor_label_sets,
 )
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.telemetry import metrics
@@ -41,6 +42,19 @@ def test_events_are_declared_under_their_mode_and_publisher():
     assert found == [
         ("shop", "order.placed", "durable", "default"),
         ("shop", "order.seen", "fast", "default"),
+    ]
+
+
+def test_what_is_timed_in_a_namespace_is_declared_under_success_and_failure():
+    timed = [metric for metric in TABLE if metric.labels == ("namespace", "result")]
+    declared = {pair for pair in declared_label_sets([PLAN]) if pair[0] in timed}
+    assert declared == {(metric, ("shop", result)) for metric in timed for result in ("success", "failure")}
+
+
+def test_a_supervisor_shows_what_it_loses_itself_beside_the_slots():
+    assert list(supervisor_label_sets()) == [
+        (metrics.SPANS_DROPPED, ("supervisor",)),
+        (metrics.LOG_RECORDS_DROPPED, ("supervisor",)),
     ]
 
 

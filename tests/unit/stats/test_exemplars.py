@@ -47,7 +47,7 @@ def record(writer, outcome, *, sampled, finished_tasks="complete"):
     step = leased(publishes_events=[event()])
     step = replace(step, trace=new_trace(sampled=sampled))
     item = commit_item(finish(step, outcome))
-    recorder = WorkerRecorder(writer)
+    recorder = WorkerRecorder(writer, ["shop"])
     recorder.committed(item, item.finished.finished_at + 0.002)
     finished = {step.task.task_uuid: finished_tasks}
     recorder.tasks_finished(StepsCommitted((item,), (), (), 0, finished, sent_at=1.0, committed_at=2.0))
@@ -121,7 +121,7 @@ def test_a_sampled_failure_marks_the_counters_of_failures(writer, reader):
 
 def test_fast_events_mark_what_the_bus_took_and_refused_under_their_own_trace(writer, reader):
     [fast] = finish(leased(publishes_events=[event(mode="fast")])).derived.events
-    recorder = WorkerRecorder(writer)
+    recorder = WorkerRecorder(writer, ["shop"])
     silent = new_trace()
     recorder.handed_over([(fast, 1.0, silent)], 1.002)
     recorder.bus_refused([(fast, 1.0, silent)], 1.002)

@@ -1,6 +1,8 @@
-"""What a worker counts of events that its bus did not take, and of tasks that ended (SPEC 3, 4.3)."""
+"""What a worker counts of claims and waiting, of events that its bus did not take, and of ended tasks (SPEC 3, 4.3)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from support.leases import AGAIN, DONE, NEVER, event, finish, leased
@@ -10,6 +12,7 @@ from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.counters import EventRouterStats
+from tasker_actors.stats.figures import HistogramValue
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.telemetry import metrics
@@ -25,7 +28,56 @@ def path(tmp_path):
 
 @pytest.fixture
 def recorder(path):
-    return WorkerRecorder(BlockWriter(path))
+    return WorkerRecorder(BlockWriter(path), ["shop", "bank"])
+
+
+def of_namespace(namespace):
+    step = leased()
+    return replace(step, plan=replace(step.plan, namespace=namespace))
+
+
+def histograms(path, metric):
+    return BlockReader(path).snapshot().figures.histograms.get(metric, {})
+
+
+def test_a_claim_is_observed_once_in_each_namespace_that_it_took_steps_of(path, recorder):
+    recorder.claimed([of_namespace(name) for name in ("shop", "bank", "shop")], 3.0)
+    recorder.claimed([of_namespace("bank")], 40.0)
+
+    assert histograms(path, metrics.STEP_CLAIM_DURATION) == {
+        ("shop", "success"): HistogramValue().observe(3.0),
+        ("bank", "success"): HistogramValue().observe(3.0).observe(40.0),
+    }
+    counters = BlockReader(path).snapshot().figures.counters
+    assert counters[metrics.STEPS_CLAIMED] == {("shop", "only"): 2, ("bank", "only"): 2}
+
+
+def test_a_continuation_is_counted_and_was_no_claim(path, recorder):
+    recorder.claimed([leased()], None)
+
+    assert histograms(path, metrics.STEP_CLAIM_DURATION) == {}
+    assert BlockReader(path).snapshot().figures.counters[metrics.STEPS_CLAIMED] == {("shop", "only"): 1}
+
+
+def test_a_claim_that_failed_is_observed_in_each_namespace_that_it_was_for(path, recorder):
+    recorder.claim_failed(70.0)
+
+    value = HistogramValue().observe(70.0)
+    assert histograms(path, metrics.STEP_CLAIM_DURATION) == {("shop", "failure"): value, ("bank", "failure"): value}
+
+
+def test_a_first_attempt_waited_in_the_queue_and_in_the_worker_and_a_later_one_is_not_observed(path, recorder):
+    first = finish(leased(row={"waited_ms": 40.0}), DONE)
+    first = replace(first, began_at=first.step.leased_at + 0.2)
+    again = finish(leased(row={"waited_ms": 5000.0, "attempt": 2}), NEVER)
+    for finished in (first, again):
+        recorder.committed(commit_item(finished), finished.finished_at)
+
+    [(labels, value)] = histograms(path, metrics.STEP_WAIT_DURATION).items()
+    assert (labels, value.count) == (("shop", "success"), 1)
+    assert value.total == pytest.approx(240.0)
+    executions = BlockReader(path).snapshot().figures.counters[metrics.STEP_EXECUTIONS]
+    assert executions == {("shop", "only"): 2}
 
 
 def outgoing(mode):

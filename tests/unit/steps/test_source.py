@@ -161,6 +161,19 @@ def test_an_outage_is_tried_again_soon(source: Source):
     assert len(source.ledger) == 0
 
 
+def test_a_claim_is_counted_when_it_found_steps_or_failed(source: Source):
+    began = time.monotonic()
+    source.tell(WorkAvailable())
+    assert (source.counted.claims, source.counted.failed_ms) == ([], [])
+
+    source.queue.answers.append(AWAY)
+    source.tell(WorkAvailable())
+
+    assert source.counted.claims == []
+    [milliseconds] = source.counted.failed_ms
+    assert 0 <= milliseconds <= (time.monotonic() - began) * 1000
+
+
 def test_retries_of_its_own_are_looked_for_when_they_are_due(source: Source):
     source.tell(WorkAvailable())
     step = leased(retry={"backoff_base_ms": 300})

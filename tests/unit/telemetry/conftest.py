@@ -17,7 +17,7 @@ class Stream(io.TextIOWrapper):
         self.terminal = terminal
 
     def isatty(self):
-        return self.terminal
+        return super().isatty() or self.terminal
 
     @property
     def text(self):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 import structlog
 
+from tasker_actors.telemetry.early_records import MAX_EARLY_RECORDS
 from tasker_actors.telemetry.logging import LineSampler, RootHandler, get_logger, init_console_only, log_output
 from tasker_actors.telemetry.trace_context import TraceContext, correlated
 
@@ -241,6 +242,78 @@ def test_a_closed_stream_loses_lines_and_fails_nobody(config, stream, log):
     log.info("lost")
     logging.getLogger("x").info("lost")
     assert log_output().lost_lines == 2
+
+
+class Full(io.BytesIO):
+    """A file whose disk is full for the first `failures` writes."""
+
+    failures = 0
+
+    def write(self, line):
+        if self.failures:
+            self.failures -= 1
+            raise OSError(28, "No space left on device")
+        return super().write(line)
+
+
+class FullStream(io.TextIOWrapper):
+    """Such a file as a stream."""
+
+    def __init__(self):
+        super().__init__(Full(), encoding="utf-8")
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.buffer.getvalue().splitlines()]
+
+
+def test_lines_that_were_lost_are_told_of_once_when_the_stream_takes_lines_again(config):
+    stream = FullStream()
+    init_console_only(config(), 3, stream=stream)
+    stream.buffer.failures = 2
+    log = get_logger("x")
+    for event in ("lost", "lost", "first again", "second"):
+        log.info(event)
+
+    told = "Log lines could not be written, because standard error was closed or full"
+    assert [line["event"] for line in stream.lines][1:] == ["first again", told, "second"]
+    [warning] = [line for line in stream.lines if line["event"] == told]
+    assert (warning["level"], warning["logger"], warning["lost_lines"]) == ("warning", "tasker_actors.telemetry", 2)
+
+
+def test_a_told_loss_that_is_lost_itself_is_told_again(config):
+    stream = FullStream()
+    init_console_only(config(), stream=stream)
+    exported = []
+    log_output().export_to(exported.append)
+    stream.buffer.failures = 2
+    get_logger("x").info("lost")
+    log_output().tell_lost_lines()
+    assert [line["lost_lines"] for line in exported if "lost_lines" in line] == [1]
+    assert len(stream.lines) == 1
+
+    get_logger("x").info("again")
+
+    assert stream.lines[-1]["lost_lines"] == log_output().lost_lines == 2
+
+
+def test_lines_of_phase_1_are_kept_for_the_export_and_those_that_were_not_are_counted(config, stream):
+    init_console_only(config(), stream=stream)
+    for number in range(MAX_EARLY_RECORDS + 4):
+        get_logger("x").info("early", number=number)
+    exported = []
+
+    assert log_output().export_to(exported.append) == 5
+
+    assert [line["number"] for line in exported] == list(range(4, MAX_EARLY_RECORDS + 4))
+    assert log_output().export_to(exported.append) == 0
+
+
+def test_lines_that_nobody_exports_are_not_lost(config, stream):
+    init_console_only(config(), stream=stream)
+    for _ in range(MAX_EARLY_RECORDS + 4):
+        get_logger("x").info("early")
+    assert log_output().export_to(None) == 0
 
 
 def test_a_stream_without_bytes_gets_text(config):

@@ -24,11 +24,13 @@ def test_a_supervisor_has_no_slot(config):
 
 
 def test_attributes_of_the_environment_add_and_name_the_namespace_but_never_the_instance(config):
-    text = "team=ops,service.namespace=flights,service.instance.id=same,process.pid=1"
+    text = "team=ops,service.namespace=flights,service.instance.id=same,process.pid=1,tasker.worker.slot=7"
     attributes = resource_attributes(config(OTEL_RESOURCE_ATTRIBUTES=text), None)
     assert (attributes["team"], attributes["service.namespace"]) == ("ops", "flights")
     assert attributes["service.instance.id"] != "same"
     assert attributes["process.pid"] == os.getpid()
+    assert "tasker.worker.slot" not in attributes
+    assert resource_attributes(config(OTEL_RESOURCE_ATTRIBUTES=text), 3)["tasker.worker.slot"] == 3
 
 
 def test_each_incarnation_is_another_instance(config):
