@@ -19,12 +19,12 @@ ATTRIBUTES = {
     "task_execution": {"task.name", "task.status"},
     "step_execution": {"attempt", "worker.slot"},
     "handler_call": {"handler"},
-    "publish_domain_event": {"event_name", "delivery_mode"},
+    "publish_domain_event": {"event_name", "delivery_mode", "event_id"},
     "route_event": {"delivery_mode"},
-    "publish_durable": {"queue_name", "message_size"},
+    "publish_durable": {"queue_name", "message_size", "messaging.system", "messaging.destination.name"},
     "publish_fast": {"subscriber_count"},
     "record_metrics": set[str](),
-    "result_submission": set[str](),
+    "result_submission": {"step.state"},
 }
 """What each kind of span says beside the ids of its task and step; a route to a queue names it too."""
 
