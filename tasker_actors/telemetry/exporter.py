@@ -146,12 +146,16 @@ class Exporter:
         Called by several threads the earliest deadline counts; each returns when the exporter has stopped.
         """
         self._transmission.end_by(deadline)
+        is_own_thread = current_thread() is self._thread
         with self._changed:
             first, self._stopping = not self._stopping, True
             self._changed.notify_all()
-        if self._thread.is_alive() and current_thread() is not self._thread:
-            self._thread.join(max(0.0, deadline - time.monotonic()))
+            if not first and not is_own_thread:
+                # Not for the thread's end: a request that cannot be cut may keep it for longer.
+                self._changed.wait_for(lambda: self._stopped, max(0.0, deadline - time.monotonic()))
         if first:
+            if self._thread.is_alive() and not is_own_thread:
+                self._thread.join(max(0.0, deadline - time.monotonic()))
             self._close()
 
     def _close(self) -> None:

@@ -21,6 +21,8 @@ import httpx
 import psutil
 import pytest
 from pgmq import Message, PGMQueue
+from support.example_figures import check_counts, check_gauges, is_at_rest
+from support.figures import Figures, scraped
 from support.waiting import until
 
 from tasker_actors.cli.client import SupervisorClient
@@ -262,6 +264,7 @@ def test_a_kept_run_can_be_looked_at_as_it_says(machine: Machine) -> None:
     correlation_id = _only(r"^correlation id +(\S+)$", report)
     for step in ("validate_flight", "fetch_weather", "lookup_aircraft", "assess_delay"):
         assert re.search(rf"^{step} +1 +complete ", report, re.MULTILINE)
+    check_scrape(_only(r"^metrics for Prometheus +(\S+)$", report))
 
     home = str(machine.working / ".tasker")
     messages = read_queue(database_url(machine, home))
@@ -344,6 +347,18 @@ def test_without_the_repository_it_says_what_is_missing(monkeypatch: pytest.Monk
 
     with pytest.raises(StartupError, match=r"flights-2013-02-08\.csv: get a clone of it"):
         run_example(keep=False, as_json=True, workers=1)
+
+
+def check_scrape(url: str) -> None:
+    """Compare every metric with what the day comes to."""
+
+    def read() -> Figures:
+        return scraped(httpx.get(url, trust_env=False).raise_for_status().text)
+
+    until(lambda: is_at_rest(read()), LIMIT_S)
+    found = read()
+    check_counts(found)
+    check_gauges(found)
 
 
 def unfinished(url: str) -> int:

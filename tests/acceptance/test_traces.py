@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan
 from support.project import Project
 from support.servers import DatabaseServer
+from support.span_tree import ERROR, check_tree, named, parent_of
 from support.supervised import Supervised, kill, supervised
-from support.traced_example import TracedExample, across_workers, run_traced_example, slots, traces
 from support.waiting import until
-
-ERROR = 2
-PRODUCER, CONSUMER = 4, 5
 
 HANDLERS = """
 import asyncio, os, signal
@@ -56,6 +55,20 @@ async def waits(context):
         await asyncio.sleep(0.01)
     return {}
 
+@step_handler("waits_first_time")
+async def waits_first_time(context):
+    context.logger.info("begun")
+    while not context.is_retry():
+        await asyncio.sleep(0.01)
+    return {}
+
+@step_handler("waits_for_gate")
+async def waits_for_gate(context):
+    context.logger.info("begun")
+    while not os.path.exists(context.get_input("gate")):
+        await asyncio.sleep(0.01)
+    return {}
+
 @subscriber("order.*")
 def on_order(event):
     with tracer.start_as_current_span("noted"):
@@ -76,10 +89,12 @@ def traced(tmp_path_factory: pytest.TempPathFactory, embedded_server: DatabaseSe
     failed = {"name": "order.lost", "condition": "permanent_failure"}
     project.template("kills", {"kills": {**once, "publishes_events": [failed]}}, namespace="shop")
     project.template("waits", {"waits": once}, namespace="shop")
+    twice = {"retry": {"max_attempts": 2, "backoff": "none"}}
+    project.template("waits_first_time", {"waits_first_time": twice}, namespace="shop")
     with (
         OtlpReceiver() as receiver,
         embedded_server.database(migrated=True) as url,
-        supervised(project, url, variables=receiver.environment()) as supervisor,
+        supervised(project, url, variables=receiver.environment(DEPLOYMENT_ENVIRONMENT="staging")) as supervisor,
     ):
         yield supervisor, receiver
 
@@ -97,99 +112,23 @@ def of_task(receiver: OtlpReceiver, task_uuid: str, *awaited: str) -> list[Recei
     return found()
 
 
-def named(spans: Sequence[ReceivedSpan], name: str) -> ReceivedSpan:
-    """Return the only span of a name."""
-    (span,) = [span for span in spans if span.name == name]
-    return span
-
-
-def parent_of(spans: Sequence[ReceivedSpan], span: ReceivedSpan) -> str:
-    """Return the name of a span's parent."""
-    (parent,) = [other.name for other in spans if other.span_id == span.parent_id]
-    return parent
-
-
-def check_tree(trace: Sequence[ReceivedSpan]) -> None:
-    """One root, every parent there, no id twice, and children of the right kind within their parents' time."""
-    by_id = {span.span_id: span for span in trace}
-    assert len(by_id) == len(trace)
-    assert [span.name for span in trace if span.parent_id not in by_id] == ["task_execution"]
-    parents = {
-        "step_execution": "task_execution",
-        "result_submission": "task_execution",
-        "handler_call": "step_execution",
-        "publish_domain_event": "step_execution",
-        "route_event": "publish_domain_event",
-        "record_metrics": "publish_domain_event",
-        "publish_durable": "route_event",
-        "publish_fast": "route_event",
+def test_supervisor_and_worker_say_what_they_are(traced: Traced):
+    supervisor, receiver = traced
+    same = {
+        "service.name": "tasker-actors",
+        "service.version": version("tasker-actors"),
+        "service.namespace": "tasker",
+        "deployment.environment.name": "staging",
     }
-    for span in trace:
-        assert span.start_ns <= span.end_ns
-        if span.name in parents:
-            parent = by_id[span.parent_id]
-            assert parent.name == parents[span.name]
-            assert parent.start_ns <= span.start_ns + 1_000_000  # a task's beginning is known to the millisecond
-            own = ("task_uuid", "namespace", "correlation_id")
-            assert [span.attributes[key] for key in own] == [parent.attributes[key] for key in own]
-
-
-# The worked example
-
-
-@pytest.fixture(scope="module")
-def example() -> TracedExample:
-    return run_traced_example("--json")
-
-
-def test_every_task_of_the_example_is_one_whole_trace(example: TracedExample):
-    found = traces(example.spans)
-    assert len(found) == 930
-    for trace in found.values():
-        check_tree(trace)
-
-
-def test_the_example_s_spans_are_as_many_as_what_happened(example: TracedExample):
-    attempts = 930 + 3 * 458
-    assert Counter(span.name for span in example.spans) == {
-        "task_execution": 930,
-        "step_execution": attempts,
-        "handler_call": attempts,
-        "result_submission": attempts,
-        "publish_domain_event": 1971,
-        "route_event": 1971,
-        "record_metrics": 1971,
-        "publish_durable": 930 + 125,
-        "publish_fast": 916 + 125,
-    }
-    assert sum(span.status == ERROR for span in example.spans if span.name == "task_execution") == 472
-
-
-def test_a_trace_goes_over_several_workers_and_its_times_are_in_the_order_of_the_steps(example: TracedExample):
-    trace = across_workers(example.spans)
-    assert slots(trace) == {0, 1}
-    steps = {span.attributes["step_name"]: span for span in trace if span.name == "step_execution"}
-    assert set(steps) == {"validate_flight", "fetch_weather", "lookup_aircraft", "assess_delay"}
-    for earlier, later in (("validate_flight", "fetch_weather"), ("lookup_aircraft", "assess_delay")):
-        assert steps[earlier].start_ns < steps[later].start_ns
-
-
-def test_spans_come_from_the_process_that_made_them(example: TracedExample):
-    resources: dict[int, set[str]] = defaultdict(set)
-    for span in example.spans:
-        if span.name == "step_execution":
-            assert span.resource["tasker.worker.slot"] == span.attributes["worker.slot"]
-            resources[span.attributes["worker.slot"]].add(str(span.resource["service.instance.id"]))
-    assert [len(resources[slot]) for slot in (0, 1)] == [1, 1]
-    assert resources[0] != resources[1]
-
-
-def test_a_durable_event_s_span_speaks_the_conventions_of_messaging(example: TracedExample):
-    span = next(span for span in example.spans if span.name == "publish_durable")
-    assert span.kind == PRODUCER
-    assert span.attributes["messaging.system"] == "pgmq"
-    assert span.attributes["messaging.destination.name"] == "flights_domain_events" == span.attributes["queue_name"]
-    assert span.attributes["messaging.message.body.size"] == span.attributes["message_size"] > 0
+    ran = named(of_task(receiver, supervisor.run("async", namespace="shop")["task_uuid"]), "task_execution").resource
+    slot = ran["tasker.worker.slot"]
+    of_worker = {"process.pid": supervisor.workers()[slot]["pid"], "tasker.worker.slot": slot}
+    cancelled = supervisor.create("waits", namespace="shop")
+    supervisor.http.delete(f"/v1/tasks/{cancelled}").raise_for_status()
+    ended = named(of_task(receiver, cancelled), "task_execution").resource
+    for resource, own in ((ran, of_worker), (ended, {"process.pid": supervisor.process.pid})):
+        assert resource == {**same, **own, "service.instance.id": resource["service.instance.id"]}
+    assert ran["service.instance.id"] != ended["service.instance.id"]
 
 
 # Users' own spans
@@ -255,16 +194,61 @@ def test_a_task_that_its_worker_died_of_is_ended_by_the_supervisor(traced: Trace
 
 
 def test_a_task_that_a_killed_worker_had_begun_goes_on_in_the_same_trace(traced: Traced):
+    """The step ran alone, so its attempt counts, and the supervisor ends it in the worker's place."""
     supervisor, receiver = traced
-    task_uuid = supervisor.create("waits", namespace="shop")
-    until(lambda: any(one["in_flight"] for one in supervisor.workers().values()))
-    (busy,) = [one for one in supervisor.workers().values() if one["in_flight"]]
-    kill(busy["pid"])
-    supervisor.wait_workers(lambda workers: len(workers) == 2)
-    supervisor.http.delete(f"/v1/tasks/{task_uuid}")
-    trace = of_task(receiver, task_uuid)
+    until(lambda: not any(one["in_flight"] for one in supervisor.workers().values()))
+    task_uuid = supervisor.create("waits_first_time", namespace="shop")
+    killed = begun(supervisor, task_uuid)["pid"]
+    kill(killed)
+    supervisor.wait(task_uuid, "complete")
+    trace = of_task(receiver, task_uuid, "step_execution", "step_execution", "handler_call", "result_submission")
     check_tree(trace)
-    assert named(trace, "task_execution").attributes["task.status"] in ("cancelled", "error")
+    lost, second = sorted((span for span in trace if span.name == "step_execution"), key=lambda span: span.start_ns)
+    assert [lost.attributes["attempt"], second.attributes["attempt"]] == [1, 2]
+    assert (lost.status, lost.attributes["error.type"]) == (ERROR, "worker_lost")
+    assert lost.resource["process.pid"] == supervisor.process.pid
+    assert (second.status, named(trace, "handler_call").parent_id) == (0, second.span_id)
+    assert second.resource["process.pid"] not in (killed, supervisor.process.pid)
+    root = named(trace, "task_execution")
+    assert (root.status, root.attributes["task.status"], root.parent_id) == (0, "complete", "")
+    assert root.resource["service.instance.id"] == second.resource["service.instance.id"]
+    supervisor.wait_workers(lambda workers: len(workers) == 2)
+
+
+def begun(supervisor: Supervised, task_uuid: str) -> dict[str, Any]:
+    """Wait for the line that a handler of this task logs at its beginning."""
+    correlation_id = supervisor.task(task_uuid)["correlation_id"]
+    until(lambda: bool(supervisor.logged("begun", correlation_id=correlation_id)))
+    return supervisor.logged("begun", correlation_id=correlation_id)[0]
+
+
+def test_a_task_goes_on_in_the_same_trace_under_the_next_supervisor(tmp_path: Path, embedded_server: DatabaseServer):
+    project = Project(tmp_path / "project")
+    project.module("traced_handlers", HANDLERS)
+    steps = {"first": {"handler": "waits_for_gate"}, "second": {"handler": "async", "dependencies": ["first"]}}
+    project.template("pair", steps, namespace="shop")
+    gate = tmp_path / "gate"
+    with OtlpReceiver() as receiver, embedded_server.database(migrated=True) as url:
+        keys: dict[str, Any] = {"variables": receiver.environment(), "workers": 1}
+        with supervised(project, url, **keys) as supervisor:
+            task_uuid = supervisor.create("pair", namespace="shop", context={"gate": str(gate)})
+            begun(supervisor, task_uuid)
+            supervisor.signal(signal.SIGTERM)
+            until(lambda: bool(supervisor.logged("Draining")))
+            gate.touch()
+            assert supervisor.wait_ended() == os.EX_OK
+        (before,) = [span for span in receiver.spans() if span.name == "step_execution"]
+        assert "task_execution" not in {span.name for span in receiver.spans()}
+        with supervised(project, url, log="second.log", **keys) as supervisor:
+            supervisor.wait(task_uuid, "complete")
+            trace = of_task(receiver, task_uuid, *["step_execution", "handler_call", "result_submission"] * 2)
+    check_tree([span for span in trace if span.scope == "tasker_actors"])
+    root = named(trace, "task_execution")
+    (after,) = [span for span in trace if span.name == "step_execution" and span.attributes["step_name"] == "second"]
+    assert (before.attributes["step_name"], before.trace_id) == ("first", root.trace_id)
+    assert (root.parent_id, before.parent_id, after.parent_id) == ("", root.span_id, root.span_id)
+    assert root.resource["service.instance.id"] == after.resource["service.instance.id"]
+    assert root.resource["service.instance.id"] != before.resource["service.instance.id"]
 
 
 def test_a_cancelled_task_s_span_ends(traced: Traced):

@@ -413,6 +413,18 @@ def test_no_collector_delays_the_end(kind: str, under_way: bool, start: Start, p
     assert INCOMPLETE in lines.events()
 
 
+def test_an_end_after_the_end_returns_at_once(to: Start, receiver: OtlpReceiver) -> None:
+    """A process ends its export, and then the interpreter does: a request that hangs is waited for once."""
+    receiver.hang()
+    exporter = to(OTEL_EXPORTER_OTLP_TIMEOUT="3600", OTEL_BSP_EXPORT_TIMEOUT="3600000")
+    exporter.offer(Spans(10))
+    until(lambda: exporter.waiting_spans == 0)
+    exporter.shutdown(soon(0.1))
+    began = time.monotonic()
+    exporter.shutdown(began + 90)
+    assert time.monotonic() - began < 45
+
+
 def test_a_dead_collector_does_not_even_use_up_the_time_of_the_end(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_EXPORT_TIMEOUT="3600000")
     exporter.offer(Spans(10))

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import psutil
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 from psycopg.rows import dict_row
+from support.figures import Labels, scraped
 from support.project import Project
 from support.waiting import until
 
@@ -28,8 +28,6 @@ FINAL = frozenset({"complete", "error", "cancelled"})
 
 START_S = 60.0
 WAIT_S = 60.0
-
-Labels = frozenset[tuple[str, str]]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -213,11 +211,7 @@ class Supervised:
 
     def metrics(self) -> dict[str, dict[Labels, float]]:
         """Scrape `GET /metrics`: sample name to label set to value."""
-        found: dict[str, dict[Labels, float]] = {}
-        for family in text_string_to_metric_families(self.http.get("/metrics").raise_for_status().text):
-            for sample in family.samples:
-                found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
-        return found
+        return scraped(self.http.get("/metrics").raise_for_status().text)
 
     # in the database
 

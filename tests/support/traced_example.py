@@ -5,6 +5,7 @@ As a program: `python -m support.traced_example` (`scripts/trace` calls it).
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
-from support.otlp_receiver import OtlpReceiver, ReceivedSpan
+from support.otlp_receiver import OtlpReceiver, ReceivedPoint, ReceivedSpan
 
 COMMAND = Path(sysconfig.get_path("scripts"), "tasker-actors")
 TIMEOUT_S = 240.0
@@ -31,24 +33,41 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class TracedExample:
-    """What the example printed, and the spans that came of it."""
+    """What was printed, and the spans and figures that were received, each in the order of their coming."""
 
     output: str
     spans: Sequence[ReceivedSpan]
+    points: Sequence[ReceivedPoint]
+
+    def save(self, file: Path) -> None:
+        """Write what was received as JSON."""
+        received = {"spans": [vars(span) for span in self.spans], "points": [vars(point) for point in self.points]}
+        file.write_bytes(orjson.dumps(received))
+
+
+def saved_example(output: str, file: Path) -> TracedExample:
+    """Read what `TracedExample.save` wrote; pairs are lists then."""
+    received = orjson.loads(file.read_bytes())
+    return TracedExample(
+        output,
+        [ReceivedSpan(**span) for span in received["spans"]],
+        [ReceivedPoint(**point) for point in received["points"]],
+    )
 
 
 def run_traced_example(*arguments: str) -> TracedExample:
     """Run the example to its end, every trace sampled; raises CalledProcessError if it fails."""
+    soon = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
     with OtlpReceiver() as receiver:
         finished = subprocess.run(
             [COMMAND, "example", *arguments],
-            env={**os.environ, **receiver.environment(OTEL_TRACES_SAMPLER_ARG="1.0", OTEL_BSP_SCHEDULE_DELAY="200")},
+            env={**os.environ, **receiver.environment(OTEL_TRACES_SAMPLER_ARG="1.0", **soon)},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
             timeout=TIMEOUT_S,
         )
-        return TracedExample(finished.stdout, receiver.spans())
+        return TracedExample(finished.stdout, receiver.spans(), receiver.points())
 
 
 def traces(spans: Sequence[ReceivedSpan]) -> dict[str, list[ReceivedSpan]]:
@@ -93,9 +112,18 @@ def _milliseconds(span: ReceivedSpan) -> str:
     return f"[dim]{(span.end_ns - span.start_ns) / 1e6:.1f} ms[/]"
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the example, show what it shows, then the tree of a task that several workers worked for."""
-    ran = run_traced_example(*sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Run the worked example with telemetry on, and print one task's tree of spans.",
+        epilog="Other arguments are those of `tasker-actors example`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--save", metavar="FILE", type=Path, help="keep all spans and figures, as JSON")
+    options, others = parser.parse_known_args(arguments)
+    ran = run_traced_example(*others)
+    if options.save is not None:
+        ran.save(options.save)
     sys.stdout.write(ran.output)
     trace = across_workers(ran.spans)
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -106,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

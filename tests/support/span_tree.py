@@ -1,0 +1,66 @@
+"""The tree of spans that a task's trace is (SPEC 4.2), and what holds in every one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from support.otlp_receiver import ReceivedSpan
+
+ERROR = 2
+PRODUCER = 4
+
+PARENTS = {
+    "step_execution": "task_execution",
+    "result_submission": "task_execution",
+    "handler_call": "step_execution",
+    "publish_domain_event": "step_execution",
+    "route_event": "publish_domain_event",
+    "record_metrics": "publish_domain_event",
+    "publish_durable": "route_event",
+    "publish_fast": "route_event",
+}
+"""The tree of SPEC 4.2."""
+
+OF_TASK = ("task_uuid", "namespace", "correlation_id")
+OF_STEP = ("step_uuid", "step_name")
+ROUNDING_NS = 1_000_000  # a task's beginning is known to the millisecond
+
+
+def named(spans: Sequence[ReceivedSpan], name: str) -> ReceivedSpan:
+    """Return the only span of a name."""
+    (span,) = [span for span in spans if span.name == name]
+    return span
+
+
+def parent_of(spans: Sequence[ReceivedSpan], span: ReceivedSpan) -> str:
+    """Return the name of a span's parent."""
+    (parent,) = [other.name for other in spans if other.span_id == span.parent_id]
+    return parent
+
+
+def check_tree(trace: Sequence[ReceivedSpan]) -> None:
+    """One root, every parent there, no id twice, and children of the right kind within their parents' time."""
+    by_id = {span.span_id: span for span in trace}
+    assert len(by_id) == len(trace)
+    assert [span.name for span in trace if span.parent_id not in by_id] == ["task_execution"]
+    for span in trace:
+        assert span.start_ns <= span.end_ns
+        if span.name in PARENTS:
+            check_child(span, by_id[span.parent_id])
+    steps = {ids(span, OF_STEP) for span in trace if span.name == "step_execution"}
+    assert {ids(span, OF_STEP) for span in trace if span.name == "result_submission"} <= steps
+
+
+def check_child(span: ReceivedSpan, parent: ReceivedSpan) -> None:
+    """A span begins in its parent's time and speaks of the same task; below a step it ends in it and names the step."""
+    assert parent.name == PARENTS[span.name]
+    assert parent.start_ns <= span.start_ns + ROUNDING_NS
+    assert ids(span, OF_TASK) == ids(parent, OF_TASK)
+    if parent.name != "task_execution":
+        assert span.end_ns <= parent.end_ns + ROUNDING_NS
+        assert ids(span, OF_STEP) == ids(parent, OF_STEP)
+
+
+def ids(span: ReceivedSpan, keys: Sequence[str]) -> tuple[str, ...]:
+    """Return these attributes' values."""
+    return tuple(span.attributes[key] for key in keys)
