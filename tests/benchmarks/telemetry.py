@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -39,7 +40,10 @@ def run(rounds: int) -> dict[str, list[float]]:
         systems = {name: stack.enter_context(_system(each)) for name, each in variables.items()}
         rates: dict[str, list[float]] = {name: [] for name in systems}
         for number in range(rounds + 1):
-            for name, system in systems.items():
+            # Nobody is always the first, or always behind the same one.
+            turn = deque(systems.items())
+            turn.rotate(number)
+            for name, system in turn:
                 rate = _round(system)
                 if number:
                     rates[name].append(rate)
