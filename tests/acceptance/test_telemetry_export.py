@@ -198,7 +198,7 @@ def test_a_collector_that_does_not_answer_delays_the_end_no_longer_than_the_defa
     """2 s by default, beside what the end takes anyway; the bound is far from that and from the exporter's limits."""
     with silent_endpoint() as silent:
         variables = receiver.environment(protocol, OTEL_EXPORTER_OTLP_ENDPOINT=silent, **PATIENT)
-        with supervised(project, database_url, variables=variables) as one:
+        with supervised(project, database_url, workers=1, variables=variables) as one:
             for _ in range(4):
                 one.run("many", namespace="tele")
             began = time.monotonic()
