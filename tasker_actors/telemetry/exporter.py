@@ -72,6 +72,7 @@ class Exporter:
         self._sources: tuple[MetricsSource, ...] = ()
         self._flushes: list[queue.SimpleQueue[bool]] = []
         """Of those who wait for a flush, to be told whether it was done."""
+        self._collecting = False
         self._stopping = False
         self._stopped = False
         self._over = Event()
@@ -181,14 +182,18 @@ class Exporter:
 
     # at a fork
 
-    def before_fork(self) -> bool:
-        """Let nothing be under way; the answer is for `after_fork_in_parent`."""
-        return self._transmission.hold()
+    @property
+    def is_collecting(self) -> bool:
+        """Whether its thread is in a source of metrics, and may hold locks of OpenTelemetry's SDK."""
+        return self._collecting
 
-    def after_fork_in_parent(self, *, held: bool) -> None:
+    def before_fork(self) -> None:
+        """Let nothing be under way, if that can be had within 150 ms."""
+        self._transmission.hold()
+
+    def after_fork_in_parent(self) -> None:
         """Go on."""
-        if held:
-            self._transmission.release()
+        self._transmission.release()
 
     def after_fork_in_child(self) -> None:
         """Let go of everything: thread, connection and whatever waits are the parent's."""
@@ -250,11 +255,14 @@ class Exporter:
         """Send what every source has now; what is lost is in the next figures again."""
         for collect in self._sources:
             try:
-                with self._transmission.busy:  # the SDK's locks must not be taken when the process forks
+                with self._transmission.busy:  # the SDK's locks should not be taken when the process forks
+                    self._collecting = True
                     request = collect()
             except Exception as error:  # a user's callback may raise anything; it costs these figures, not the thread
                 self._logger.error("Metrics could not be collected", exc_info=error)
                 continue
+            finally:
+                self._collecting = False
             if request is None:
                 continue
             for metrics in request.resource_metrics:
