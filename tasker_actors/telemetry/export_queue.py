@@ -90,21 +90,26 @@ class ExportQueue:
         elif before < self._batch_size <= before + count:
             self._wake()
 
-    def export(self, *, everything: bool) -> None:
-        """Send what waits: full requests, and with `everything` the rest too."""
-        while items := self._take(1 if everything else self._batch_size):
+    def export(self, *, everything: bool) -> int:
+        """Send the oldest of what waits, as much as fits one request; return how much that was, lost or not.
+
+        Without `everything` only a full request is sent. A batch that is larger goes in several.
+        """
+        taken, items = self._take(1 if everything else self._batch_size)
+        lost = taken  # whatever is raised on the way
+        try:
             messages = self._encoded(items)
-            lost = max(0, self._under_way - len(messages))
             for begin in range(0, len(messages), self._batch_size):
                 for body, count in requests(self._resource, messages[begin : begin + self._batch_size]):
                     sent = self._transmission.deliver(self._signal, body)
-                    lost += count if sent is None else min(sent.rejected, count)
+                    lost -= 0 if sent is None else count - min(sent.rejected, count)
+        finally:
             with self._lock:
-                if self._closed:  # which counted all that was under way as lost
-                    return
+                closed = self._closed  # which counted all that was under way as lost
                 self._under_way = 0
-            if lost:
+            if lost > 0 and not closed:
                 self._on_dropped(lost)
+        return taken
 
     def close(self) -> None:
         """Drop and count what waits or is under way, and everything that is offered from now on."""
@@ -123,20 +128,23 @@ class ExportQueue:
         self._waiting = self._under_way = 0
         self._on_dropped = _ignore
 
-    def _take(self, least: int) -> list[tuple[InstrumentationScope, Batch]]:
-        """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait."""
+    def _take(self, least: int) -> tuple[int, list[tuple[InstrumentationScope, Batch]]]:
+        """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait.
+
+        Comes with the number of their messages.
+        """
         with self._lock:
             taken: list[tuple[InstrumentationScope, Batch]] = []
-            if self._waiting < least:
-                return taken
             count = 0
+            if self._waiting < least:
+                return count, taken
             while self._items and (not taken or count + self._items[0][1].count <= self._batch_size):
                 item = self._items.popleft()
                 taken.append(item)
                 count += item[1].count
             self._waiting -= count
             self._under_way = count
-            return taken
+            return count, taken
 
     def _encoded(self, items: Sequence[tuple[InstrumentationScope, Batch]]) -> list[tuple[InstrumentationScope, bytes]]:
         messages: list[tuple[InstrumentationScope, bytes]] = []

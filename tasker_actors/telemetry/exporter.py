@@ -72,6 +72,7 @@ class Exporter:
         self._sources: tuple[MetricsSource, ...] = ()
         self._flushes: list[queue.SimpleQueue[bool]] = []
         """Of those who wait for a flush, to be told whether it was done."""
+        self._failed = False
         self._collecting = False
         self._stopping = False
         self._stopped = False
@@ -151,7 +152,7 @@ class Exporter:
 
         Called by several threads the earliest deadline counts; each returns when the exporter has stopped.
         """
-        self._transmission.end_by(deadline)
+        deadline = self._transmission.end_by(deadline)
         is_own_thread = current_thread() is self._thread
         with self._lock:
             first, self._stopping = not self._stopping, True
@@ -219,17 +220,39 @@ class Exporter:
                 stopping = self._stopping
             at_once = stopping or bool(flushes)
             everything = at_once or time.monotonic() >= export_at
-            self._spans.export(everything=everything)
-            self._logs.export(everything=everything)
+            metrics = at_once or time.monotonic() >= metrics_at
+            done = self._export_all(everything=everything, metrics=metrics)
             if everything:
                 export_at = time.monotonic() + self._delay_s
-            if at_once or time.monotonic() >= metrics_at:
-                self._export_metrics()
+            if metrics:
                 metrics_at = time.monotonic() + self._metrics_interval_s
             for answer in flushes:
-                answer.put(True)  # noqa: FBT003 - done
+                answer.put(done)
             if stopping:
                 return
+
+    def _export_all(self, *, everything: bool, metrics: bool) -> bool:
+        """Send what waits now; False if something went wrong that should not have, which is logged the first time.
+
+        The signals take turns, a request each: none starves because another one fails, or comes faster than it leaves.
+        """
+        left = {each: each.waiting for each in (self._spans, self._logs)}
+        try:
+            while left or metrics:
+                for each in tuple(left):
+                    taken = each.export(everything=everything)
+                    left[each] -= taken
+                    if not taken or left[each] <= 0:
+                        del left[each]
+                if metrics:
+                    metrics = False
+                    self._export_metrics()
+        except Exception as error:  # what it was about is lost and counted; the thread must go on
+            if not self._failed:
+                self._failed = True
+                self._logger.error("Telemetry could not be exported; further errors are not shown", exc_info=error)
+            return False
+        return True
 
     def _is_wanted(self) -> bool:
         return self._stopping or bool(self._flushes) or self._spans.has_full_request or self._logs.has_full_request

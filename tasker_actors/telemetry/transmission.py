@@ -79,9 +79,10 @@ class Transmission:
                     assert_never(result)
         return None
 
-    def end_by(self, deadline: float) -> None:
-        """Let nothing last beyond this moment (monotonic)."""
+    def end_by(self, deadline: float) -> float:
+        """Let nothing last beyond this moment (monotonic), or an earlier one that was set before; returns which."""
         self._end_by = min(self._end_by, deadline)
+        return self._end_by
 
     def disconnect(self) -> None:
         """End a request under way where the transport can."""

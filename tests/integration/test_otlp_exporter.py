@@ -17,7 +17,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from support.exporting import Lines, Spans, exporter_to
+from support.exporting import RESOURCE, Lines, Spans, exporter_to
 from support.logging_state import logging_put_back
 from support.otlp_receiver import LOGS, METRICS, TRACES, OtlpReceiver, dead_endpoint, silent_endpoint
 from support.waiting import until
@@ -25,6 +25,7 @@ from support.waiting import until
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.exporter import MAX_WAITING_LOG_RECORDS, Exporter
 from tasker_actors.telemetry.logging import init_console_only
+from tasker_actors.telemetry.otlp import Refused, SendResult, Sent, Signal
 from tasker_actors.telemetry.otlp_logs import LogExport
 from tasker_actors.telemetry.otlp_requests import MAX_REQUEST_BYTES
 
@@ -467,3 +468,114 @@ def test_a_flush_after_the_end_returns_at_once(to: Start) -> None:
     exporter = to()
     exporter.shutdown(soon())
     assert not exporter.flush(soon(3600))
+
+
+# what must not stop the exporter's thread, or hold up the other signals
+
+
+class Collector:
+    """A way to a collector that does what the test says."""
+
+    def __init__(self, send: Callable[[Signal], SendResult]) -> None:
+        self._send = send
+
+    def send(self, signal: Signal, body: bytes, timeout_s: float) -> SendResult:
+        """Say what comes of it."""
+        return self._send(signal)
+
+    def disconnect(self) -> None:
+        """Nothing is connected."""
+
+
+@pytest.fixture
+def through(lines: Lines) -> Iterator[Callable[..., Exporter]]:
+    """Make an exporter with this sender; it is not started, and stopped at the end."""
+    with ExitStack() as stack:
+
+        def make(send: Callable[[Signal], SendResult], **variables: str) -> Exporter:
+            environ = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BSP_SCHEDULE_DELAY": "3600000", **variables}
+            exporter = Exporter(Collector(send), TelemetryConfig.from_environ(environ), RESOURCE)
+            stack.callback(lambda: exporter.shutdown(time.monotonic() + 1))
+            return exporter
+
+        yield make
+
+
+def test_signals_take_turns(through: Callable[..., Exporter]) -> None:
+    sent: list[Signal] = []
+
+    def send(signal: Signal) -> SendResult:
+        sent.append(signal)
+        return Refused("for the test")
+
+    exporter = through(send)
+    exporter.add_metrics_source(one_metric)
+    for _ in range(4):
+        exporter.offer(Spans(10))
+    LogExport(exporter)(line())
+    flush = threading.Thread(target=exporter.flush, args=(soon(),))
+    flush.start()
+    until(lambda: exporter._flushes != [])
+    exporter.start()
+    flush.join()
+    assert sent == [Signal.TRACES, Signal.LOGS, Signal.METRICS, *[Signal.TRACES] * 3]
+    assert (exporter.spans_dropped, exporter.log_records_dropped) == (40, 1)
+
+
+def test_a_flush_ends_although_more_comes_than_leaves(through: Callable[..., Exporter]) -> None:
+    """Each request that is sent brings another one."""
+
+    def send(signal: Signal) -> SendResult:
+        exporter.offer(Spans(10))
+        return Sent()
+
+    exporter = through(send)
+    exporter.offer(Spans(10))
+    exporter.start()
+    assert exporter.flush(soon())
+
+
+def test_an_error_that_nobody_expects_is_logged_once_and_the_thread_goes_on(
+    through: Callable[..., Exporter], lines: Lines
+) -> None:
+    broken = True
+
+    def send(signal: Signal) -> SendResult:
+        if broken:
+            message = "broken by the test"
+            raise KeyError(message)
+        return Sent()
+
+    exporter = through(send)
+    exporter.start()
+    for _ in range(2):
+        exporter.offer(Spans(4))
+        assert not exporter.flush(soon())
+    assert exporter.spans_dropped == 8
+    assert lines.events().count("Telemetry could not be exported; further errors are not shown") == 1
+    broken = False
+    exporter.offer(Spans(4))
+    assert exporter.flush(soon())
+    assert exporter.spans_dropped == 8
+
+
+def test_a_second_end_does_not_wait_for_what_the_first_could_not_end(through: Callable[..., Exporter]) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def send(signal: Signal) -> SendResult:
+        under_way.set()
+        go_on.wait(30)
+        return Sent()
+
+    exporter = through(send)
+    exporter.offer(Spans(10))
+    exporter.start()
+    assert under_way.wait(30)
+    exporter.shutdown(soon(0.1))
+    second = threading.Thread(target=exporter.shutdown, args=(soon(20),))
+    second.start()
+    second.join(10)
+    ended = not second.is_alive()
+    go_on.set()
+    second.join()
+    assert ended
