@@ -15,6 +15,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import DebugInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from support.exporting import RESOURCE, Lines, Spans, exporter_to
@@ -22,10 +25,12 @@ from support.logging_state import logging_put_back
 from support.otlp_receiver import LOGS, METRICS, TRACES, OtlpReceiver, dead_endpoint, silent_endpoint
 from support.waiting import until
 
+from tasker_actors.errors import ConfigurationError
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.exporter import MAX_WAITING_LOG_RECORDS, Exporter
 from tasker_actors.telemetry.logging import init_console_only
-from tasker_actors.telemetry.otlp import Refused, SendResult, Sent, Signal
+from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Sent, Signal
+from tasker_actors.telemetry.otlp_grpc import GrpcSender
 from tasker_actors.telemetry.otlp_logs import LogExport
 from tasker_actors.telemetry.otlp_requests import MAX_REQUEST_BYTES
 
@@ -373,6 +378,74 @@ def test_a_busy_collector_gets_the_request_again(to: Start, receiver: OtlpReceiv
     receiver.refusing = None
     until(lambda: len(receiver.spans()) == 4, 30)
     assert exporter.spans_dropped == 0
+
+
+def retry_after(code: grpc.StatusCode, seconds: int) -> bytes:
+    """What grpc-go puts in the trailer for a status with `RetryInfo`."""
+    status = Status(code=code.value[0], message="refused by the test")
+    status.details.add().Pack(DebugInfo(detail="before it"))
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
+    return bytes(status.SerializeToString())
+
+
+BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("details", "result"),
+    [
+        (retry_after(BUSY, 7), Failed("RESOURCE_EXHAUSTED: refused by the test", 7.0)),
+        (retry_after(BUSY, 0), Failed("RESOURCE_EXHAUSTED: refused by the test", 0.0)),
+        (Status(code=8).SerializeToString(), Refused("RESOURCE_EXHAUSTED: refused by the test")),
+        (b"", Refused("RESOURCE_EXHAUSTED: refused by the test")),
+        (b"\xff\xff", Refused("RESOURCE_EXHAUSTED: refused by the test")),
+    ],
+    ids=["later", "at once", "says nothing", "nothing", "unreadable"],
+)
+def test_grpc_collectors_say_in_the_trailer_when_to_come_again(
+    details: bytes, result: SendResult, receiver: OtlpReceiver
+) -> None:
+    """As the OTLP specification has it: without `RetryInfo` a full collector is not to get the request again."""
+    receiver.refusing, receiver.details = BUSY, details
+    sender = GrpcSender(receiver.grpc_endpoint, {}, None)
+    assert sender.send(Signal.TRACES, b"", 10) == result
+    sender.disconnect()
+
+
+# proxies
+
+
+def test_a_proxy_of_the_environment_is_used_over_http(
+    receiver: OtlpReceiver, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", receiver.http_endpoint)
+    exporter = exporter_to("http://collector.invalid:4318", "http/protobuf")
+    exporter.start()
+    exporter.offer(Spans(2))
+    assert exporter.flush(soon())
+    exporter.shutdown(soon())
+    assert len(receiver.spans()) == 2
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_no_proxy_is_asked_for_a_collector_on_this_machine(
+    proxy: str, protocol: str, receiver: OtlpReceiver, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("all_proxy", "http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, proxy)
+    exporter = exporter_to(receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint, protocol)
+    exporter.start()
+    exporter.offer(Spans(2))
+    assert exporter.flush(soon())
+    exporter.shutdown(soon())
+    assert len(receiver.spans()) == 2
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_an_error_with_its_reason(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match=r"proxy for http://collector\.invalid:4318 cannot .* NO_PROXY"):
+        exporter_to("http://collector.invalid:4318", "http/protobuf")
 
 
 def test_an_export_that_takes_too_long_is_given_up(start: Start) -> None:
