@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Mapping
 
+from tasker_actors.errors import NativeLibraryError
+
 OWNED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE)
 """The signals that a worker relies on: it ignores the first two, subprocesses need the third, sockets the last."""
 
@@ -40,4 +42,5 @@ def _read(number: signal.Signals) -> bytes:
 def _call(number: signal.Signals, new: bytes | None, old: ctypes.Array[ctypes.c_char] | None) -> None:
     if ctypes.CDLL(None, use_errno=True).sigaction(ctypes.c_int(number), new, old) != 0:
         code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), f"sigaction of {number.name}")
+        message = f"sigaction of {number.name} fails: {os.strerror(code)}; native code needs a system that allows it"
+        raise NativeLibraryError(message)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+import threading
+from typing import Final, NoReturn
 
 from tasker_actors.settings import Settings
+from tasker_actors.telemetry import phases
 
 ESCALATED_MS: Final = 500
 """An actor failed for good: nothing runs twice before this process is gone."""
 
 CUT_OFF_MS: Final = 250
 """Fenced, or the supervisor is gone: what runs here runs elsewhere soon, so this is to be over quickly."""
+
+_LAST_LINE_MS: Final = 100
+"""Beyond those: for the line that says what was lost."""
 
 
 def drained_ms(settings: Settings) -> float:
@@ -24,3 +30,15 @@ def drained_ms(settings: Settings) -> float:
 def cut_short_ms(settings: Settings, limit_ms: float) -> float:
     """For a worker that ends without having drained."""
     return min(limit_ms, settings.telemetry.shutdown_timeout_ms)
+
+
+def end_process(code: int, limit_ms: float) -> NoReturn:
+    """End this process, from any thread, as soon as what is left is exported, or its time is over, or that fails."""
+    try:
+        # Whatever hangs: nobody may go on here whose work runs elsewhere.
+        timer = threading.Timer((limit_ms + _LAST_LINE_MS) / 1000, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+        phases.shut_down(limit_ms)
+    finally:
+        os._exit(code)

@@ -1,4 +1,4 @@
-"""A worker process: phase 1, native code, phase 2, users' code, the pipeline, and the loop that keeps it honest.
+"""A worker process: phase 1, native code, users' code, phase 2, the pipeline, and the loop that keeps it honest.
 
 Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD LINK_FD`.
 """
@@ -47,7 +47,7 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
 from tasker_actors.supervision.inbox import Forwarder, Inbox
-from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms
+from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
 from tasker_actors.supervision.orphan import die_with_parent
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
@@ -249,8 +249,7 @@ class Worker:
 
     def _exit(self, code: int, export_ms: float) -> NoReturn:
         """End the process from any thread, as soon as what is left to export is exported or its time is over."""
-        phases.shut_down(cut_short_ms(self._settings, export_ms))
-        os._exit(code)
+        end_process(code, cut_short_ms(self._settings, export_ms))
 
 
 def main(arguments: Sequence[str]) -> int:

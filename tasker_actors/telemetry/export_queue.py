@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Condition
+from threading import RLock
 from typing import Protocol
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -28,10 +28,13 @@ class Batch(Protocol):
 
 
 class ExportQueue:
-    """`offer` and `close` are for any thread, `export` for the exporter's. `changed` guards it, and is notified.
+    """`offer` and `close` are for any thread, `export` for the exporter's. `wake` is called when a full request waits.
 
     It holds up to `limit` messages and sends up to `batch_size` in one request. `on_dropped(count)` is told of each
     loss, outside the lock.
+
+    A handler's time limit may interrupt `offer` wherever Python looks for such exceptions (HAZARDS 35). So the lock is
+    one of C, taken by `with`: between a Python `__enter__` and the block that leaves it again there is such a place.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class ExportQueue:
         limit: int,
         batch_size: int,
         resource: Resource,
-        changed: Condition,
+        wake: Callable[[], None],
         transmission: Transmission,
         on_dropped: Callable[[int], None],
     ) -> None:
@@ -50,7 +53,8 @@ class ExportQueue:
         self._limit = limit
         self._batch_size = batch_size
         self._resource = resource
-        self._changed = changed
+        self._lock = RLock()
+        self._wake = wake
         self._transmission = transmission
         self._on_dropped = on_dropped
         self._items: deque[tuple[InstrumentationScope, Batch]] = deque()
@@ -74,63 +78,73 @@ class ExportQueue:
         One that is larger than the whole queue fits into an empty one: it could never be exported otherwise.
         """
         count = batch.count
-        with self._changed:
-            fits = not self._closed and (not self._items or self._waiting + count <= self._limit)
+        with self._lock:
+            before = self._waiting
+            fits = not self._closed and (not self._items or before + count <= self._limit)
             if fits:
+                # In this order: nothing can come between the two, because no call ends there.
+                self._waiting = before + count
                 self._items.append((scope, batch))
-                self._waiting += count
-                if self._waiting >= self._batch_size:
-                    self._changed.notify_all()
         if not fits:
             self._on_dropped(count)
+        elif before < self._batch_size <= before + count:
+            self._wake()
 
-    def export(self, *, everything: bool) -> None:
-        """Send what waits: full requests, and with `everything` the rest too."""
-        while items := self._take(1 if everything else self._batch_size):
+    def export(self, *, everything: bool) -> int:
+        """Send the oldest of what waits, as much as fits one request; return how much that was, lost or not.
+
+        Without `everything` only a full request is sent. A batch that is larger goes in several.
+        """
+        taken, items = self._take(1 if everything else self._batch_size)
+        lost = taken  # whatever is raised on the way
+        try:
             messages = self._encoded(items)
-            lost = max(0, self._under_way - len(messages))
             for begin in range(0, len(messages), self._batch_size):
                 for body, count in requests(self._resource, messages[begin : begin + self._batch_size]):
                     sent = self._transmission.deliver(self._signal, body)
-                    lost += count if sent is None else min(sent.rejected, count)
-            with self._changed:
-                if self._closed:  # which counted all that was under way as lost
-                    return
+                    lost -= 0 if sent is None else count - min(sent.rejected, count)
+        finally:
+            with self._lock:
+                closed = self._closed  # which counted all that was under way as lost
                 self._under_way = 0
-            if lost:
+            if lost > 0 and not closed:
                 self._on_dropped(lost)
+        return taken
 
     def close(self) -> None:
         """Drop and count what waits or is under way, and everything that is offered from now on."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             lost, self._waiting, self._under_way = self._waiting + self._under_way, 0, 0
             self._items.clear()
         if lost:
             self._on_dropped(lost)
 
-    def abandon(self, changed: Condition) -> None:
+    def abandon(self) -> None:
         """In the child of a fork: forget everything without counting it, under a lock that nobody holds."""
-        self._changed = changed
+        self._lock = RLock()
         self._closed = True
         self._items.clear()
         self._waiting = self._under_way = 0
         self._on_dropped = _ignore
 
-    def _take(self, least: int) -> list[tuple[InstrumentationScope, Batch]]:
-        """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait."""
-        with self._changed:
+    def _take(self, least: int) -> tuple[int, list[tuple[InstrumentationScope, Batch]]]:
+        """Remove the oldest batches, as many as fit one request, but at least one; none if fewer than `least` wait.
+
+        Comes with the number of their messages.
+        """
+        with self._lock:
             taken: list[tuple[InstrumentationScope, Batch]] = []
-            if self._waiting < least:
-                return taken
             count = 0
+            if self._waiting < least:
+                return count, taken
             while self._items and (not taken or count + self._items[0][1].count <= self._batch_size):
                 item = self._items.popleft()
                 taken.append(item)
                 count += item[1].count
             self._waiting -= count
             self._under_way = count
-            return taken
+            return count, taken
 
     def _encoded(self, items: Sequence[tuple[InstrumentationScope, Batch]]) -> list[tuple[InstrumentationScope, bytes]]:
         messages: list[tuple[InstrumentationScope, bytes]] = []

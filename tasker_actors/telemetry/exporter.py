@@ -6,9 +6,10 @@ counted; nobody who offers something ever waits. What is in the queues is lost w
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Mapping
-from threading import Condition, Thread, current_thread
+from threading import Event, RLock, Thread, current_thread
 from typing import Any, Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -39,7 +40,8 @@ class Exporter:
         self._scope = tasker_scope()
         self._delay_s = limits.schedule_delay_ms / 1000
         self._metrics_interval_s = config.metric_export_interval_ms / 1000
-        self._changed = Condition()
+        self._lock = RLock()
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._spans_lost = DropCounter()
         self._logs_lost = DropCounter()
         self._transmission = Transmission(
@@ -51,7 +53,7 @@ class Exporter:
         )
         self._spans = ExportQueue(
             Signal.TRACES,
-            changed=self._changed,
+            wake=self._wake,
             transmission=self._transmission,
             limit=limits.max_queue_size,
             batch_size=limits.max_export_batch_size,
@@ -60,7 +62,7 @@ class Exporter:
         )
         self._logs = ExportQueue(
             Signal.LOGS,
-            changed=self._changed,
+            wake=self._wake,
             transmission=self._transmission,
             limit=MAX_WAITING_LOG_RECORDS,
             batch_size=MAX_LOG_RECORDS_IN_REQUEST,
@@ -68,10 +70,13 @@ class Exporter:
             on_dropped=self._logs_lost.add,
         )
         self._sources: tuple[MetricsSource, ...] = ()
-        self._flushes_wanted = 0
-        self._flushes_done = 0
+        self._flushes: list[queue.SimpleQueue[bool]] = []
+        """Of those who wait for a flush, to be told whether it was done."""
+        self._failed = False
+        self._collecting = False
         self._stopping = False
         self._stopped = False
+        self._over = Event()
         self._thread = Thread(target=self._run, name="telemetry-exporter", daemon=True)
 
     @property
@@ -108,7 +113,7 @@ class Exporter:
 
         It must not take long. Resource metrics without a resource get this process's.
         """
-        with self._changed:
+        with self._lock:
             self._sources = (*self._sources, collect)
 
     def offer(self, batch: Batch, scope: InstrumentationScope | None = None) -> None:
@@ -131,28 +136,30 @@ class Exporter:
         """Export everything offered so far, metrics too; True if that was tried to the end before the deadline."""
         if current_thread() is self._thread:
             return False
-        with self._changed:
-            self._flushes_wanted += 1
-            wanted = self._flushes_wanted
-            self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: self._flushes_done >= wanted or self._stopped, max(0.0, deadline - time.monotonic())
-            )
-            return self._flushes_done >= wanted
+        answer: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        with self._lock:
+            if self._stopped:
+                return False
+            self._flushes.append(answer)
+        self._wake()
+        try:
+            return answer.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return False
 
     def shutdown(self, deadline: float) -> None:
         """Export what can be until the deadline (monotonic) and stop for good; never returns later.
 
         Called by several threads the earliest deadline counts; each returns when the exporter has stopped.
         """
-        self._transmission.end_by(deadline)
+        deadline = self._transmission.end_by(deadline)
         is_own_thread = current_thread() is self._thread
-        with self._changed:
+        with self._lock:
             first, self._stopping = not self._stopping, True
-            self._changed.notify_all()
-            if not first and not is_own_thread:
-                # Not for the thread's end: a request that cannot be cut may keep it for longer.
-                self._changed.wait_for(lambda: self._stopped, max(0.0, deadline - time.monotonic()))
+        self._wake()
+        if not first and not is_own_thread:
+            # Not for the thread's end: a request that cannot be cut may keep it for longer.
+            self._over.wait(max(0.0, deadline - time.monotonic()))
         if first:
             if self._thread.is_alive() and not is_own_thread:
                 self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -161,9 +168,12 @@ class Exporter:
     def _close(self) -> None:
         self._spans.close()
         self._logs.close()
-        with self._changed:
+        with self._lock:
             self._stopped = True
-            self._changed.notify_all()
+            flushes, self._flushes = self._flushes, []
+        for answer in flushes:
+            answer.put(False)  # noqa: FBT003 - not done
+        self._over.set()
         self._transmission.disconnect()
         lost = {"spans_dropped": self.spans_dropped, "log_records_dropped": self.log_records_dropped}
         if any(lost.values()):
@@ -173,22 +183,30 @@ class Exporter:
 
     # at a fork
 
-    def before_fork(self) -> bool:
-        """Let nothing be under way; the answer is for `after_fork_in_parent`."""
-        return self._transmission.hold()
+    @property
+    def is_collecting(self) -> bool:
+        """Whether its thread is in a source of metrics, and may hold locks of OpenTelemetry's SDK."""
+        return self._collecting
 
-    def after_fork_in_parent(self, *, held: bool) -> None:
+    def before_fork(self) -> None:
+        """Let nothing be under way, if that can be had within 150 ms."""
+        self._transmission.hold()
+
+    def after_fork_in_parent(self) -> None:
         """Go on."""
-        if held:
-            self._transmission.release()
+        self._transmission.release()
 
     def after_fork_in_child(self) -> None:
         """Let go of everything: thread, connection and whatever waits are the parent's."""
-        self._changed = Condition()
+        self._lock = RLock()
+        self._calls = queue.SimpleQueue()
         self._stopping = self._stopped = True
+        self._over = Event()
+        self._over.set()
         self._sources = ()
-        self._spans.abandon(self._changed)
-        self._logs.abandon(self._changed)
+        self._flushes = []
+        self._spans.abandon()
+        self._logs.abandon()
 
     # the thread
 
@@ -196,47 +214,78 @@ class Exporter:
         export_at = time.monotonic() + self._delay_s
         metrics_at = time.monotonic() + self._metrics_interval_s
         while True:
-            with self._changed:
-                self._changed.wait_for(self._is_wanted, max(0.0, min(export_at, metrics_at) - time.monotonic()))
-                flush, stopping = self._flushes_wanted, self._stopping
-                at_once = stopping or flush > self._flushes_done
+            self._wait(self._is_wanted, min(export_at, metrics_at))
+            with self._lock:
+                flushes, self._flushes = self._flushes, []
+                stopping = self._stopping
+            at_once = stopping or bool(flushes)
             everything = at_once or time.monotonic() >= export_at
-            self._spans.export(everything=everything)
-            self._logs.export(everything=everything)
+            metrics = at_once or time.monotonic() >= metrics_at
+            done = self._export_all(everything=everything, metrics=metrics)
             if everything:
                 export_at = time.monotonic() + self._delay_s
-            if at_once or time.monotonic() >= metrics_at:
-                self._export_metrics()
+            if metrics:
                 metrics_at = time.monotonic() + self._metrics_interval_s
-            with self._changed:
-                self._flushes_done = flush
-                self._changed.notify_all()
+            for answer in flushes:
+                answer.put(done)
             if stopping:
                 return
 
+    def _export_all(self, *, everything: bool, metrics: bool) -> bool:
+        """Send what waits now; False if something went wrong that should not have, which is logged the first time.
+
+        The signals take turns, a request each: none starves because another one fails, or comes faster than it leaves.
+        """
+        left = {each: each.waiting for each in (self._spans, self._logs)}
+        try:
+            while left or metrics:
+                for each in tuple(left):
+                    taken = each.export(everything=everything)
+                    left[each] -= taken
+                    if not taken or left[each] <= 0:
+                        del left[each]
+                if metrics:
+                    metrics = False
+                    self._export_metrics()
+        except Exception as error:  # what it was about is lost and counted; the thread must go on
+            if not self._failed:
+                self._failed = True
+                self._logger.error("Telemetry could not be exported; further errors are not shown", exc_info=error)
+            return False
+        return True
+
     def _is_wanted(self) -> bool:
-        return (
-            self._stopping
-            or self._flushes_wanted > self._flushes_done
-            or self._spans.has_full_request
-            or self._logs.has_full_request
-        )
+        return self._stopping or bool(self._flushes) or self._spans.has_full_request or self._logs.has_full_request
 
     def _sleep(self, seconds: float) -> None:
         """Pause between two attempts; a flush and the end cut it short."""
-        with self._changed:
-            before = self._stopping, self._flushes_wanted
-            self._changed.wait_for(lambda: (self._stopping, self._flushes_wanted) != before, seconds)
+        before = self._stopping, len(self._flushes)
+        self._wait(lambda: (self._stopping, len(self._flushes)) != before, time.monotonic() + seconds)
+
+    def _wait(self, wanted: Callable[[], bool], until: float) -> None:
+        """Sleep until then (monotonic) or until it is wanted, whichever comes first."""
+        while not wanted() and (left_s := until - time.monotonic()) > 0:
+            try:
+                self._calls.get(timeout=left_s)
+            except queue.Empty:
+                return
+
+    def _wake(self) -> None:
+        """Let the thread look whether it is wanted; a call into C, which an interruption cannot split."""
+        self._calls.put(None)
 
     def _export_metrics(self) -> None:
         """Send what every source has now; what is lost is in the next figures again."""
         for collect in self._sources:
             try:
-                with self._transmission.busy:  # the SDK's locks must not be taken when the process forks
+                with self._transmission.busy:  # the SDK's locks should not be taken when the process forks
+                    self._collecting = True
                     request = collect()
             except Exception as error:  # a user's callback may raise anything; it costs these figures, not the thread
                 self._logger.error("Metrics could not be collected", exc_info=error)
                 continue
+            finally:
+                self._collecting = False
             if request is None:
                 continue
             for metrics in request.resource_metrics:

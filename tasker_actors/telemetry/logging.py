@@ -104,10 +104,11 @@ class LogOutput:
             "pid": os.getpid(),
         }
         shown = ordered(fields)
-        if self.exported_to is not None:
-            self.exported_to(shown)
-        elif self.early is not None:
-            self.early.keep(shown)
+        early, export = self.early, self.exported_to  # once each: other threads begin and end phase 2 meanwhile
+        if export is not None:
+            export(shown)
+        elif early is not None:
+            early.keep(shown)
         terminal = not self.stream.closed and self.stream.isatty()
         if self.config.log_format is LogFormat.CONSOLE or (self.config.log_format is None and terminal):
             return console_line(shown, coloured=terminal)
@@ -118,8 +119,9 @@ class LogOutput:
 
         Returns how many lines of phase 1 `export` should have got and did not: they were not kept.
         """
-        early, self.early = self.early, None
-        self.exported_to = export
+        early = self.early
+        self.exported_to = export  # before `early` goes: a line of another thread finds one of them
+        self.early = None
         if export is None or early is None:
             return 0
         for line in early:
@@ -139,7 +141,8 @@ class LogOutput:
         ids = {}
         if current is not None and current.correlation_id is not None:
             ids["correlation_id"] = current.correlation_id
-        if self.span_ids is not None and (of_user := self.span_ids()) is not None:
+        span_ids = self.span_ids
+        if span_ids is not None and (of_user := span_ids()) is not None:
             ids["trace_id"], ids["span_id"] = of_user
         elif current is not None and current.trace is not None:
             ids |= {"trace_id": current.trace.trace_id, "span_id": current.trace.span_id}
@@ -160,6 +163,17 @@ class RootHandler(logging.Handler):
     def __init__(self, output: LogOutput) -> None:
         super().__init__()
         self.output = output
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record, or what the filters make of it, if they let it pass.
+
+        Without the handler's lock: a line is one write anyway, and up to Python 3.12 a step's time limit that passes
+        while its thread waits for that lock would leave it taken for ever (HAZARDS 35).
+        """
+        passed: Any = self.filter(record)  # from Python 3.12 on also another record
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record with its `extra` fields and the ids of its context."""

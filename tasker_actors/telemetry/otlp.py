@@ -5,10 +5,12 @@ Rules: OTLP specification 1.x (which failures may be repeated, partial success, 
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from tasker_actors.errors import ConfigurationError
 from tasker_actors.telemetry.config import OtlpProtocol, TelemetryConfig, silence_grpc_core
@@ -77,6 +79,15 @@ def make_sender(config: TelemetryConfig) -> OtlpSender:
             from tasker_actors.telemetry.otlp_http import HttpSender  # noqa: PLC0415 - not before phase 2, see above
 
             return HttpSender(config.otlp_endpoint, config.otlp_headers, certificate)
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether a collector is on this machine, where no proxy can reach it."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".") == "localhost"
 
 
 def _certificate(config: TelemetryConfig) -> bytes | None:

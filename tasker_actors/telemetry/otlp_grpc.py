@@ -8,12 +8,14 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Signal
+from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Signal, is_loopback
 from tasker_actors.telemetry.otlp_answers import sent
 
 _SERVICES: Final[Mapping[Signal, tuple[str, Any]]] = {
@@ -31,7 +33,8 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
-_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+_DETAILS: Final = "grpc-status-details-bin"
+"""A google.rpc.Status, in which a server puts what it has to say beside code and message."""
 _PORTS: Final = {"http": 80, "https": 443}
 _OPTIONS: Final = (
     # gRPC's own pauses between connects grow to two minutes; ours decide when a collector that is back is found.
@@ -44,7 +47,10 @@ _OPTIONS: Final = (
 
 
 class GrpcSender:
-    """One channel, opened by the first request. `http://` is plain text, `https://` is TLS."""
+    """One channel, opened by the first request. `http://` is plain text, `https://` is TLS.
+
+    gRPC uses proxies of the environment; not for a collector on this machine.
+    """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], certificate: bytes | None) -> None:
         parts = urlsplit(endpoint)
@@ -52,6 +58,7 @@ class GrpcSender:
         self._target = f"{host}:{parts.port or _PORTS[parts.scheme]}"
         self._headers = tuple(headers.items())
         self._credentials = grpc.ssl_channel_credentials(certificate) if parts.scheme == "https" else None
+        self._options = (*_OPTIONS, ("grpc.enable_http_proxy", int(not is_loopback(endpoint))))
         self._lock = Lock()
         self._channel: grpc.Channel | None = None
 
@@ -79,9 +86,9 @@ class GrpcSender:
         with self._lock:
             if self._channel is None:
                 self._channel = (
-                    grpc.insecure_channel(self._target, options=_OPTIONS)
+                    grpc.insecure_channel(self._target, options=self._options)
                     if self._credentials is None
-                    else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
+                    else grpc.secure_channel(self._target, self._credentials, options=self._options)
                 )
             return self._channel
 
@@ -97,9 +104,13 @@ def _failure(error: Any) -> SendResult:
 
 
 def _retry_delay_s(metadata: Any) -> float | None:
-    """The pause that the server asks for, None if it asks for none."""
-    for key, value in metadata:
-        if key == _RETRY_INFO:
-            delay = RetryInfo.FromString(value).retry_delay
-            return float(delay.seconds + delay.nanos / 1e9)
+    """The pause that the server asks for, None if it asks for none or cannot be understood."""
+    info = RetryInfo()
+    try:
+        for value in (value for key, value in metadata if key == _DETAILS):
+            for detail in Status.FromString(value).details:
+                if detail.Unpack(info):
+                    return float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+    except DecodeError:
+        return None
     return None

@@ -16,7 +16,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Sent, Signal
+from tasker_actors.errors import ConfigurationError
+from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Sent, Signal, is_loopback
 from tasker_actors.telemetry.otlp_answers import sent
 
 _ANSWERS: Final[Mapping[Signal, Any]] = {
@@ -30,7 +31,11 @@ _CONTENT_TYPE: Final = "application/x-protobuf"
 
 
 class HttpSender:
-    """One connection that is kept. The signal's path is appended to the endpoint, as OpenTelemetry says."""
+    """One connection that is kept. The signal's path is appended to the endpoint, as OpenTelemetry says.
+
+    Proxies of the environment are used, but not for a collector on this machine. Raises ConfigurationError for one that
+    cannot be used.
+    """
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], certificate: bytes | None) -> None:
         self._base = endpoint.rstrip("/")
@@ -40,7 +45,7 @@ class HttpSender:
             context.load_verify_locations(cadata=certificate.decode())
         self._verify = context
         self._lock = Lock()
-        self._idle: httpx.Client | None = None
+        self._idle: httpx.Client | None = self._unconnected()
         self._generation = 0
 
     def send(self, signal: Signal, body: bytes, timeout_s: float) -> SendResult:
@@ -49,7 +54,10 @@ class HttpSender:
         with self._lock:
             client, self._idle = self._idle, None
             generation = self._generation
-        client = client or httpx.Client(verify=self._verify, headers=self._headers)
+        try:
+            client = client or self._unconnected()
+        except ConfigurationError as error:
+            return Failed(str(error))
         try:
             with client.stream("POST", f"{self._base}/v1/{signal.value}", content=body, timeout=timeout_s) as answer:
                 content = b""
@@ -72,6 +80,16 @@ class HttpSender:
             self._generation += 1
         if client is not None:
             client.close()
+
+    def _unconnected(self) -> httpx.Client:
+        try:
+            return httpx.Client(verify=self._verify, headers=self._headers, trust_env=not is_loopback(self._base))
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            message = (
+                f"the proxy for {self._base} cannot be used: {error}; correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or"
+                " name the collector's host in NO_PROXY"
+            )
+            raise ConfigurationError(message) from error
 
     def _put_back(self, client: httpx.Client, generation: int) -> None:
         with self._lock:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
 from tasker_actors.telemetry.config import TelemetryConfig
@@ -28,10 +27,6 @@ class _Telemetry:
     exporter: Exporter | None = None
     providers: Providers | None = None
     hooks_are_set = False
-
-    def __init__(self) -> None:
-        self.forking: dict[int, bool] = {}
-        """By thread that is about to fork: whether it holds the exporter."""
 
 
 _telemetry: Final = _Telemetry()
@@ -144,22 +139,23 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
 
 def _before_fork() -> None:
     if _telemetry.exporter is not None:
-        _telemetry.forking[get_ident()] = _telemetry.exporter.before_fork()
+        _telemetry.exporter.before_fork()
 
 
 def _after_fork_in_parent() -> None:
     if _telemetry.exporter is not None:
-        _telemetry.exporter.after_fork_in_parent(held=_telemetry.forking.pop(get_ident(), False))
+        _telemetry.exporter.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
     """Back to phase 1: console only, nothing counted, nothing waiting, and phase 2 may run again."""
     inherited, _telemetry.exporter = _telemetry.exporter, None
-    _telemetry.forking.clear()
     if inherited is None:
         return
     inherited.after_fork_in_child()
     if _telemetry.providers is not None:
+        if inherited.is_collecting:
+            _telemetry.providers.give_up_metrics()
         _telemetry.providers.starve()
     output = log_output()
     if output is not None:

@@ -23,6 +23,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.exporter import Exporter
+from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.user_signals import UserLogs, UserSpans, collect_metrics
 
 
@@ -35,15 +36,20 @@ class Providers:
         self._logs: UserLogs | None = None
         self._reader: InMemoryMetricReader | None = None
         _tracer_provider(config.sampling_ratio, self._resource).add_span_processor(self._spans)
-        self._meters = _meter_provider(self._resource)
+        self._meters: MeterProvider | None = _meter_provider(self._resource)
         propagate.set_global_textmap(CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]))
 
     def feed(self, exporter: Exporter, *, logs: bool) -> None:
         """Let spans and metrics of users, and their log records if wanted, go to this exporter from now on."""
         self.starve()
-        reader = self._reader = InMemoryMetricReader()
-        self._meters.add_metric_reader(reader)
-        exporter.add_metrics_source(partial(collect_metrics, reader))
+        if self._meters is None:
+            get_logger("tasker_actors.telemetry").warning(
+                "OpenTelemetry's metrics are not exported: they were being collected when this process was forked"
+            )
+        else:
+            reader = self._reader = InMemoryMetricReader()
+            self._meters.add_metric_reader(reader)
+            exporter.add_metrics_source(partial(collect_metrics, reader))
         self._spans.exporter = exporter
         if logs and self._logs is None:
             self._logs = UserLogs()
@@ -57,8 +63,12 @@ class Providers:
         if self._logs is not None:
             self._logs.exporter = None
         reader, self._reader = self._reader, None
-        if reader is not None:
+        if reader is not None and self._meters is not None:
             self._meters.remove_metric_reader(reader)
+
+    def give_up_metrics(self) -> None:
+        """Leave the SDK's meters alone: in this process, the child of a fork, nobody will release their locks."""
+        self._meters = None
 
 
 def current_span_ids() -> tuple[str, str] | None:

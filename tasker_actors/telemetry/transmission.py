@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
-from threading import Lock
+from threading import RLock
 from typing import Final, assert_never
 
 from tasker_actors.telemetry.logging import get_logger
@@ -44,7 +45,7 @@ class Transmission:
         self._wait = wait
         self._endpoint = endpoint
         self._failing: set[Signal] = set()
-        self.busy = Lock()
+        self.busy = RLock()
         """Held while a request is under way, and by whoever wants none to be."""
         self._rejecting: set[Signal] = set()
         self._end_by = inf
@@ -78,27 +79,29 @@ class Transmission:
                     assert_never(result)
         return None
 
-    def end_by(self, deadline: float) -> None:
-        """Let nothing last beyond this moment (monotonic)."""
+    def end_by(self, deadline: float) -> float:
+        """Let nothing last beyond this moment (monotonic), or an earlier one that was set before; returns which."""
         self._end_by = min(self._end_by, deadline)
+        return self._end_by
 
     def disconnect(self) -> None:
         """End a request under way where the transport can."""
         self._sender.disconnect()
 
-    def hold(self) -> bool:
+    def hold(self) -> None:
         """Let no request be under way and no connection be open until `release`; for the moment of a fork.
 
-        A request under way gets a moment, then it is cut and sent again later. Returns False if even that did not help,
-        in which case there is nothing to release.
+        A request under way gets a moment, then it is cut and sent again later. If even that does not help it goes on.
         """
         held = self.busy.acquire(timeout=_QUIESCE_S)
         self._sender.disconnect()
-        return held or self.busy.acquire(timeout=_INTERRUPT_S)
+        if not held:
+            self.busy.acquire(timeout=_INTERRUPT_S)
 
     def release(self) -> None:
-        """Let requests go again."""
-        self.busy.release()
+        """Let requests go again, if this thread holds them: `hold` may have failed, or been interrupted anywhere."""
+        with suppress(RuntimeError):
+            self.busy.release()
 
     def _note(self, signal: Signal, result: SendResult) -> None:
         """Log the first failure and the first success after it, and no line for each of those between them."""

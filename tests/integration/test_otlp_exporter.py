@@ -15,16 +15,22 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import DebugInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
-from support.exporting import Lines, Spans, exporter_to
+from support.exporting import RESOURCE, Lines, Spans, exporter_to
 from support.logging_state import logging_put_back
 from support.otlp_receiver import LOGS, METRICS, TRACES, OtlpReceiver, dead_endpoint, silent_endpoint
 from support.waiting import until
 
+from tasker_actors.errors import ConfigurationError
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.exporter import MAX_WAITING_LOG_RECORDS, Exporter
 from tasker_actors.telemetry.logging import init_console_only
+from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Sent, Signal
+from tasker_actors.telemetry.otlp_grpc import GrpcSender
 from tasker_actors.telemetry.otlp_logs import LogExport
 from tasker_actors.telemetry.otlp_requests import MAX_REQUEST_BYTES
 
@@ -374,6 +380,74 @@ def test_a_busy_collector_gets_the_request_again(to: Start, receiver: OtlpReceiv
     assert exporter.spans_dropped == 0
 
 
+def retry_after(code: grpc.StatusCode, seconds: int) -> bytes:
+    """What grpc-go puts in the trailer for a status with `RetryInfo`."""
+    status = Status(code=code.value[0], message="refused by the test")
+    status.details.add().Pack(DebugInfo(detail="before it"))
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=seconds)))
+    return bytes(status.SerializeToString())
+
+
+BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("details", "result"),
+    [
+        (retry_after(BUSY, 7), Failed("RESOURCE_EXHAUSTED: refused by the test", 7.0)),
+        (retry_after(BUSY, 0), Failed("RESOURCE_EXHAUSTED: refused by the test", 0.0)),
+        (Status(code=8).SerializeToString(), Refused("RESOURCE_EXHAUSTED: refused by the test")),
+        (b"", Refused("RESOURCE_EXHAUSTED: refused by the test")),
+        (b"\xff\xff", Refused("RESOURCE_EXHAUSTED: refused by the test")),
+    ],
+    ids=["later", "at once", "says nothing", "nothing", "unreadable"],
+)
+def test_grpc_collectors_say_in_the_trailer_when_to_come_again(
+    details: bytes, result: SendResult, receiver: OtlpReceiver
+) -> None:
+    """As the OTLP specification has it: without `RetryInfo` a full collector is not to get the request again."""
+    receiver.refusing, receiver.details = BUSY, details
+    sender = GrpcSender(receiver.grpc_endpoint, {}, None)
+    assert sender.send(Signal.TRACES, b"", 10) == result
+    sender.disconnect()
+
+
+# proxies
+
+
+def test_a_proxy_of_the_environment_is_used_over_http(
+    receiver: OtlpReceiver, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", receiver.http_endpoint)
+    exporter = exporter_to("http://collector.invalid:4318", "http/protobuf")
+    exporter.start()
+    exporter.offer(Spans(2))
+    assert exporter.flush(soon())
+    exporter.shutdown(soon())
+    assert len(receiver.spans()) == 2
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_no_proxy_is_asked_for_a_collector_on_this_machine(
+    proxy: str, protocol: str, receiver: OtlpReceiver, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("all_proxy", "http_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, proxy)
+    exporter = exporter_to(receiver.grpc_endpoint if protocol == "grpc" else receiver.http_endpoint, protocol)
+    exporter.start()
+    exporter.offer(Spans(2))
+    assert exporter.flush(soon())
+    exporter.shutdown(soon())
+    assert len(receiver.spans()) == 2
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_an_error_with_its_reason(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match=r"proxy for http://collector\.invalid:4318 cannot .* NO_PROXY"):
+        exporter_to("http://collector.invalid:4318", "http/protobuf")
+
+
 def test_an_export_that_takes_too_long_is_given_up(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_EXPORT_TIMEOUT="100")
     exporter.offer(Spans(4))
@@ -467,3 +541,114 @@ def test_a_flush_after_the_end_returns_at_once(to: Start) -> None:
     exporter = to()
     exporter.shutdown(soon())
     assert not exporter.flush(soon(3600))
+
+
+# what must not stop the exporter's thread, or hold up the other signals
+
+
+class Collector:
+    """A way to a collector that does what the test says."""
+
+    def __init__(self, send: Callable[[Signal], SendResult]) -> None:
+        self._send = send
+
+    def send(self, signal: Signal, body: bytes, timeout_s: float) -> SendResult:
+        """Say what comes of it."""
+        return self._send(signal)
+
+    def disconnect(self) -> None:
+        """Nothing is connected."""
+
+
+@pytest.fixture
+def through(lines: Lines) -> Iterator[Callable[..., Exporter]]:
+    """Make an exporter with this sender; it is not started, and stopped at the end."""
+    with ExitStack() as stack:
+
+        def make(send: Callable[[Signal], SendResult], **variables: str) -> Exporter:
+            environ = {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10", "OTEL_BSP_SCHEDULE_DELAY": "3600000", **variables}
+            exporter = Exporter(Collector(send), TelemetryConfig.from_environ(environ), RESOURCE)
+            stack.callback(lambda: exporter.shutdown(time.monotonic() + 1))
+            return exporter
+
+        yield make
+
+
+def test_signals_take_turns(through: Callable[..., Exporter]) -> None:
+    sent: list[Signal] = []
+
+    def send(signal: Signal) -> SendResult:
+        sent.append(signal)
+        return Refused("for the test")
+
+    exporter = through(send)
+    exporter.add_metrics_source(one_metric)
+    for _ in range(4):
+        exporter.offer(Spans(10))
+    LogExport(exporter)(line())
+    flush = threading.Thread(target=exporter.flush, args=(soon(),))
+    flush.start()
+    until(lambda: exporter._flushes != [])
+    exporter.start()
+    flush.join()
+    assert sent == [Signal.TRACES, Signal.LOGS, Signal.METRICS, *[Signal.TRACES] * 3]
+    assert (exporter.spans_dropped, exporter.log_records_dropped) == (40, 1)
+
+
+def test_a_flush_ends_although_more_comes_than_leaves(through: Callable[..., Exporter]) -> None:
+    """Each request that is sent brings another one."""
+
+    def send(signal: Signal) -> SendResult:
+        exporter.offer(Spans(10))
+        return Sent()
+
+    exporter = through(send)
+    exporter.offer(Spans(10))
+    exporter.start()
+    assert exporter.flush(soon())
+
+
+def test_an_error_that_nobody_expects_is_logged_once_and_the_thread_goes_on(
+    through: Callable[..., Exporter], lines: Lines
+) -> None:
+    broken = True
+
+    def send(signal: Signal) -> SendResult:
+        if broken:
+            message = "broken by the test"
+            raise KeyError(message)
+        return Sent()
+
+    exporter = through(send)
+    exporter.start()
+    for _ in range(2):
+        exporter.offer(Spans(4))
+        assert not exporter.flush(soon())
+    assert exporter.spans_dropped == 8
+    assert lines.events().count("Telemetry could not be exported; further errors are not shown") == 1
+    broken = False
+    exporter.offer(Spans(4))
+    assert exporter.flush(soon())
+    assert exporter.spans_dropped == 8
+
+
+def test_a_second_end_does_not_wait_for_what_the_first_could_not_end(through: Callable[..., Exporter]) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def send(signal: Signal) -> SendResult:
+        under_way.set()
+        go_on.wait(30)
+        return Sent()
+
+    exporter = through(send)
+    exporter.offer(Spans(10))
+    exporter.start()
+    assert under_way.wait(30)
+    exporter.shutdown(soon(0.1))
+    second = threading.Thread(target=exporter.shutdown, args=(soon(20),))
+    second.start()
+    second.join(10)
+    ended = not second.is_alive()
+    go_on.set()
+    second.join()
+    assert ended

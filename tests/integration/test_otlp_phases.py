@@ -15,6 +15,7 @@ PHASE_1 = "Console-only logging initialized (FFI-safe mode)"
 PHASE_2 = "Console logging with OpenTelemetry initialized"
 CONSOLE = "Console logging initialized"
 STOPPED = "Telemetry export stopped"
+GIVEN_UP = "OpenTelemetry's metrics are not exported: they were being collected when this process was forked"
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
@@ -483,6 +484,49 @@ def test_forks_of_several_threads_at_once(receiver: OtlpReceiver, protocol: str)
     run_program(source, **receiver.environment(protocol))
     names = [span.name for span in receiver.spans()]
     assert (names.count("of parent"), names.count("of child")) == (9, 9)
+
+
+def test_a_fork_while_metrics_are_collected(receiver: OtlpReceiver) -> None:
+    """The exporter's thread holds locks of the SDK then: the child exports spans all the same, and nothing hangs."""
+    source = """
+        import os, threading, time
+        from tasker_actors import telemetry
+        telemetry.init_tracing()
+        from opentelemetry import metrics, trace
+        from tasker_actors.telemetry.phases import exporter
+        collecting, go_on = threading.Event(), threading.Event()
+
+        def observe(options):
+            collecting.set()
+            go_on.wait(30)
+            return [metrics.Observation(5)]
+
+        metrics.get_meter("x").create_observable_gauge("g", [observe])
+        flush = threading.Thread(target=exporter().flush, args=(time.monotonic() + 30,))
+        flush.start()
+        assert collecting.wait(30)
+        pid = os.fork()
+        if pid == 0:
+            telemetry.init_tracing()
+            trace.get_tracer("x").start_span("of child").end()
+            telemetry.shut_down(10000)
+            os._exit(0)
+        deadline = time.monotonic() + 20
+        while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended == (0, 0):
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        go_on.set()
+        flush.join()
+        telemetry.shut_down(10000)
+        assert ended != (0, 0), "the child hangs"
+        assert os.waitstatus_to_exitcode(ended[1]) == 0
+    """
+    ended = run_program(source, **receiver.environment())
+    assert [span.name for span in receiver.spans()] == ["of child"]
+    assert {point.value for point in receiver.points("g")} == {5}
+    assert GIVEN_UP in ended.events
 
 
 def test_a_fork_before_phase_2_inherits_no_early_records(receiver: OtlpReceiver) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
@@ -108,9 +109,10 @@ class ReceivedRequest:
 class OtlpReceiver:
     """A collector. `start` and `stop` may alternate; it keeps its ports, and what it has received, over a stop.
 
-    `hang` makes it accept requests and answer none; `refusing` makes it answer each request with this gRPC status (over
-    HTTP: 503 for UNAVAILABLE, else 400), `rejecting` makes it reject so many items of each. `tls` is a key and its
-    certificate, as PEM files. With `discard` nothing is parsed or kept, and only requests are counted.
+    `hang` makes it accept requests and answer none; `refusing` makes it answer each request with this gRPC status, over
+    gRPC with `details` in the trailer for them (over HTTP: 503 for UNAVAILABLE, else 400); `rejecting` makes it reject
+    so many items of each. `tls` is a key and its certificate, as PEM files. With `discard` nothing is parsed or kept,
+    and only requests are counted.
     """
 
     def __init__(self, *, discard: bool = False, tls: tuple[Path, Path] | None = None) -> None:
@@ -118,6 +120,7 @@ class OtlpReceiver:
         self._tls = tls
         self.rejecting = 0
         self.refusing: grpc.StatusCode | None = None
+        self.details = b""
         self._let_go = threading.Event()
         self._let_go.set()
         self._stopped = threading.Event()
@@ -291,6 +294,8 @@ def _register(receiver: OtlpReceiver, server: grpc.Server) -> None:
             headers = {str(key): str(value) for key, value in context.invocation_metadata()}
             receiver.take(signal, "grpc", headers, request, request.ByteSize())
             if receiver.refusing is not None:
+                if receiver.details:
+                    context.set_trailing_metadata((("grpc-status-details-bin", receiver.details),))
                 context.abort(receiver.refusing, "refused by the test")
             return receiver.answer(signal)
 
@@ -354,9 +359,10 @@ def _handler(receiver: OtlpReceiver) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            signal = self.path.removeprefix("/v1/")
+            path = urlsplit(self.path).path  # what comes through a proxy has the whole URL
+            signal = path.removeprefix("/v1/")
             body = self.rfile.read(int(self.headers["content-length"]))
-            if not self.path.startswith("/v1/") or signal not in _TYPES:
+            if not path.startswith("/v1/") or signal not in _TYPES:
                 self._reply(404, b"")
                 return
             message = None if receiver.discard else _TYPES[signal][0].FromString(body)

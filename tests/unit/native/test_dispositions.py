@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tasker_actors.errors import NativeLibraryError
 from tasker_actors.native.dispositions import OWNED, put_back, read_dispositions
 
 SIG_IGN = 1
@@ -38,3 +39,9 @@ def test_changes_behind_pythons_back_are_found_and_undone() -> None:
 
 def test_the_signals_that_a_worker_relies_on_are_kept() -> None:
     assert set(OWNED) == {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE}
+
+
+def test_a_system_that_allows_no_change_is_a_reason_not_to_start():
+    before = {signal.SIGKILL: bytes([255]) * 512}
+    with pytest.raises(NativeLibraryError, match="sigaction of SIGKILL fails: Invalid argument"):
+        put_back(before)

@@ -9,12 +9,20 @@ import sys
 import threading
 import warnings
 from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 import structlog
 
 from tasker_actors.telemetry.early_records import MAX_EARLY_RECORDS
-from tasker_actors.telemetry.logging import LineSampler, RootHandler, get_logger, init_console_only, log_output
+from tasker_actors.telemetry.logging import (
+    LineSampler,
+    LogOutput,
+    RootHandler,
+    get_logger,
+    init_console_only,
+    log_output,
+)
 from tasker_actors.telemetry.trace_context import TraceContext, correlated
 
 
@@ -362,3 +370,29 @@ def test_a_sampler_spreads_evenly_and_alike_in_every_run():
 def test_an_impossible_rate_is_refused(rate):
     with pytest.raises(ValueError, match=r"from 0.0 to 1.0"):
         LineSampler(rate)
+
+
+def test_phase_2_may_end_at_any_moment_of_another_threads_line(config, stream):
+    init_console_only(config(), stream=stream)
+    output = log_output()
+
+    def was_long_enough(moment):
+        """Write a line, and end the export before the statement of it that has this number."""
+        statements = count()
+
+        def between(frame, event, _):
+            if event == "line" and frame.f_code is LogOutput.line.__code__ and next(statements) == moment:
+                output.export_to(None)
+            return between
+
+        output.export_to(lambda line: None)
+        tracer = sys.gettrace()
+        sys.settrace(between)
+        try:
+            output.line("x", "info", {"event": "y"})
+        finally:
+            sys.settrace(tracer)
+        return next(statements) > moment
+
+    moments = next(moment for moment in count() if not was_long_enough(moment))
+    assert moments > 10
