@@ -62,6 +62,9 @@ class OtlpSender(Protocol):
         The next `send` connects anew.
         """
 
+    def quiesce(self, timeout_s: float) -> None:
+        """Drop the connection and wait until nothing of the transport runs any more, as a fork needs it."""
+
 
 def make_sender(config: TelemetryConfig) -> OtlpSender:
     """A sender for the configured protocol; connects with its first request. Raises ConfigurationError.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -33,6 +36,9 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+_CORE_THREADS: Final = frozenset({"event_engine", "grpc_global_tim", "lifeguard"})
+"""What gRPC's core calls its threads, as far as the kernel keeps names."""
+_LOOK_S: Final = 0.001
 _DETAILS: Final = "grpc-status-details-bin"
 """A google.rpc.Status, in which a server puts what it has to say beside code and message."""
 _PORTS: Final = {"http": 80, "https": 443}
@@ -82,6 +88,17 @@ class GrpcSender:
         if channel is not None:
             channel.close()
 
+    def quiesce(self, timeout_s: float) -> None:
+        """Close the channel and wait for the end of gRPC's own threads, which follow the last channel of a process.
+
+        A child that is forked while they still run inherits their locks, and its next channel waits for these for ever,
+        with the interpreter's lock in its hands. Where other code has channels of its own the wait is for nothing.
+        """
+        self.disconnect()
+        give_up_at = time.monotonic() + timeout_s
+        while any(name in _CORE_THREADS for name in _thread_names()) and time.monotonic() < give_up_at:
+            time.sleep(_LOOK_S)
+
     def _connected(self) -> grpc.Channel:
         with self._lock:
             if self._channel is None:
@@ -91,6 +108,13 @@ class GrpcSender:
                     else grpc.secure_channel(self._target, self._credentials, options=self._options)
                 )
             return self._channel
+
+
+def _thread_names() -> Iterator[str]:
+    """Name every thread of this process as the kernel does; none where there is no such place to look."""
+    for task in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield task.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _failure(error: Any) -> SendResult:

@@ -81,6 +81,10 @@ class HttpSender:
         if client is not None:
             client.close()
 
+    def quiesce(self, timeout_s: float) -> None:  # noqa: ARG002 - there is nothing in the background to wait for
+        """Close the connection."""
+        self.disconnect()
+
     def _unconnected(self) -> httpx.Client:
         try:
             return httpx.Client(verify=self._verify, headers=self._headers, trust_env=not is_loopback(self._base))

@@ -94,9 +94,10 @@ class Transmission:
         A request under way gets a moment, then it is cut and sent again later. If even that does not help it goes on.
         """
         held = self.busy.acquire(timeout=_QUIESCE_S)
-        self._sender.disconnect()
         if not held:
+            self._sender.disconnect()
             self.busy.acquire(timeout=_INTERRUPT_S)
+        self._sender.quiesce(_QUIESCE_S)
 
     def release(self) -> None:
         """Let requests go again, if this thread holds them: `hold` may have failed, or been interrupted anywhere."""
