@@ -99,6 +99,7 @@ def _round(directory: Path, number: int) -> float:
             recorder=recorder,
             log=log,
             max_payload_bytes=1024,
+            tracer=None,
         ),
     )
     commits = [_commit() for _ in range(EVENTS // COMMIT)]
