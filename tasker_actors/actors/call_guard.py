@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import Generic, TypeVar
+from functools import cache, partial
+from typing import Final, Generic, TypeVar
 
 _Subject = TypeVar("_Subject")
 
@@ -26,7 +27,8 @@ class CallGuard(Generic[_Subject]):
 
     def __init__(self, error: type[BaseException]) -> None:
         self._error = error
-        self._pid = os.getpid()
+        _notice_forks()
+        self._made_after = len(_FORKS)
         self._lock = threading.Lock()
         self._subject: _Subject | None = None
         self._thread_id = 0
@@ -49,7 +51,7 @@ class CallGuard(Generic[_Subject]):
         An exception that was raised too late to reach the call is taken in here. It is not taken back with CPython's
         call for that: up to 3.12 that leaves the interpreter's flag for pending exceptions up (see _raise_in).
         """
-        if os.getpid() != self._pid:
+        if self._made_after != len(_FORKS):
             os._exit(os.EX_OK)
         try:
             interrupted = self._end()
@@ -74,6 +76,15 @@ class CallGuard(Generic[_Subject]):
                 self._interrupted = True
                 _raise_in(self._thread_id, self._error)
             return self._subject if now >= self._deadline + grace else None
+
+
+_FORKS: Final[list[None]] = []
+"""One entry for each fork that led to this process since it had guards: to ask for its id at each call costs more."""
+
+
+@cache
+def _notice_forks() -> None:
+    os.register_at_fork(after_in_child=partial(_FORKS.append, None))
 
 
 class _FlagLoweringError(BaseException):

@@ -36,6 +36,7 @@ class InProcessEventBus(Actor):
         self._subscriptions = subscriptions
         self._index = index
         self._channel = channel
+        self._has_foreign = channel.subscriber_count > 0
         self._recorder = recorder
 
     def receive(self, message: RouteFast) -> None:
@@ -46,5 +47,6 @@ class InProcessEventBus(Actor):
             matched += bool(keys)
             for key in keys:
                 self._subscriptions[key].offer(event.event, trace)
-            foreign += self._channel.offer(event, trace)
+            if self._has_foreign:
+                foreign += self._channel.offer(event, trace)
         self._recorder.dispatched(len(message.events), matched, foreign)

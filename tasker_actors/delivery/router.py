@@ -26,7 +26,7 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
-from tasker_actors.telemetry.trace_context import WorkingOn, new_trace, parse_traceparent
+from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
@@ -115,9 +115,8 @@ class EventRouter(Actor):
             self._publisher.tell(CommitItems(tuple(items)))
 
     def _log_publishing(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
-        with WorkingOn(source):
-            for event in source.derived.events:
-                self._log.publishing(event, task_uuid)
+        for event in source.derived.events:
+            self._log.publishing(event, task_uuid, source)
 
     def _hand_over(self, committed: StepsCommitted) -> None:
         fast: list[FastEvent] = []
@@ -128,13 +127,16 @@ class EventRouter(Actor):
             source = item.finished or item.publication
             if source is None:
                 continue
-            self._log_outcome(source, item.task_uuid)
             for event in source.derived.events:
+                self._log.published(event, item.task_uuid, source)
                 if event.delivery_mode.is_fast:
                     fast.append(FastEvent(event, source.finished_at, source.trace))
                 if has_callbacks(event.publisher):
                     callbacks.append((event, source))
-            callbacks.extend((one, source) for one in source.derived.refused if has_callbacks(one.publisher))
+            for refused in source.derived.refused:
+                self._log.refused(refused, item.task_uuid, source)
+                if has_callbacks(refused.publisher):
+                    callbacks.append((refused, source))
             if item.publication is not None:
                 item.publication.reply.answer(_answer(item.publication))
         self._recorder.tasks_finished(committed)
@@ -147,13 +149,6 @@ class EventRouter(Actor):
             self._tracer.committed(
                 committed, taken_up=now, counted=counted, handed_over=handed_over, bus_accepted=accepted
             )
-
-    def _log_outcome(self, source: FinishedStep | PendingPublication, task_uuid: str | None) -> None:
-        with WorkingOn(source):
-            for event in source.derived.events:
-                self._log.published(event, task_uuid)
-            for refused in source.derived.refused:
-                self._log.refused(refused, task_uuid)
 
     def _deliver(self, fast: Sequence[FastEvent]) -> bool:
         accepted = self._bus.is_accepting

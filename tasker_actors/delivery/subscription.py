@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from contextvars import copy_context
 from typing import Any, Protocol
 
@@ -185,12 +184,11 @@ class _Runner(threading.Thread):
         try:
             self.guard.begin(event.event_id, time.monotonic() + self._timeout)
             try:
-                with nullcontext() if self._scope is None else self._scope(lambda: delivery.trace):
-                    if loop is None:
-                        self._spec.call(event)
-                    else:
-                        call = asyncio.wait_for(self._spec.call(event), self._timeout)
-                        loop.run(call, context=copy_context())
+                if self._scope is None:
+                    self._call(event, loop)
+                else:
+                    with self._scope(lambda: delivery.trace):
+                        self._call(event, loop)
             finally:
                 self.guard.end()
         except (DeliveryTimeoutError, TimeoutError):
@@ -199,3 +197,9 @@ class _Runner(threading.Thread):
             error = f"{type(raised).__name__}: {raised}"
         if error is not None and not self.abandoned:
             self._failed(error)
+
+    def _call(self, event: DomainEvent, loop: asyncio.Runner | None) -> None:
+        if loop is None:
+            self._spec.call(event)
+        else:
+            loop.run(asyncio.wait_for(self._spec.call(event), self._timeout), context=copy_context())

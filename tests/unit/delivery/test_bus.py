@@ -31,6 +31,7 @@ class Channel:
 
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
+        self.subscriber_count = int(bool(wanted))
         self.offered: list[str] = []
 
     def offer(self, taken: Any, trace: TraceContext) -> bool:

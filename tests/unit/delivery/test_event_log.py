@@ -14,7 +14,6 @@ from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.messages import FinishedStep
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.logging import LineSampler, get_logger, init_console_only
-from tasker_actors.telemetry.trace_context import WorkingOn
 
 
 @pytest.fixture
@@ -49,9 +48,8 @@ def test_an_event_has_a_line_before_its_commit_and_one_after_it(lines: Lines, mo
     step = finish(leased(task=sampled_task(), publishes_events=[event("a.one", mode)]))
     (one,) = step.derived.events
     log, task_uuid = event_log(), step.step.task.task_uuid
-    with WorkingOn(step):
-        log.publishing(one, task_uuid)
-        log.published(one, task_uuid)
+    log.publishing(one, task_uuid, step)
+    log.published(one, task_uuid, step)
 
     about = {**ids(step), "task_uuid": task_uuid, "event_id": one.event_id, "event_name": "a.one", "queue_name": queue}
     assert told(lines, "Publishing domain event") == [{"level": "debug", **about}]
@@ -60,11 +58,12 @@ def test_an_event_has_a_line_before_its_commit_and_one_after_it(lines: Lines, mo
 
 
 def test_a_share_of_the_lines_is_written_evenly(lines: Lines):
-    (one,) = finish(leased(publishes_events=[event("a.one")])).derived.events
+    step = finish(leased(publishes_events=[event("a.one")]))
+    (one,) = step.derived.events
     log = event_log(0.25)
     for _ in range(8):
-        log.publishing(one, None)
-        log.published(one, None)
+        log.publishing(one, None, step)
+        log.published(one, None, step)
 
     assert len(told(lines, "Publishing domain event")) == len(told(lines, "Domain event published successfully")) == 2
 
@@ -72,8 +71,7 @@ def test_a_share_of_the_lines_is_written_evenly(lines: Lines):
 def test_an_event_that_became_a_dead_letter_is_named_with_its_reason_whatever_the_share(lines: Lines):
     step = finish(leased(publishes_events=[event("a.one")]), max_payload_bytes=1)
     (refused,) = step.derived.refused
-    with WorkingOn(step):
-        event_log(0.0).refused(refused, step.step.task.task_uuid)
+    event_log(0.0).refused(refused, step.step.task.task_uuid, step)
 
     (line,) = told(lines, "Domain event could not be published")
     assert (line["level"], line["code"], line["error"]) == ("warning", "too_large", refused.reason)
