@@ -21,16 +21,16 @@ from support.waiting import until
 from tasker_actors.telemetry.metrics import TABLE, MetricKind
 
 HANDLERS = """
-import time
+import threading
 from pathlib import Path
 from tasker_actors import PermanentError, RetryableError, step_handler, subscriber
 
 @step_handler("watched")
 def watched(context):
     gate = context.get_input("gate")
+    closed = threading.Event()
     while gate is not None and not Path(gate).exists():
-        time.sleep(0.01)
-    time.sleep(0.01)  # so that no worker is done with everything alone
+        closed.wait(0.01)
     fail = context.get_input("fail")
     if fail == "permanent":
         raise PermanentError("no")

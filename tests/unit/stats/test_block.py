@@ -39,18 +39,6 @@ def path(tmp_path):
     return create_block(tmp_path, slot=2, incarnation=7, executors=3)
 
 
-@pytest.fixture
-def writer(path):
-    return BlockWriter(path)
-
-
-@pytest.fixture
-def reader(path):
-    reader = BlockReader(path)
-    yield reader
-    reader.remove()
-
-
 def small(tmp_path, cells, **limits):
     """A block whose directory has room for so many cells beside the reserve."""
     size = (layout.TOKENS + 1 + cells + layout.RESERVE_CELLS) * layout.CELL_BYTES

@@ -9,7 +9,7 @@ from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.stats import cells
-from tasker_actors.stats.block import BlockWriter, create_block
+from tasker_actors.stats.block import create_block
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
 from tasker_actors.stats.exposition import openmetrics_text
 from tasker_actors.stats.reader import BlockReader
@@ -24,18 +24,6 @@ TRACE = new_trace(sampled=True)
 @pytest.fixture
 def path(tmp_path):
     return create_block(tmp_path, slot=0, incarnation=1, executors=2)
-
-
-@pytest.fixture
-def writer(path):
-    return BlockWriter(path)
-
-
-@pytest.fixture
-def reader(path):
-    reader = BlockReader(path)
-    yield reader
-    reader.remove()
 
 
 def found(writer, reader):
