@@ -21,6 +21,7 @@ from support.waiting import until
 from tasker_actors.telemetry.metrics import TABLE, MetricKind
 
 HANDLERS = """
+import os
 import threading
 from pathlib import Path
 from tasker_actors import PermanentError, RetryableError, step_handler, subscriber
@@ -31,6 +32,11 @@ def watched(context):
     closed = threading.Event()
     while gate is not None and not Path(gate).exists():
         closed.wait(0.01)
+    # No worker is to be done with everything alone.
+    if (seen_by := context.get_input("seen_by")) is not None:
+        Path(seen_by, str(os.getpid())).touch()
+        while len(list(Path(seen_by).iterdir())) < 2:
+            closed.wait(0.01)
     fail = context.get_input("fail")
     if fail == "permanent":
         raise PermanentError("no")
@@ -78,14 +84,15 @@ def server(one, tmp_path_factory):
     home = tmp_path_factory.mktemp("server")
     with prometheus(target, home) as found:
         until(lambda: len(found.query(f"count_over_time({PUBLISHED}[5m]) > 1")) == len(NAMESPACES) * len(MODES))
-        gate = home / "open"
+        gate, seen_by = home / "open", home / "workers"
+        seen_by.mkdir()
         for _ in range(4):
             one.create("job", namespace="shop", context={"gate": str(gate)})
         for namespace, share in zip(NAMESPACES, (1, 2), strict=True):
             for fail in ("permanent", "retryable"):
                 one.create("job", namespace=namespace, context={"fail": fail})
             one.create_many("job", REFUSED * share, namespace=namespace, context={"fail": "schema"})
-            one.create_many("job", GOOD * share, namespace=namespace)
+            one.create_many("job", GOOD * share, namespace=namespace, context={"seen_by": str(seen_by)})
         until(lambda: bool(found.value("min(router_routed_total)")))
         kill(min(one.worker_pids()))
         assert unfinished(one) > 0
