@@ -221,11 +221,12 @@ class WorkerBootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Worker → Supervisor: the worker is alive, holds `in_flight` steps and runs `running` of them."""
+    """Worker → Supervisor: the worker is alive, holds `in_flight` steps, runs `running`, has `finished` so many."""
 
     in_flight: int
     running: int
     waiting_for_database: bool
+    finished: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from tasker_actors.settings.load import (
     settings_from_json,
     settings_to_json,
 )
+from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
+from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
     CommitSettings,
     DatabaseSettings,
@@ -19,12 +21,9 @@ from tasker_actors.settings.sections import (
     MaintenanceSettings,
     NativeSettings,
     RetentionSettings,
-    Section,
     Settings,
-    SupervisorSettings,
     TelemetrySettings,
     TemplateSettings,
-    WorkerSettings,
 )
 from tasker_actors.settings.table import SettingRow, settings_table
 

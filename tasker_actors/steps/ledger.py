@@ -47,13 +47,15 @@ class LedgerItem:
 class Ledger:
     """Token → item. Free credits are the capacity minus what is in here: only commit, return and loss remove items.
 
-    Every move between stages is a compare-and-set under one lock, so an attempt that was given up by the clock and one
-    that finished in the same moment have one result between them. Any thread may call.
+    `finished` counts attempts since the start. Every move between stages is a compare-and-set under one lock, so an
+    attempt that was given up by the clock and one that finished in the same moment have one result between them. Any
+    thread may call.
     """
 
     def __init__(self) -> None:
         self._items: dict[int, LedgerItem] = {}
         self._lock = threading.Lock()
+        self.finished = 0
         self.emptied = threading.Event()
         self.emptied.set()
 
@@ -90,6 +92,7 @@ class Ledger:
                 return False
             item.stage = Stage.FINISHED
             item.finished = finished
+            self.finished += 1
             return True
 
     def committing(self, tokens: Iterable[int]) -> list[LedgerItem]:

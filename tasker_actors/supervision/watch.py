@@ -123,6 +123,7 @@ class WorkerWatch:
                 in_flight=len(self._pipeline.parts.ledger),
                 running=running,
                 waiting_for_database=any(session.away_since is not None for session in self._sessions),
+                finished=self._pipeline.parts.ledger.finished,
             )
         )
         if exemplars := self._block.take_exemplars():
