@@ -12,12 +12,12 @@ Inbox = queue.SimpleQueue[Any]
 
 
 class Forwarder(Actor):
-    """Puts every message into the main thread's inbox, with the slot that it is about."""
+    """Puts every message into the main thread's inbox, with what it is about: in the supervisor, an incarnation."""
 
-    def __init__(self, inbox: Inbox, slot: int) -> None:
+    def __init__(self, inbox: Inbox, subject: object) -> None:
         self._inbox = inbox
-        self._slot = slot
+        self._subject = subject
 
     def receive(self, message: object) -> None:
         """Forward one message."""
-        self._inbox.put((self._slot, message))
+        self._inbox.put((self._subject, message))

@@ -23,7 +23,6 @@ _LONGEST_PAUSE_S = 2.0
 class JobDone:
     """Registrar → main thread: a job is over; `result` is what it returned."""
 
-    slot: int
     kind: str
     result: object
 
@@ -32,7 +31,6 @@ class JobDone:
 class JobFailed:
     """Registrar → main thread: a job cannot be done at all."""
 
-    slot: int
     kind: str
     error: Exception
 
@@ -42,7 +40,7 @@ class Registrar:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._jobs: queue.SimpleQueue[tuple[int, str, Callable[[], object]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[object, str, Callable[[], object]] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
@@ -50,9 +48,9 @@ class Registrar:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, slot: int, kind: str, job: Callable[[], object]) -> None:
-        """Queue a job; its end comes to the inbox as JobDone or JobFailed."""
-        self._jobs.put((slot, kind, job))
+    def submit(self, subject: object, kind: str, job: Callable[[], object]) -> None:
+        """Queue a job; its end comes to the inbox with what it is about, as JobDone or JobFailed."""
+        self._jobs.put((subject, kind, job))
 
     def stop(self, deadline: float) -> None:
         """Let queued jobs end until `deadline` in monotonic seconds."""
@@ -62,13 +60,13 @@ class Registrar:
 
     def _run(self) -> None:
         while (entry := self._jobs.get()) is not None:
-            slot, kind, job = entry
+            subject, kind, job = entry
             try:
                 result = self._until_done(kind, job)
             except Exception as error:  # noqa: BLE001 - reported to the main thread, which decides
-                self._inbox.put((None, JobFailed(slot, kind, error)))
+                self._inbox.put((subject, JobFailed(kind, error)))
             else:
-                self._inbox.put((None, JobDone(slot, kind, result)))
+                self._inbox.put((subject, JobDone(kind, result)))
 
     def _until_done(self, kind: str, job: Callable[[], object]) -> object:
         pause = _PAUSE_S

@@ -189,9 +189,13 @@ class Start:
         registrar = Registrar(self._inbox)
         crew = Crew(
             self._settings,
-            launcher=Launcher(self._settings, self._identity(host, space), system=self._system, pool=self._pool),
-            system=self._system,
-            inbox=self._inbox,
+            launcher=Launcher(
+                self._settings,
+                self._identity(host, space),
+                system=self._system,
+                inbox=self._inbox,
+                pool=self._pool,
+            ),
             registrar=registrar,
             settlement=self._settlement,
             stats=self._stats,

@@ -23,9 +23,9 @@ from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation
 from tasker_actors.settings import Settings
 from tasker_actors.stats.figures import Figures
+from tasker_actors.supervision.boot import process_name
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.main_loop import MainLoop
-from tasker_actors.supervision.slots import SlotState
 from tasker_actors.supervision.templates import TemplateIndex
 from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
@@ -131,12 +131,12 @@ class SupervisorRuntime:
             traceparent=publication.trace.traceparent,
             tracestate=publication.trace.tracestate,
         )
-        running = [slot.number for slot in self._crew.slots if slot.state is SlotState.RUNNING]
+        running = [slot.number for slot in self._crew.slots if slot.running]
         if not running:
             msg = "no worker is running that could publish the event; try again soon"
             raise PublishUnavailableError(msg)
         slot = running[next(self._turn) % len(running)]
-        address = self._system.address(f"worker-{slot}/event_router")
+        address = self._system.address(f"{process_name(slot)}/event_router")
         try:
             answer = address.ask(message, timeout, trace=publication.trace, correlation_id=publication.correlation_id)
         except AskTimeoutError as error:
@@ -172,7 +172,7 @@ class SupervisorRuntime:
         return HealthCheck("database", healthy=True, message="answers", duration_ms=_since_ms(began))
 
     def _worker_check(self) -> HealthCheck:
-        running = sum(1 for slot in self._crew.slots if slot.state is SlotState.RUNNING)
+        running = sum(1 for slot in self._crew.slots if slot.running)
         if self._main_loop.is_draining:
             return HealthCheck("workers", healthy=False, message="draining", duration_ms=0.0)
         wanted = len([slot for slot in self._crew.slots if not slot.is_leaving])

@@ -45,7 +45,15 @@ from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import LoadedHandlers
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
-from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
+from tasker_actors.supervision.boot import (
+    EXIT_ESCALATED,
+    EXIT_FENCED,
+    EXIT_ORPHANED,
+    LIFECYCLE,
+    WorkerBoot,
+    mailbox_name,
+    process_name,
+)
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
 from tasker_actors.supervision.orphan import die_with_parent
@@ -57,8 +65,6 @@ from tasker_actors.telemetry.logging import get_logger, init_console_only
 
 if TYPE_CHECKING:
     from tasker_actors.delivery.tracer import Tracing
-
-LIFECYCLE = "lifecycle"
 
 _TICK_S = 0.05
 _BUSY_TICK_S = 0.01
@@ -82,7 +88,7 @@ class Worker:
         )
         self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
-            f"worker-{boot.slot}",
+            process_name(boot.slot),
             registry=wire_registry(),
             escalate=self._escalated,
             on_restart=self._actor_restarted,
@@ -90,7 +96,7 @@ class Worker:
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
-        self._supervisor = self._system.address(f"supervisor/slot-{boot.slot}")
+        self._supervisor = self._system.address(f"supervisor/{mailbox_name(boot.slot, boot.incarnation)}")
         self._stats = self._system.address("supervisor/stats")
 
     def run(self) -> int:
