@@ -141,6 +141,12 @@ class Ledger:
         with self._lock:
             return [item for item in self._items.values() if not stages or item.stage in stages]
 
+    def oldest_with_result(self) -> int | None:
+        """Return the token of the first held step that only has to be committed or returned; None if there is none."""
+        with self._lock:
+            ended = (Stage.FINISHED, Stage.COMMITTING)
+            return next((token for token, item in self._items.items() if item.stage in ended), None)
+
     def bytes(self) -> int:
         """Sum the input bytes of everything held."""
         with self._lock:

@@ -26,6 +26,7 @@ from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
+from tasker_actors.supervision.liveness import hung_because
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.settlement import Settled, Settlement
 from tasker_actors.supervision.slots import RestartBudget, Slot, SlotState
@@ -160,14 +161,14 @@ class Crew:
         slot = self.slots[number]
         if slot.state is SlotState.STARTING:
             slot.state = SlotState.RUNNING
-            slot.last_heartbeat = time.monotonic()
+            slot.watch_anew()
             logger.info("Worker ready", slot=number, worker_id=slot.worker_id, worker_pid=slot.pid)
 
     def heartbeat(self, number: int, beat: Heartbeat) -> None:
-        """A worker's main thread is alive."""
+        """A worker says what it holds, and how its flow goes on."""
         slot = self.slots[number]
-        slot.last_heartbeat = time.monotonic()
         slot.in_flight = beat.in_flight
+        slot.stalled, slot.stalled_ms = beat.stalled, beat.stalled_ms
 
     def link_closed(self, number: int, incarnation: int) -> None:
         """The process of an incarnation closed its link; without it, it can do nothing but end."""
@@ -234,18 +235,14 @@ class Crew:
         self._system.address(f"worker-{slot.number}/lifecycle").tell(message)
 
     def _check_progress(self, slot: Slot, now: float) -> None:
-        """Kill a worker that does not end or does not become ready, or whose main thread gives no sign of life."""
+        """Kill a worker that does not end, does not become ready, gives no sign of life or makes no progress."""
         assert slot.worker is not None  # noqa: S101 - only called for slots with a process
-        silent_s = now - slot.last_heartbeat
-        limits_ms = {
-            SlotState.STARTING: self._settings.supervisor.startup_timeout_ms,
-            SlotState.RUNNING: self._settings.worker.hang_timeout_ms,
-        }
-        is_hung = slot.state in limits_ms and silent_s > limits_ms[slot.state] / 1000
-        if is_hung:
+        hung = hung_because(slot, self._readers[slot.number], self._settings, now)
+        if hung is not None:
             slot.pending_reason = "hang"
-            logger.error("Worker gives no sign of life and is killed", slot=slot.number, silent_s=round(silent_s, 1))
-        if is_hung or (slot.kill_after is not None and now >= slot.kill_after):
+            slot.watch_anew()  # until its end is seen
+            logger.error("Worker hangs and is killed", slot=slot.number, worker_id=slot.worker_id, because=hung)
+        if hung is not None or (slot.kill_after is not None and now >= slot.kill_after):
             slot.kill_after = None
             slot.worker.process.kill()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ from enum import StrEnum
 
 from tasker_actors.actors import ProcessLink
 from tasker_actors.supervision.process import WorkerProcess
+from tasker_actors.supervision.progress import ProgressWatch
 
 
 class SlotState(StrEnum):
@@ -39,7 +39,9 @@ class Slot:
     pending_reason: str | None = None
     started_at: datetime | None = None
     start_after: float = 0.0
-    last_heartbeat: float = 0.0
+    signs_of_life: ProgressWatch = field(default_factory=ProgressWatch)
+    stalled: str | None = None
+    stalled_ms: int = 0
     in_flight: int = 0
     kill_after: float | None = None
     is_link_closed: bool = False
@@ -62,8 +64,14 @@ class Slot:
         self.pending_reason = None
         self.returned = None
         self.started_at = now
-        self.last_heartbeat = time.monotonic()
+        self.watch_anew()
         self.in_flight = 0
+
+    def watch_anew(self) -> None:
+        """Let the limits of a worker that hangs begin now."""
+        self.signs_of_life = ProgressWatch()
+        self.stalled = None
+        self.stalled_ms = 0
 
     @property
     def pid(self) -> int | None:
