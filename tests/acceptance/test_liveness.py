@@ -14,7 +14,7 @@ from support.waiting import until
 HANG_S = 1.5
 
 HANDLERS = '''
-import ctypes, threading
+import asyncio, ctypes, threading
 from pathlib import Path
 from tasker_actors import step_handler
 
@@ -59,6 +59,20 @@ def hold(context):
         ctypes.PyDLL(None).usleep(int(context.get_input("seconds") * 1e6))
     return {"attempt": context.retry_count + 1}
 
+@step_handler("until_cancelled")
+def until_cancelled(context):
+    Path(context.task_uuid).touch()
+    while not context.cancelled:
+        threading.Event().wait(0.01)
+    Path(context.task_uuid + ".cancelled").touch()
+
+@step_handler("async_until_cancelled")
+async def async_until_cancelled(context):
+    Path(context.task_uuid).touch()
+    while not context.cancelled:
+        await asyncio.sleep(0.01)
+    Path(context.task_uuid + ".cancelled").touch()
+
 @step_handler("long")
 def long(context):
     Path(context.task_uuid).touch()
@@ -77,10 +91,12 @@ def one(tmp_path_factory, embedded_server):
     project.template("break", {"break": {"retry": RETRY, "publishes_events": EVENT}}, namespace="live")
     for name, limit in (("hold", 30.0), ("long", 30.0)):
         project.template(name, {name: {"retry": RETRY, "timeout_seconds": limit}}, namespace="live")
+    for name in ("until_cancelled", "async_until_cancelled"):
+        project.template(name, {name: {"timeout_seconds": 120}}, namespace="live")
     project.template("hold_past", {"hold": {"retry": RETRY, "timeout_seconds": 0.5}}, namespace="live")
     variables = {
         "TASKER_WORKER__HANG_TIMEOUT_MS": str(int(HANG_S * 1000)),
-        "TASKER_WORKER__LEASE_MS": "30000",
+        "TASKER_WORKER__LEASE_MS": "600000",  # so long that no extension tells what this tests
         "TASKER_WORKER__RESTART_LIMIT": "1000",
     }
     with (
@@ -180,3 +196,14 @@ def test_a_supervisor_that_was_stopped_itself_does_not_take_its_workers_for_hung
 
     one.run("long", namespace="live", context={"seconds": 0})
     assert hangs(one) == before
+
+
+@pytest.mark.parametrize("name", ["until_cancelled", "async_until_cancelled"])
+def test_a_cancel_reaches_a_running_handler(one, name):
+    task_uuid = one.create(name, namespace="live")
+    until((one.log.parent / task_uuid).exists)
+
+    assert one.http.delete(f"/v1/tasks/{task_uuid}").status_code == 200
+
+    until((one.log.parent / f"{task_uuid}.cancelled").exists, 20)
+    assert {step["status"] for step in one.steps(task_uuid).values()} == {"cancelled"}
