@@ -260,7 +260,7 @@ class Pipeline:
             ready=self.parts.ready,
             source=self.source,
             router=self.router,
-            tokens=self._block.tokens,
+            cells=self._block,
             guard=self.parts.guards[index],
             loop=self.parts.loop,
             logger=get_logger("tasker_actors.handler"),

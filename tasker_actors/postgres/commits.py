@@ -33,7 +33,8 @@ class PostgresCommitter:
         repaired = False
         while True:
             try:
-                row = self._session.connection().execute(_COMMIT, (text,)).fetchone()
+                with self._session.asking():
+                    row = self._session.connection().execute(_COMMIT, (text,)).fetchone()
             except psycopg.errors.UndefinedTable as error:
                 if repaired:
                     raise BatchRefusedError(str(error).strip()) from error
@@ -57,7 +58,8 @@ class PostgresCommitter:
 
     def _repair(self) -> None:
         try:
-            self._repair_queues()
+            with self._session.asking():
+                self._repair_queues()
         except psycopg.Error as error:
             self._logger.warning("the queue could not be made", error=str(error).strip())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any
 
@@ -38,8 +39,8 @@ def trouble(error: psycopg.Error) -> Trouble:
 class Session:
     """One connection of one thread, made when it is first needed and again after it was lost.
 
-    `away_since` is the monotonic time since which the database has not answered, None while it does; the hang detector
-    takes it as progress (DESIGN 3 rule 9).
+    `away_since` is the monotonic time since which the database has not answered, None while it does. Waiting for it is
+    progress (DESIGN 3 rule 9): any thread may look at `is_waiting`.
     """
 
     def __init__(self, connect: Callable[[], Connection[Any]], *, backoff_ms: int, backoff_max_ms: int) -> None:
@@ -48,7 +49,22 @@ class Session:
         self._backoff_max = backoff_max_ms / 1000
         self._connection: Connection[Any] | None = None
         self._failures = 0
+        self._is_asking = False
         self.away_since: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the session's thread waits for the database: for an answer, or for it to come back."""
+        return self._is_asking or self.away_since is not None
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Mark the block as one that waits for the database, however long it takes to answer."""
+        self._is_asking = True
+        try:
+            yield
+        finally:
+            self._is_asking = False
 
     def connection(self) -> Connection[Any]:
         """Return the open connection; raises psycopg.Error if there is none and none can be made now."""

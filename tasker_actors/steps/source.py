@@ -219,8 +219,6 @@ class StepSource(Actor):
             self._clock.wake_by(now + self._retry_interval, now)
         elif lost:
             self._ledger.cancel(lost)
-            waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
-            self._ledger.remove(waiting.intersection(lost))
 
     def _return_overdue(self) -> None:
         """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,20 @@ CANCEL = "tasker_cancel"
 logger = get_logger("tasker_actors.wakeups")
 
 _PAUSE_S = 1.0
+
+_LEASES_PER_NOTIFICATION = 150
+"""Each takes 46 bytes at most: a worker and a token of 19 digits, in quotes, brackets and commas."""
+
+
+def parts(leases: Mapping[int, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
+    """Yield leases by worker in parts that fit into one notification each, which PostgreSQL limits to 8,000 bytes."""
+    part: dict[str, list[int]] = defaultdict(list)
+    for count, (worker, token) in enumerate((worker, token) for worker, tokens in leases.items() for token in tokens):
+        if count and count % _LEASES_PER_NOTIFICATION == 0:
+            yield part
+            part = defaultdict(list)
+        part[str(worker)].append(token)
+    yield part
 
 
 class Wakeups:
@@ -60,9 +75,10 @@ class Wakeups:
             self._pending.set()
 
     def leases_cancelled(self, leases: Mapping[int, Sequence[int]]) -> None:
-        """Tell other supervisors which leases (by worker) were cancelled; blocks for one round trip."""
-        payload = {"from": self._supervisor_id, "leases": {str(worker): tokens for worker, tokens in leases.items()}}
-        self._try(partial(notify, self._pool, CANCEL, orjson.dumps(payload).decode()))
+        """Tell other supervisors which leases (by worker) were cancelled; blocks for one round trip, or a few."""
+        for part in parts(leases):
+            payload = {"from": self._supervisor_id, "leases": part}
+            self._try(partial(notify, self._pool, CANCEL, orjson.dumps(payload).decode()))
 
     def stop(self) -> None:
         """Stop both threads."""

@@ -25,6 +25,9 @@ from tasker_actors.stats.block import BlockWriter
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.ledger import LedgerItem, Stage
+from tasker_actors.supervision.progress import ProgressWatch, Standstill
+from tasker_actors.supervision.stacks import thread_stacks
+from tasker_actors.supervision.stations import stations
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
@@ -47,15 +50,19 @@ class WorkerWatch:
         block: BlockWriter,
         settings: Settings,
         *,
-        sessions: Sequence[Session],
+        claims: Session,
+        commits: Session,
         exemplars: Callable[[Mapping[int, Exemplar]], None],
     ) -> None:
         self._pipeline = pipeline
         self._system = system
         self._block = block
         self._settings = settings
-        self._sessions = sessions
+        self._claims = claims
+        self._commits = commits
         self._exemplars = exemplars
+        self._progress = ProgressWatch()
+        self._is_stall_logged = False
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
@@ -113,6 +120,7 @@ class WorkerWatch:
         running = sum(1 for token in self._block.tokens if token)
         self._return_overdue()
         depths = {status.name: status.mailbox_depth for status in self._system.actors()}
+        standstill = self._look_for_progress()
         self._block.beat(time.monotonic_ns(), self._beats)
         self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
@@ -121,14 +129,31 @@ class WorkerWatch:
         supervisor.tell(
             Heartbeat(
                 in_flight=len(self._pipeline.parts.ledger),
-                running=running,
-                waiting_for_database=any(session.away_since is not None for session in self._sessions),
+                stalled=standstill.station if standstill is not None else None,
+                stalled_ms=round(standstill.seconds * 1000) if standstill is not None else 0,
             )
         )
         if exemplars := self._block.take_exemplars():
             # They are only samples: where the link has no room for them they are left out.
             with suppress(LinkFullError):
                 self._exemplars(exemplars)
+
+    def _look_for_progress(self) -> Standstill | None:
+        """Look at every station; one that stands still for half of its time gets its stack into the log."""
+        standstill = self._progress.look(
+            time.monotonic(),
+            stations(self._pipeline, self._system, self._block, claims=self._claims, commits=self._commits),
+        )
+        is_long = standstill is not None and standstill.seconds > self._settings.worker.hang_timeout_ms / 2000
+        if standstill is not None and is_long and not self._is_stall_logged:
+            logger.error(
+                "A part of this worker makes no progress",
+                actor=standstill.station,
+                stalled_s=round(standstill.seconds, 1),
+                stacks=thread_stacks(),
+            )
+        self._is_stall_logged = is_long
+        return standstill
 
     def _return_overdue(self) -> None:
         """Let go of waiting steps when no executor has become free for a while."""

@@ -158,7 +158,13 @@ class Worker:
             tracing=self._tracing(),
         )
         watch = WorkerWatch(
-            pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
+            pipeline,
+            self._system,
+            self._block,
+            settings,
+            claims=claims,
+            commits=commits,
+            exemplars=self._send_exemplars,
         )
         return pipeline, watch
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import cancelling
 import fast_events
 import latency
 import messaging
@@ -43,6 +44,10 @@ AIMS: Mapping[str, Aim] = {
     "steps_per_pgbench_commit": Aim("steps per pgbench commit", "", 0.7),
     "chain_p50_ms": Aim("four-step chain, idle, p50", " ms", 20.0, is_limit=True),
     "chain_p99_ms": Aim("four-step chain, idle, p99", " ms", None),
+    "cancel_p50_ms": Aim("a cancel reaches a running handler, p50", " ms", 200.0, is_limit=True),
+    "cancel_p99_ms": Aim("a cancel reaches a running handler, p99", " ms", 200.0, is_limit=True),
+    "cancel_elsewhere_p50_ms": Aim("the same, asked at another supervisor, p50", " ms", 200.0, is_limit=True),
+    "cancel_elsewhere_p99_ms": Aim("the same, asked at another supervisor, p99", " ms", 200.0, is_limit=True),
     "fast_events_per_s": Aim("fast events, one worker, one subscriber", "/s", 40_000),
     "tell_per_second": Aim("tell to another process, 500 bytes", "/s", 60_000),
     "ask_per_second_one_asker": Aim("ask to another process, one asker", "/s", None),
@@ -74,6 +79,7 @@ def _messaging(rounds: int) -> dict[str, list[float]]:
 CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "throughput": throughput.run,
     "latency": latency.run,
+    "cancelling": cancelling.run,
     "fast_events": fast_events.run,
     "messaging": _messaging,
     "start": start.run,

@@ -45,6 +45,7 @@ class Bench:
         self.ledger = Ledger()
         self.ready: deque[Any] = deque()
         self.tokens = Tokens()
+        self.deadlines = [0]
         self.guard: CallGuard[LedgerItem] = CallGuard(StepTimeoutError)
         self.loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self.loop.run_forever)
@@ -61,7 +62,7 @@ class Bench:
                 ready=self.ready,
                 source=source,
                 router=router,
-                tokens=self.tokens,
+                cells=self,
                 guard=self.guard,
                 loop=self.loop,
                 logger=get_logger("tests"),
