@@ -20,7 +20,7 @@ class Known:
 
     created: Mapping[str, Created]
     published: list[Published] = field(default_factory=list)
-    killed: Collection[int] = ()
+    doomed: Collection[int] = ()
 
 
 def check(history: History, known: Known) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _charges(history: History, known: Known) -> Iterator[str]:
 
 
 def _ours(worker: Worker | None, known: Known) -> bool:
-    return worker is not None and (worker.pid is None or worker.pid in known.killed)
+    return worker is not None and (worker.pid is None or worker.pid in known.doomed)
 
 
 def _durable_events(history: History, known: Known) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _durable_events(history: History, known: Known) -> Iterator[str]:
             continue
         task = tasks[attempt.task_uuid]
         for due in events_due(task, template_of(task).steps[attempt.step], attempt):
-            key = (step_uuids[attempt.task_uuid, attempt.step], attempt.attempt, due.event_name)
+            key = (step_uuids.get((attempt.task_uuid, attempt.step), ""), attempt.attempt, due.event_name)
             in_queue, in_letters = queued.pop(key, 0), letters.pop(key, 0)
             wanted = {"queue": (1, 0), "letters": (0, 1), "fast": (0, 0)}.get(due.where, (1, 0) if in_queue else (0, 1))
             if (in_queue, in_letters) != wanted:
@@ -240,7 +240,7 @@ def _deliverable(history: History) -> tuple[set[tuple[str, str]], Counter[tuple[
             continue
         task = tasks[attempt.task_uuid]
         for due in events_due(task, template_of(task).steps[attempt.step], attempt):
-            key = (step_uuids[attempt.task_uuid, attempt.step], due.event_name)
+            key = (step_uuids.get((attempt.task_uuid, attempt.step), ""), due.event_name)
             if due.is_broadcast:
                 broadcast.add(key)
             elif due.where == "fast":

@@ -27,6 +27,9 @@ _OURS = "FROM pg_stat_activity WHERE application_name LIKE 'tasker%' AND datname
 _FREEZE_S = 8.0
 """A frozen worker is let go after this, if the hang detector has left anything of it."""
 
+_ORPHAN_S = 10.0
+"""A killed supervisor leaves no worker after 2 s, on a machine that has the time."""
+
 End = Callable[[], None]
 
 
@@ -43,8 +46,10 @@ class Scene:
     proxy: UnrulyProxy
     load: Load
     directory: Path
+    doomed: set[int] = field(default_factory=set)
+    """Workers (pids) whose end we have caused, or may have."""
     killed: dict[int, float] = field(default_factory=dict)
-    """Workers whose end we have caused, by pid, with the time of it (seconds since 1970)."""
+    """Those that were killed, with the time of it (seconds since 1970)."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """From when to when the database was out of reach or refused (seconds since 1970)."""
     orphans: list[str] = field(default_factory=list)
@@ -74,10 +79,13 @@ class Scene:
         return found[int(choice * len(found))]
 
     def condemn(self, processes: Sequence[psutil.Process]) -> None:
-        """Note that these workers end because of us."""
-        now = time.time()
-        for process in processes:
-            self.killed.setdefault(process.pid, now)
+        """Note that these workers may end because of us."""
+        self.doomed.update(process.pid for process in processes)
+
+    def kill(self, processes: Sequence[psutil.Process]) -> None:
+        """Note that these workers end now."""
+        self.condemn(processes)
+        self.killed.update((process.pid, time.time()) for process in processes)
 
 
 def begin(fault: Fault, scene: Scene) -> End | None:
@@ -90,7 +98,7 @@ def begin(fault: Fault, scene: Scene) -> End | None:
 
 def _kill_worker(fault: Fault, scene: Scene) -> None:
     victim = scene.worker(fault.choice)
-    scene.condemn([victim])
+    scene.kill([victim])
     victim.kill()
 
 
@@ -123,11 +131,13 @@ def _stopped(process: psutil.Process) -> End:
 
 def _kill_supervisor(_fault: Fault, scene: Scene) -> None:
     life, workers = scene.life(), scene.workers()
-    scene.condemn(workers)
+    scene.kill(workers)
     life.told = "kill"
     life.supervisor.process.kill()
-    _, alive = psutil.wait_procs(workers, timeout=2.0)
-    scene.orphans.extend(f"worker {each.pid} outlived its supervisor by 2 s" for each in alive if _lives(each))
+    _, alive = psutil.wait_procs(workers, timeout=_ORPHAN_S)
+    scene.orphans.extend(
+        f"left: worker {each.pid} outlived its supervisor by {_ORPHAN_S} s" for each in alive if _lives(each)
+    )
 
 
 def _lives(process: psutil.Process) -> bool:

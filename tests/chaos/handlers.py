@@ -75,14 +75,16 @@ def act(context: StepContext) -> dict[str, Any]:
     """Do what the script says for this attempt, and add up what the steps above came to."""
     script = context.get_input("scripts").get(context.step_name, ["ok"])
     note("begin", context.step_uuid, context.retry_count + 1)
-    PAUSE.wait(context.get_input("pause_s"))
-    if context.get_input("code_events"):
-        context.publish("code.success", {"by": "code"}, delivery="durable")
-        context.publish("code.failure", {"by": "code"}, delivery="durable", when="failure")
-        context.publish("code.always", {"by": "code"}, delivery="fast", when="always")
-    behave(script[min(context.retry_count, len(script) - 1)])
-    total = sum(one["value"] for one in context.dependency_results.values())
-    note("end", context.step_uuid, context.retry_count + 1)
+    try:
+        PAUSE.wait(context.get_input("pause_s"))
+        if context.get_input("code_events"):
+            context.publish("code.success", {"by": "code"}, delivery="durable")
+            context.publish("code.failure", {"by": "code"}, delivery="durable", when="failure")
+            context.publish("code.always", {"by": "code"}, delivery="fast", when="always")
+        behave(script[min(context.retry_count, len(script) - 1)])
+        total = sum(one["value"] for one in context.dependency_results.values())
+    finally:
+        note("end", context.step_uuid, context.retry_count + 1)
     return {"value": (context.get_input("number") + total + 1) % MODULUS, "attempt": context.retry_count + 1}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,7 +13,7 @@ from uuid import UUID
 import httpx
 from chaos.workload import ORDINARY, SPECIAL, TemplateSpec
 
-CLIENTS = 2
+CLIENTS = 5
 _REQUEST_S = 10.0
 _AGAIN_S = 0.1
 _CANCELLED = 0.04
@@ -59,7 +60,7 @@ class Load:
         self._wanted: list[str] = []
         self.created: dict[str, Created] = {}
         self.published: list[Published] = []
-        self.failed_requests = 0
+        self.unanswered: Counter[str] = Counter()
         self.wrong_answers: list[str] = []
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(CLIENTS)]
 
@@ -168,14 +169,19 @@ class Load:
             answer = self._request(method, path, body)
             if answer is not None and answer.status_code < 500:
                 return answer
-            self.failed_requests += 1
             pause.wait(_AGAIN_S)
 
     def _request(self, method: str, path: str, body: Any) -> httpx.Response | None:
+        """Send a request once; what has no definite answer is counted by what came instead, None where nothing did."""
         url = self._url()
-        if url is None:
-            return None
         try:
-            return httpx.request(method, url + path, json=body, timeout=_REQUEST_S)
-        except httpx.HTTPError:
-            return None
+            answer = None if url is None else httpx.request(method, url + path, json=body, timeout=_REQUEST_S)
+        except httpx.HTTPError as error:
+            answer = None
+            self.unanswered[type(error).__name__] += 1
+        else:
+            if answer is None:
+                self.unanswered["no supervisor"] += 1
+            elif answer.status_code >= 500:
+                self.unanswered[str(answer.status_code)] += 1
+        return answer

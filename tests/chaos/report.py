@@ -25,6 +25,7 @@ class Report:
     faults: Mapping[str, int] = field(default_factory=dict)
     given_up: Mapping[str, int] = field(default_factory=dict)
     work: Mapping[str, int] = field(default_factory=dict)
+    unanswered: Mapping[str, int] = field(default_factory=dict)
     supervisors: Sequence[str] = ()
     recovery_s: Mapping[str, float] = field(default_factory=dict)
     peak_mb: Mapping[str, float] = field(default_factory=dict)
@@ -42,7 +43,8 @@ class Report:
         lines = [f"faults injected: {sum(self.faults.values())}"]
         lines += [f"  {count:5}  {kind}" for kind, count in sorted(self.faults.items(), key=lambda each: -each[1])]
         lines += [f"  {kind} found no victim {count} times" for kind, count in self.given_up.items()]
-        lines += [f"work done in {self.seconds:.0f} s: " + ", ".join(f"{n:,} {what}" for what, n in self.work.items())]
+        lines += [f"work done in {self.seconds:.0f} s: " + _counts(self.work)]
+        lines += ["requests that had to be sent again: " + (_counts(self.unanswered) or "none")]
         lines += ["supervisors: " + ", ".join(self.supervisors)]
         lines += ["until steps of a dead worker ran again: " + _figures(self.recovery_s, "s")]
         lines += ["peak memory of a process: " + _figures(self.peak_mb, "MB")]
@@ -52,6 +54,10 @@ class Report:
         lines += [f"complaints: {len(self.complaints)}", *(f"  {each}" for each in self.complaints[:_SHOWN])]
         lines += [f"again: {self.command}"]
         return "\n".join(lines)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
 def _figures(figures: Mapping[str, float], unit: str) -> str:
@@ -113,5 +119,6 @@ def warnings(directory: Path) -> Counter[str]:
                 found["(no JSON) " + re.sub(r"\d+", "#", text)[:100]] += 1
                 continue
             if isinstance(line, dict) and line.get("level") in ("warning", "error", "critical"):
-                found[f"{line['level']}: {line.get('event')}"] += 1
+                sentence = re.sub(r"0x[0-9a-f]+|port \d+|\d+\.\d+", "#", str(line.get("event")).partition("\n")[0])
+                found[f"{line['level']}: {sentence[:160]}"] += 1
     return found

@@ -90,6 +90,7 @@ class ChaosRun:
         counter = threading.Thread(target=self._count_open, args=(counting,), daemon=True)
         self.guardian.start()
         until(lambda: self.guardian.ready is not None or self.guardian.failure is not None, _START_S)
+        self._say(f"ready after {time.monotonic() - began:.1f} s")
         self.watcher.start()
         counter.start()
         self.load.start()
@@ -107,7 +108,8 @@ class ChaosRun:
             command=self._plan.command,
             faults=dict(runner.begun),
             given_up=dict(runner.given_up),
-            work=work_done(history) | {"requests without an answer": self.load.failed_requests},
+            work=work_done(history),
+            unanswered=dict(self.load.unanswered),
             supervisors=[f"{life.number}: {life.told or 'alone'} → {life.exit_code}" for life in self.guardian.lives],
             recovery_s=recovery(history.journal, self.scene.killed),
             peak_mb={role: self.watcher.peak(role) for role in ("worker", "supervisor")},
@@ -133,7 +135,7 @@ class ChaosRun:
         return history, [*self._complaints(history, exit_code)]
 
     def _complaints(self, history: History, exit_code: int | None) -> Iterator[str]:
-        known = Known(self.load.created, self.load.published, self.scene.killed)
+        known = Known(self.load.created, self.load.published, self.scene.doomed)
         yield from check(history, known)
         yield from complaints(self.watcher.seen.items())
         for life in self.guardian.lives:
