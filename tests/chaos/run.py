@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from chaos.leftovers import left_in_database, left_on_disk, left_running
 from chaos.load import Load
 from chaos.report import Report, recovery, warnings, work_done
 from chaos.runner import Runner
-from chaos.schedule import Fault, make_schedule
+from chaos.schedule import Fault, FaultKind, make_schedule
 from chaos.scrapes import Watcher, complaints
 from chaos.workload import write_project
 from support.project import Project
@@ -44,7 +44,7 @@ VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `grow_mb` is how much more than at first a process may have at the end."""
+    """What to run. `keep` leaves logs and journals also where all is well."""
 
     seed: int
     seconds: float
@@ -52,16 +52,20 @@ class Plan:
     rate: float = 20.0
     pause_s: float = 2.5
     keep: bool = False
+    kinds: Sequence[FaultKind] = tuple(FaultKind)
 
     @property
     def schedule(self) -> list[Fault]:
         """The faults."""
-        return make_schedule(self.seed, self.seconds, pause_s=self.pause_s)
+        return make_schedule(self.seed, self.seconds, pause_s=self.pause_s, kinds=self.kinds)
 
     @property
     def command(self) -> str:
         """How to run it again."""
-        return f"scripts/chaos --seed {self.seed} --minutes {self.seconds / 60:g} --workers {self.workers}"
+        words = {"seed": self.seed, "minutes": f"{self.seconds / 60:g}", "workers": self.workers, "rate": self.rate}
+        return "scripts/chaos " + " ".join(
+            f"--{name} {value}" for name, value in {**words, "pause": self.pause_s}.items()
+        )
 
 
 class ChaosRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -95,28 +95,35 @@ class Fault:
     duration_s: float
 
 
-def make_schedule(seed: int, seconds: float, *, pause_s: float = 2.5) -> list[Fault]:
-    """Spread faults over this time, `pause_s` apart on average: first each kind once, in any order, then by weight."""
+def make_schedule(
+    seed: int, seconds: float, *, pause_s: float = 2.5, kinds: Sequence[FaultKind] = tuple(FaultKind)
+) -> list[Fault]:
+    """Spread faults of these kinds over this time, `pause_s` apart on average.
+
+    First each kind comes once, in any order, then by weight.
+    """
     random = Random(seed)
-    once = list(FaultKind)
+    once = list(kinds)
     random.shuffle(once)
     last_supervisor = seconds * LAST_SUPERVISOR
     faults: list[Fault] = []
     at = random.uniform(0.0, pause_s)
     while at < seconds:
-        kind = _next_kind(random, once, may_end_supervisor=at < last_supervisor)
+        kind = _next_kind(random, kinds, once, may_end_supervisor=at < last_supervisor)
         habit = HABITS[kind]
         faults.append(Fault(len(faults), at, kind, random.random(), random.uniform(habit.least_s, habit.most_s)))
         at += random.uniform(0.2, 1.8) * pause_s
     return faults
 
 
-def _next_kind(random: Random, once: list[FaultKind], *, may_end_supervisor: bool) -> FaultKind:
+def _next_kind(
+    random: Random, kinds: Sequence[FaultKind], once: list[FaultKind], *, may_end_supervisor: bool
+) -> FaultKind:
     if once:
         # Those that must come before the last supervisor come first where time runs short.
         fits = [kind for kind in once if may_end_supervisor or not HABITS[kind].ends_supervisor]
         if fits:
             once.remove(fits[0])
             return fits[0]
-    kinds = [kind for kind in FaultKind if may_end_supervisor or not HABITS[kind].ends_supervisor]
-    return random.choices(kinds, [HABITS[kind].weight for kind in kinds])[0]
+    left = [kind for kind in kinds if may_end_supervisor or not HABITS[kind].ends_supervisor]
+    return random.choices(left, [HABITS[kind].weight for kind in left])[0]
