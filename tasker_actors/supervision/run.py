@@ -35,7 +35,7 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
-from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.main_loop import MainLoop
@@ -179,7 +179,9 @@ class Start:
         self._plans = plans
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
-        self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
+        self._system = ActorSystem(
+            "supervisor", registry=wire_registry(), escalate=self._actor_lost, on_restart=self._actor_restarted
+        )
         self._stats = self._start_stats()
 
     def run(self) -> None:
@@ -325,6 +327,9 @@ class Start:
                 continue
             logger.warning("A worker of a supervisor that died is settled", worker_id=worker_id)
             self._settlement.settle(worker_id, running=None, reason="its supervisor died")
+
+    def _actor_lost(self, actor: str, reason: str) -> None:
+        self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
