@@ -79,7 +79,7 @@ def run_supervisor(
     check_subscribers(settings.native)
     registry = HandlerRegistry.from_modules(import_modules(handlers), HandlerFiles(settings.native.directory))
     templates = read_templates(settings, registry, template_paths)
-    phases.init_tracing()
+    phases.init_tracing(max_queue_bytes=settings.telemetry.max_queue_bytes)
     inbox: Inbox = queue.SimpleQueue()
     install_handlers(inbox)
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
@@ -128,10 +128,15 @@ def _export(stats: LocalAddress, exporter: Exporter) -> None:
     """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
     from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
 
-    exporter.count_drops(
-        spans=lambda count: stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count)),
-        log_records=lambda count: stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count)),
-    )
+    def spans_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "spans", reason), count))
+
+    def log_records_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "log_records", reason), count))
+
+    exporter.count_drops(spans_dropped, log_records_dropped)
     exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 

@@ -76,6 +76,10 @@ class SupervisorRuntime:
         self._tracing = tracing
         self._turn = itertools.count()
 
+    def refused(self, reason: str) -> None:
+        """Count a request or a connection that was refused."""
+        self._stats.tell(Count(metrics.HTTP_REFUSALS, (reason,)))
+
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
         """Return a version of a template, the newest for None."""
         return self._index.find(namespace, name, version)

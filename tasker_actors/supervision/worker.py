@@ -182,11 +182,9 @@ class Worker:
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
-        phases.init_tracing(worker=self._boot.slot)
-        spans = self._block.counter(metrics.SPANS_DROPPED, ())
-        log_records = self._block.counter(metrics.LOG_RECORDS_DROPPED, ())
+        phases.init_tracing(worker=self._boot.slot, max_queue_bytes=self._settings.telemetry.max_queue_bytes)
         if (exporter := phases.exporter()) is not None:
-            exporter.count_drops(spans.add, log_records.add)
+            exporter.count_drops(self._recorder.spans_dropped, self._recorder.log_records_dropped)
 
     def _session(self, purpose: str) -> Session:
         settings = self._settings
