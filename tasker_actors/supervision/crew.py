@@ -168,6 +168,7 @@ class Crew:
         slot = self.slots[number]
         slot.last_heartbeat = time.monotonic()
         slot.in_flight = beat.in_flight
+        slot.waits_for_database = beat.waiting_for_database
 
     def link_closed(self, number: int, incarnation: int) -> None:
         """The process of an incarnation closed its link; without it, it can do nothing but end."""

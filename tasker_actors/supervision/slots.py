@@ -41,6 +41,7 @@ class Slot:
     start_after: float = 0.0
     last_heartbeat: float = 0.0
     in_flight: int = 0
+    waits_for_database: bool = False
     kill_after: float | None = None
     is_link_closed: bool = False
     exited_at: float | None = None
@@ -64,6 +65,7 @@ class Slot:
         self.started_at = now
         self.last_heartbeat = time.monotonic()
         self.in_flight = 0
+        self.waits_for_database = False
 
     @property
     def pid(self) -> int | None:
