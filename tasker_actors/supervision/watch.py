@@ -88,8 +88,9 @@ class WorkerWatch:
             subscription.check(now, grace)
         self._pipeline.channel.check(now)
         parts.hooks_guard.check(now, grace)
+        parts.loop.look(now)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
-        abandoned = [self._abandon(item) for item in stuck]
+        abandoned = [self._abandon(item) for item in stuck if not self._return_starved(item)]
         return any(abandoned)
 
     def drain(self, timeout_ms: int) -> float:
@@ -163,6 +164,22 @@ class WorkerWatch:
         is_busy = len(running) == self._settings.worker.concurrency and time.monotonic() - busy_since >= _OVERDUE_S
         if is_busy and ledger.items(Stage.WAITING):
             self._pipeline.source.tell(ReturnOverdue())
+
+    def _return_starved(self, item: LedgerItem) -> bool:
+        """Give back, uncounted, the step of an async handler that another one kept from the event loop."""
+        limit_at = item.began_at + item.step.plan.timeout_ms / 1000
+        if item.handled is not None or not self._pipeline.parts.loop.is_blocked_by_another(item.step.token, limit_at):
+            return False
+        if self._pipeline.parts.ledger.give_up(item):
+            logger.warning(
+                "An async handler had no turn: another one blocks the event loop; its step goes back",
+                step_name=item.step.plan.name,
+                step_uuid=item.step.step_uuid,
+                task_uuid=item.step.task.task_uuid,
+                correlation_id=item.step.task.correlation_id,
+            )
+            self._system.address(PUBLISHER).tell(give_back([item]))
+        return True
 
     def _abandon(self, item: LedgerItem) -> bool:
         """Fail the attempt of a handler that does not return, in its place; its thread is left behind."""
