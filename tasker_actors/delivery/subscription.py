@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import Any, Protocol
 
 from tasker_actors.actors.call_guard import CallGuard
-from tasker_actors.delivery.buffer import DropOldestBuffer
+from tasker_actors.delivery.buffer import DropOldestBuffer, Drops
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
@@ -66,9 +66,10 @@ class Subscription:
         spec: SubscriberSpec,
         *,
         buffer_size: int,
+        buffer_bytes: int,
         timeout_ms: int,
         errors: Adding,
-        drops: Callable[[int], None],
+        drops: Drops,
         logger: Any,
         scope: SpanScope | None = None,
     ) -> None:
@@ -77,7 +78,7 @@ class Subscription:
         self._errors = errors
         self._logger = logger
         self._scope = scope
-        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, drops)
+        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, buffer_bytes, drops)
         self._stuck = 0
         self._runner: _Runner | None = None
 
@@ -86,12 +87,12 @@ class Subscription:
         self._runner = _Runner(self.spec, self._buffer, self._timeout, self._failed, self._scope)
         self._runner.start()
 
-    def offer(self, event: DomainEvent, trace: TraceContext) -> None:
+    def offer(self, event: DomainEvent, size: int, trace: TraceContext) -> None:
         """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted.
 
-        `trace` is what the event was published under.
+        `size` is that of its message, in bytes; `trace` is what the event was published under.
         """
-        self._buffer.put(Delivery(event, trace))
+        self._buffer.put(Delivery(event, trace), size)
 
     @property
     def waiting(self) -> int:

@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from tasker_actors.settings import Settings
-from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.process import is_stopped
 from tasker_actors.supervision.progress import Station, is_hung
-from tasker_actors.supervision.slots import Slot, SlotState
+from tasker_actors.supervision.slots import Incarnation, IncarnationState
 
 
-def hung_because(slot: Slot, reader: BlockReader, settings: Settings, now: float) -> str | None:
-    """Say why the worker in a slot has to be killed; None while it starts, works or drains in time.
+def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> str | None:
+    """Say why a worker that has a process has to be killed; None while it starts, works or drains in time.
 
     Its main thread's beats are read from its memory block: they are there also when this process was stopped itself
     and its link is full of older messages. What its flow does, the worker says in its heartbeats.
     """
-    worker = settings.worker
+    worker, reader = settings.worker, incarnation.reader
+    assert reader is not None  # noqa: S101 - it came with the process
     main_thread = Station("main thread", reader.heartbeat().progress, has_work=True)
-    silence = slot.signs_of_life.look(now, [main_thread])
+    silence = incarnation.signs_of_life.look(now, [main_thread])
     silent_s = 0.0 if silence is None else silence.seconds
-    match slot.state:
-        case SlotState.STARTING if silent_s > settings.supervisor.startup_timeout_ms / 1000:
+    match incarnation.state:
+        case IncarnationState.STARTING if silent_s > settings.supervisor.startup_timeout_ms / 1000:
             return f"it was not ready after {silent_s:.1f} s"
-        case SlotState.RUNNING if is_hung(
+        case IncarnationState.RUNNING if is_hung(
             silent_s,
             hang_s=worker.hang_timeout_ms / 1000,
             lease_s=worker.lease_ms / 1000,
-            is_stopped=_is_stopped(slot, silent_s > worker.hang_timeout_ms / 1000),
+            is_stopped=_is_stopped(incarnation, silent_s > worker.hang_timeout_ms / 1000),
             handlers_end_in_s=reader.running_until_ns() / 1e9 + worker.timeout_grace_ms / 1000 - now,
         ):
             return f"its main thread gave no sign of life for {silent_s:.1f} s"
-        case SlotState.RUNNING if slot.stalled_ms > worker.hang_timeout_ms:
-            return f"its {slot.stalled} made no progress for {slot.stalled_ms / 1000:.1f} s"
+        case IncarnationState.RUNNING if incarnation.stalled_ms > worker.hang_timeout_ms:
+            return f"its {incarnation.stalled} made no progress for {incarnation.stalled_ms / 1000:.1f} s"
         case _:
             return None
 
 
-def _is_stopped(slot: Slot, is_silent: bool) -> bool:  # noqa: FBT001 - asked only of those that are silent, for its cost
-    return is_silent and slot.pid is not None and is_stopped(slot.pid)
+def _is_stopped(incarnation: Incarnation, is_silent: bool) -> bool:  # noqa: FBT001 - asked only of those that are silent, for its cost
+    return is_silent and incarnation.pid is not None and is_stopped(incarnation.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
+import psycopg
 import pytest
 from support.project import Project
 from support.supervised import Supervised, run_to_end
@@ -199,3 +200,18 @@ def test_options_that_cannot_be_used_are_2_and_named_at_once(project):
     assert code == 2
     assert "worker.count" in output
     assert "http.bind" in output
+
+
+def test_a_supervisor_that_loses_an_actor_of_its_own_ends_with_4_and_names_it(project, embedded_server):
+    """Its maintenance cannot write heartbeats any more, whatever it tries: nothing but a new start can help."""
+    with embedded_server.database(migrated=True) as url:
+        one = Supervised(project, url)
+        try:
+            one.wait_ready()
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE tasker.workers RENAME COLUMN heartbeat_at TO other")
+            assert one.wait_ended() == 4
+        finally:
+            one.close()
+        assert "the supervisor's actor maintenance failed for good" in one.last_words()
+        assert one.worker_pids() == set()

@@ -13,16 +13,23 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support
 
 import cancelling
 import fast_events
 import latency
 import messaging
+import recovery
+import server_restart
+import soak
 import start
 import telemetry
 import throughput
-from rich.console import Console
-from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,16 @@ AIMS: Mapping[str, Aim] = {
     "telemetry_off_worker_rss_mb": Aim("memory of a worker after it, telemetry off", " MB", None),
     "telemetry_dead_collector_worker_rss_mb": Aim("the same, dead collector", " MB", None),
     "worker_rss_mb": Aim("resident memory of a worker at rest", " MB", 90.0, is_limit=True),
+    "recovery_p50_s": Aim("kill -9 of a worker until its steps run again, p50", " s", 2.0, is_limit=True),
+    "recovery_p99_s": Aim("the same, p99", " s", 2.0, is_limit=True),
+    "server_restart_down_s": Aim("a restart of the server under load: seconds without it", " s", None),
+    "server_restart_full_speed_s": Aim("from its return until full speed again", " s", None),
+    "backlog_worker_peak_mb": Aim("100,000 steps in backlog, peak memory of a worker", " MB", 150.0, is_limit=True),
+    "backlog_supervisor_peak_mb": Aim("the same, of the supervisor", " MB", None),
+    "fast_events_worker_peak_mb": Aim(
+        "a million fast events to a slow subscriber, peak memory of a worker", " MB", 150.0, is_limit=True
+    ),
+    "fast_events_supervisor_peak_mb": Aim("the same, of the supervisor", " MB", None),
 }
 
 
@@ -84,6 +101,9 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "messaging": _messaging,
     "start": start.run,
     "telemetry": telemetry.run,
+    "recovery": recovery.run,
+    "server_restart": server_restart.run,
+    "soak": soak.run,
 }
 
 
