@@ -63,13 +63,14 @@ class WorkerWatch:
         self._exemplars = exemplars
         self._progress = ProgressWatch()
         self._is_stall_logged = False
+        self._is_hook_logged = False
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
         self._were_ready = False
 
     def tick(self, now: float, supervisor: ActorAddress) -> bool:
-        """Do what is due; returns whether a handler is stuck past its limit, so that this worker must be replaced."""
+        """Do what is due; returns whether a user's function does not return, so that this worker must be replaced."""
         parts = self._pipeline.parts
         if now >= parts.clock.wake_at:
             parts.clock.wake_at = now + self._settings.database.poll_interval_ms / 1000
@@ -87,11 +88,17 @@ class WorkerWatch:
         for subscription in parts.subscriptions:
             subscription.check(now, grace)
         self._pipeline.channel.check(now)
-        parts.hooks_guard.check(now, grace)
+        stuck_publisher = parts.hooks_guard.check(now, grace)
         parts.loop.look(now)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
         abandoned = [self._abandon(item) for item in stuck if not self._return_starved(item)]
-        return any(abandoned)
+        if stuck_publisher is not None and not self._is_hook_logged:
+            self._is_hook_logged = True
+            logger.error(
+                "A publisher's hook does not return past its time limit; the worker is replaced",
+                publisher=stuck_publisher,
+            )
+        return stuck_publisher is not None or any(abandoned)
 
     def drain(self, timeout_ms: int) -> float:
         """Stop claiming, give back what has not begun, and return the moment at which the rest must end."""
