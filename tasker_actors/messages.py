@@ -224,6 +224,7 @@ class Heartbeat:
     """Worker → Supervisor: the worker holds `in_flight` steps; the actor `stalled` has made no progress for so long."""
 
     in_flight: int
+    waits_for_database: bool
     stalled: str | None
     stalled_ms: int
 

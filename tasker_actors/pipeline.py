@@ -294,5 +294,4 @@ class Pipeline:
             recorder=self._recorder,
             clock=self.parts.clock,
             poll_interval_ms=self._settings.database.poll_interval_ms,
-            retry_interval_ms=self._settings.database.reconnect_backoff_ms,
         )

@@ -9,7 +9,7 @@ import orjson
 import psycopg
 
 from tasker_actors.delivery.committer import WorkerFencedError
-from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.outages import Session, Trouble, reason_of
 from tasker_actors.postgres.templates import load_definition
 from tasker_actors.steps.claimer import Claimed
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
@@ -43,6 +43,7 @@ class PostgresClaimer:
         self._lease_ms = lease_ms
         self._new_plans = new_plans
         self._logger = logger
+        self._refusal: str | None = None
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
         """Lease up to `limit` steps, oldest first, as `Claimer` says; raises WorkerFencedError."""
@@ -52,7 +53,7 @@ class PostgresClaimer:
         except psycopg.Error as error:
             self._note(error, "claim")
             return None
-        self._session.worked()
+        self._answered()
         return Claimed(
             steps=tuple(self._plans.lease(step, tasks[step["task_uuid"]]) for step in reply.get("steps", ())),
             more=reply.get("more", False),
@@ -91,10 +92,19 @@ class PostgresClaimer:
         except psycopg.Error as error:
             self._note(error, "extend leases")
             return None
-        self._session.worked()
+        self._answered()
         return frozenset(row[0]) if row is not None else ()
 
+    def pause_s(self) -> float:
+        """Return how long to wait before the next try, as `Claimer` says."""
+        return self._session.pause_s()
+
+    def _answered(self) -> None:
+        self._session.worked()
+        self._refusal = None
+
     def _note(self, error: psycopg.Error, what: str) -> None:
-        if self._session.away_since is None:
-            self._logger.warning("the database does not answer; waiting for it", doing=what, error=str(error).strip())
-        self._session.failed(error)
+        """Take note of an error; a refusal, which will not pass by itself, is told once and not at each try."""
+        if self._session.failed(error) is Trouble.CONTENT and self._refusal != (why := reason_of(error)):
+            self._refusal = why
+            self._logger.error("PostgreSQL refuses what a worker needs; it tries again", doing=what, error=why)

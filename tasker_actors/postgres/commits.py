@@ -49,11 +49,8 @@ class PostgresCommitter:
                 return _reply(row[0])
 
     def _wait(self, error: psycopg.Error) -> None:
-        first = self._session.away_since is None
         if self._session.failed(error) is Trouble.CONTENT:
             raise BatchRefusedError(str(error).strip()) from error
-        if first:
-            self._logger.warning("a commit has to wait for the database", error=str(error).strip())
         time.sleep(self._session.pause_s())
 
     def _repair(self) -> None:

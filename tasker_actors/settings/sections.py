@@ -139,6 +139,9 @@ class DatabaseSettings(Section):
     tcp_user_timeout_ms: Milliseconds = Field(
         default=10_000, description="A connection whose data is not acknowledged for this long counts as cut."
     )
+    answer_timeout_ms: Milliseconds = Field(
+        default=30_000, description="A connection on which a statement has no answer for this long counts as cut."
+    )
     idle_in_transaction_timeout_ms: Milliseconds = Field(
         default=60_000, description="The server ends a session that idles inside a transaction for this long."
     )

@@ -160,6 +160,7 @@ class Crew:
         """A worker says what it holds, and how its flow goes on."""
         incarnation.in_flight = beat.in_flight
         incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
+        incarnation.waits_for_database = beat.waits_for_database
 
     def leaves(self, incarnation: Incarnation, reason: str) -> None:
         """A worker has begun to drain by itself."""

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
-from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
-from tasker_actors.postgres.connect import connect, open_pool
-from tasker_actors.postgres.embedded import EmbeddedServer
-from tasker_actors.postgres.migrate import migrate
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
-from tasker_actors.postgres.pgmq_install import install_pgmq
+from tasker_actors.postgres.outages import Backoff
 from tasker_actors.postgres.session import Pool, session
-from tasker_actors.postgres.wait import server_address, wait_for_database
+from tasker_actors.postgres.setup import prepare_database
+from tasker_actors.postgres.wait import server_address
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
@@ -35,6 +34,7 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
+from tasker_actors.supervision.embedded_database import EmbeddedDatabase
 from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
@@ -98,28 +98,25 @@ def run_supervisor(
 
 
 def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> tuple[str, Callable[[], None]]:
-    """Return the URL of a database that is ready for us, reachable, with PGMQ, migrated, and what brings it back.
+    """Return the URL of a database that is ready for us, and what brings its server back.
 
     Only an embedded server is ours to start again; any other comes back by itself.
     """
     url = settings.database.url
     revive: Callable[[], None] = _leave_to_others
     if url is None:
-        server = EmbeddedServer.start(home, _left_ms(start_by))
-        stack.callback(lambda: server.stop(time.monotonic() + _STOP_S))
-        url = server.url
-        revive = partial(_revive, server, settings.supervisor.startup_timeout_ms)
-        logger.info("Embedded PostgreSQL is running", home=str(home))
-    wait_for_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
-    with connect(url, application_name="tasker setup", database=settings.database) as connection:
-        pgmq = install_pgmq(connection)
-        applied = migrate(connection)
+        server = EmbeddedDatabase(
+            home, start_timeout_ms=_left_ms(start_by), revive_timeout_ms=settings.supervisor.startup_timeout_ms
+        )
+        stack.callback(server.stop)
+        url, revive = server.url, server.revive
+    ready = prepare_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
     logger.info(
         "Database is ready",
         address=server_address(url),
-        pgmq_version=pgmq.version,
-        pgmq_source=pgmq.source.value,
-        migrations_applied=len(applied),
+        pgmq_version=ready.pgmq.version,
+        pgmq_source=ready.pgmq.source.value,
+        migrations_applied=len(ready.migrations),
     )
     return url, revive
 
@@ -142,14 +139,6 @@ def _export(stats: LocalAddress, exporter: Exporter) -> None:
 
 def _leave_to_others() -> None:
     """Do nothing about a server that somebody else runs."""
-
-
-def _revive(server: EmbeddedServer, timeout_ms: int) -> None:
-    """Start the embedded server again if its process is gone."""
-    try:
-        server.ensure_running(timeout_ms)
-    except TaskerError as error:
-        logger.error("The embedded PostgreSQL could not be started again", error=str(error))
 
 
 def _left_ms(start_by: float) -> int:
@@ -182,6 +171,7 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._availability = Availability(logger)
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem(
@@ -193,7 +183,7 @@ class Start:
         """Start the rest, run, stop."""
         host, space = socket.gethostname(), process_space()
         self._settle_dead_of_this_machine(space)
-        registrar = Registrar(self._inbox)
+        registrar = Registrar(self._inbox, self._availability)
         crew = Crew(
             self._settings,
             launcher=Launcher(
@@ -277,6 +267,7 @@ class Start:
                 stats=self._stats,
                 supervisor_id=self._supervisor_id,
                 others=note_others,
+                availability=self._availability,
                 revive=self._revive,
             ),
         )
@@ -297,13 +288,17 @@ class Start:
         )
 
     def _wakeups(self, crew: Crew) -> Wakeups:
+        database = self._settings.database
         return Wakeups(
-            Listener(self._url, self._settings.database),
+            Listener(self._url, database),
             self._pool,
             supervisor_id=self._supervisor_id,
             on_work=crew.wake,
             on_cancel=crew.cancel,
-            interval_ms=self._settings.database.wakeup_interval_ms,
+            interval_ms=database.wakeup_interval_ms,
+            backoff=Backoff(database.reconnect_backoff_ms, database.reconnect_backoff_max_ms),
+            availability=self._availability,
+            revive=self._revive,
         )
 
     def _http(self, crew: Crew, wakeups: Wakeups, main_loop: MainLoop) -> HttpServer:
@@ -318,6 +313,7 @@ class Start:
             wakeups=wakeups,
             main_loop=main_loop,
             tracing=self._tracing,
+            availability=self._availability,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()

@@ -41,6 +41,7 @@ class Incarnation:
     stalled: str | None = None
     stalled_ms: int = 0
     in_flight: int = 0
+    waits_for_database: bool = False
     kill_after: float | None = None
     is_link_closed: bool = False
     exited_at: float | None = None

@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 
 from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.notifications import Listener, notify
-from tasker_actors.postgres.session import DatabaseBusyError, Pool
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.session import PASSING_ERRORS, Pool
 from tasker_actors.telemetry.logging import get_logger
 
 WORK = "tasker_work"
@@ -20,7 +22,7 @@ CANCEL = "tasker_cancel"
 
 logger = get_logger("tasker_actors.wakeups")
 
-_PAUSE_S = 1.0
+_LISTENING = "listening for work"
 
 _LEASES_PER_NOTIFICATION = 150
 """Each takes 46 bytes at most: a worker and a token of 19 digits, in quotes, brackets and commas."""
@@ -42,6 +44,9 @@ class Wakeups:
 
     What is lost here costs time only: behind every wake-up stands the workers' slow poll, behind a cancellation the
     commit that finds the lease gone.
+
+    The listening connection is the one that is always open, so its end is the first sign of a server that has died:
+    then `revive` is called, in the listening thread, before it tries to connect again.
     """
 
     def __init__(
@@ -53,6 +58,9 @@ class Wakeups:
         on_work: Callable[[], None],
         on_cancel: Callable[[Mapping[int, Sequence[int]]], None],
         interval_ms: int,
+        backoff: Backoff,
+        availability: Availability,
+        revive: Callable[[], None],
     ) -> None:
         self._listener = listener
         self._pool = pool
@@ -60,6 +68,9 @@ class Wakeups:
         self._on_work = on_work
         self._on_cancel = on_cancel
         self._interval = interval_ms / 1000
+        self._backoff = backoff
+        self._availability = availability
+        self._revive = revive
         self._stopping = threading.Event()
         self._pending = threading.Event()
         self.others_exist = False
@@ -97,14 +108,21 @@ class Wakeups:
     def _listen(self) -> None:
         while not self._stopping.is_set():
             try:
-                for channel, payload in self._listener.notifications((WORK, CANCEL)):
+                for channel, payload in self._listener.notifications((WORK, CANCEL), self._listening):
                     self._heard(channel, payload)
             except DatabaseUnavailableError as error:
-                if not self._stopping.is_set():
-                    logger.warning("Listening for work was interrupted; workers poll meanwhile", error=str(error))
-                self._stopping.wait(_PAUSE_S)
-            if not self._stopping.is_set():
-                self._on_work()
+                if self._stopping.is_set():
+                    return
+                self._availability.failed(_LISTENING, str(error))
+                self._revive()
+                self._stopping.wait(self._backoff.pause_s())
+                self._backoff.failed()
+
+    def _listening(self) -> None:
+        """Look for work that was announced while nobody listened."""
+        self._backoff.worked()
+        self._availability.worked(_LISTENING)
+        self._on_work()
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == WORK:
@@ -121,5 +139,6 @@ class Wakeups:
     def _try(self, send: Callable[[], None]) -> None:
         try:
             send()
-        except (DatabaseUnavailableError, DatabaseBusyError) as error:
-            logger.warning("A wake-up could not be sent; the others poll", error=str(error))
+        except PASSING_ERRORS as error:
+            level = logger.warning if self._availability.reason is None else logger.debug  # an outage is told once
+            level("A wake-up could not be sent; the others poll", error=str(error))

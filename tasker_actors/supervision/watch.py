@@ -129,6 +129,7 @@ class WorkerWatch:
         supervisor.tell(
             Heartbeat(
                 in_flight=len(self._pipeline.parts.ledger),
+                waits_for_database=any(session.away_since is not None for session in (self._claims, self._commits)),
                 stalled=standstill.station if standstill is not None else None,
                 stalled_ms=round(standstill.seconds * 1000) if standstill is not None else 0,
             )

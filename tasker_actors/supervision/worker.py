@@ -32,6 +32,7 @@ from tasker_actors.messages import (
 )
 from tasker_actors.native.bridge import NativeBridge
 from tasker_actors.pipeline import Pipeline
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect
@@ -128,7 +129,8 @@ class Worker:
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
         self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
-        claims, commits = self._session("claim"), self._session("commit")
+        availability = Availability(logger)
+        claims, commits = self._session("claim", availability), self._session("commit", availability)
         claimer = PostgresClaimer(
             claims,
             worker_id=boot.worker_id,
@@ -186,7 +188,7 @@ class Worker:
         if (exporter := phases.exporter()) is not None:
             exporter.count_drops(self._recorder.spans_dropped, self._recorder.log_records_dropped)
 
-    def _session(self, purpose: str) -> Session:
+    def _session(self, purpose: str, availability: Availability) -> Session:
         settings = self._settings
         return Session(
             partial(
@@ -197,6 +199,8 @@ class Worker:
             ),
             backoff_ms=settings.database.reconnect_backoff_ms,
             backoff_max_ms=settings.database.reconnect_backoff_max_ms,
+            availability=availability,
+            doing=purpose,
         )
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:

@@ -117,7 +117,8 @@ class Runtime(Protocol):
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through a worker; blocks until it is committed, `timeout` seconds at most.
 
-        Raises PublishUnavailableError, PublicationRefusedError, and TimeoutError, after which the outcome is unknown.
+        Raises PublishUnavailableError, DatabaseUnavailableError where nothing was tried, PublicationRefusedError, and
+        TimeoutError, after which the outcome is unknown.
         """
 
     def figures(self) -> Figures:
