@@ -26,8 +26,8 @@ class HistogramValue:
     """Observations by bucket (not cumulative, the last above all bounds) and their sum in the metric's unit.
 
     The sum is kept as a whole number of millionths. Those of several workers are added in whatever order they come and
-    end; with floats the last digit would depend on it, and a sum that falls by that is a reset to Prometheus, which then
-    counts all of it again.
+    end; with floats the last digit would depend on it, and a sum that falls by that is a reset to Prometheus, which
+    then counts all of it again.
     """
 
     buckets: tuple[int, ...] = (0,) * BUCKETS

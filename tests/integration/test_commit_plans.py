@@ -107,7 +107,7 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
 
 
 def test_no_function_that_turns_plans_off_is_compiled_for_what_they_seem_to_cost(flow: Flow):
-    """Up to PostgreSQL 17 a plan type that is off costs 10^10, and from 10^5 on a server compiles: each call, for seconds.
+    """Up to PostgreSQL 17 a plan type that is off costs 10^10, and from 10^5 on a server compiles: at each call.
 
     The embedded server has compilation off, most others have it on.
     """
