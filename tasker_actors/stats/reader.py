@@ -135,5 +135,5 @@ class BlockReader:
                         figures.set_gauge(metric, labels, value)
                 case MetricKind.HISTOGRAM:
                     buckets = tuple(cells[index : index + BUCKETS])
-                    figures.add_histogram(metric, labels, HistogramValue(buckets, doubles[index + BUCKETS]))
+                    figures.add_histogram(metric, labels, HistogramValue.of(buckets, doubles[index + BUCKETS]))
         return figures

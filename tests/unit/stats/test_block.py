@@ -114,7 +114,7 @@ def test_labelled_figures_of_every_kind_reach_the_reader(writer, reader):
     assert figures.counters == {EVENTS_PUBLISHED: {DELAYED: 5}, SPANS_DROPPED: {(): 9}}
     assert figures.gauges == {STEPS_ACTIVE: {(): 2.5}}
     value = figures.histograms[STEP_EXECUTION_DURATION]["flights", "success"]
-    assert value == HistogramValue((1, 1, *(0,) * (len(DURATION_BOUNDS_MS) - 2), 1), 0.1 + 0.2 + 99999.0)
+    assert value == HistogramValue.of((1, 1, *(0,) * (len(DURATION_BOUNDS_MS) - 2), 1), 0.1 + 0.2 + 99999.0)
     assert value.count == 3
 
 
