@@ -31,7 +31,10 @@ _DEFAULT_POLICY = RestartPolicy()
 
 @dataclass(frozen=True, slots=True)
 class ActorStatus:
-    """One actor as it is now; `busy_seconds` is how long it has been handling its message, None when idle."""
+    """One actor as it is now; `busy_seconds` is how long it has been handling its message, None when idle.
+
+    `busy_since` is the same as a `time.monotonic()`, so that two looks can tell one message from the next.
+    """
 
     name: str
     is_running: bool
@@ -39,6 +42,7 @@ class ActorStatus:
     restarts: int
     last_reason: str | None
     busy_seconds: float | None
+    busy_since: float | None
 
 
 def log_restart(actor: str, reason: str, error: BaseException) -> None:
@@ -217,6 +221,7 @@ def _status(name: str, host: ActorHost, now: float) -> ActorStatus:
         restarts=host.restarts,
         last_reason=host.last_reason,
         busy_seconds=None if busy_since is None else now - busy_since,
+        busy_since=busy_since,
     )
 
 

@@ -121,6 +121,8 @@ class DurablePublisher(Actor):
             # Only a damaged schema refuses our own plain failure; the lease ends by itself and the step runs again.
             self._logger.error("an entry could not be stored in any form", reason=reason, token=batch[0].token)
             self._ledger.remove([batch[0].token])
+            if batch[0].publication is not None:
+                batch[0].publication.reply.fail(BatchRefusedError(reason))
 
     def _try(self, batch: list[CommitItem]) -> str | None:
         held_after = len(self._ledger) - sum(1 for item in batch if item.publication is None)

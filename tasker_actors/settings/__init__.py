@@ -1,6 +1,7 @@
 """One configuration: frozen, validated once, passed down; nothing else reads files or environment variables for it."""
 
 from tasker_actors.settings.database_url import redact_url
+from tasker_actors.settings.http import HttpSettings
 from tasker_actors.settings.load import (
     load_settings,
     masked,
@@ -16,7 +17,6 @@ from tasker_actors.settings.sections import (
     EventBusSettings,
     EventSettings,
     HandlerSettings,
-    HttpSettings,
     LoggingSettings,
     MaintenanceSettings,
     NativeSettings,

@@ -31,3 +31,6 @@ class Claimer(Protocol):
 
         None if the database cannot be reached now: nothing was extended.
         """
+
+    def pause_s(self) -> float:
+        """Return how long to wait after an answer that did not come: longer each time, with jitter, bounded."""

@@ -162,7 +162,7 @@ class Crew:
         return self.slots[incarnation.slot].running is not None
 
     def heartbeat(self, incarnation: Incarnation, beat: Heartbeat) -> None:
-        """A worker's main thread is alive."""
+        """A worker says what it holds and has done, and how its flow goes on."""
         self._lifecycle.heartbeat(incarnation, beat)
 
     def link_closed(self, incarnation: Incarnation) -> None:

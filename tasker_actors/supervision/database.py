@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
-from tasker_actors.errors import TaskerError
-from tasker_actors.postgres.connect import connect
-from tasker_actors.postgres.embedded import EmbeddedServer
-from tasker_actors.postgres.migrate import migrate
-from tasker_actors.postgres.pgmq_install import install_pgmq
-from tasker_actors.postgres.wait import server_address, wait_for_database
+from tasker_actors.postgres.setup import prepare_database
+from tasker_actors.postgres.wait import server_address
 from tasker_actors.settings import Settings
+from tasker_actors.supervision.embedded_database import EmbeddedDatabase
 from tasker_actors.supervision.shutdown import ExitDeadline
 from tasker_actors.telemetry.logging import get_logger
 
@@ -27,42 +23,31 @@ _STOPPED_AT_ONCE_S = 0.5
 def ready_database(
     settings: Settings, home: Path, start_by: float, stack: ExitStack, exit_deadline: ExitDeadline
 ) -> tuple[str, Callable[[], None]]:
-    """Return the URL of a database that is ready for us, reachable, with PGMQ, migrated, and what brings it back.
+    """Return the URL of a database that is ready for us, and what brings its server back.
 
     Only an embedded server is ours to start again, and to stop at the end; any other comes back by itself.
     """
     url = settings.database.url
     revive: Callable[[], None] = _leave_to_others
     if url is None:
-        server = EmbeddedServer.start(home, _left_ms(start_by))
-        stack.callback(lambda: server.stop(time.monotonic() + max(0.0, exit_deadline.left_s() - _STOPPED_AT_ONCE_S)))
-        url = server.url
-        revive = partial(_revive, server, settings.supervisor.startup_timeout_ms)
-        logger.info("Embedded PostgreSQL is running", home=str(home))
-    wait_for_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
-    with connect(url, application_name="tasker setup", database=settings.database) as connection:
-        pgmq = install_pgmq(connection)
-        applied = migrate(connection)
+        server = EmbeddedDatabase(
+            home, start_timeout_ms=_left_ms(start_by), revive_timeout_ms=settings.supervisor.startup_timeout_ms
+        )
+        stack.callback(lambda: server.stop(max(0.0, exit_deadline.left_s() - _STOPPED_AT_ONCE_S)))
+        url, revive = server.url, server.revive
+    ready = prepare_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
     logger.info(
         "Database is ready",
         address=server_address(url),
-        pgmq_version=pgmq.version,
-        pgmq_source=pgmq.source.value,
-        migrations_applied=len(applied),
+        pgmq_version=ready.pgmq.version,
+        pgmq_source=ready.pgmq.source.value,
+        migrations_applied=len(ready.migrations),
     )
     return url, revive
 
 
 def _leave_to_others() -> None:
     """Do nothing about a server that somebody else runs."""
-
-
-def _revive(server: EmbeddedServer, timeout_ms: int) -> None:
-    """Start the embedded server again if its process is gone."""
-    try:
-        server.ensure_running(timeout_ms)
-    except TaskerError as error:
-        logger.error("The embedded PostgreSQL could not be started again", error=str(error))
 
 
 def _left_ms(start_by: float) -> int:

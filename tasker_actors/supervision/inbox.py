@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import queue
+from dataclasses import dataclass
 from typing import Any
 
 from tasker_actors.actors import Actor
 
 Inbox = queue.SimpleQueue[Any]
 """What the main thread waits on: messages of actors, and what signal handlers and callbacks put there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorLost:
+    """Actor system → main thread: an actor of this process failed for good, and nobody does its work any more."""
+
+    actor: str
+    reason: str
 
 
 class Forwarder(Actor):

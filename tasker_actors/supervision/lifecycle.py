@@ -13,6 +13,7 @@ from tasker_actors.settings import Settings
 from tasker_actors.supervision.boot import EXIT_ESCALATED
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
+from tasker_actors.supervision.liveness import hung_because
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.settlement import Settled, Settlement
 from tasker_actors.supervision.slots import Incarnation, IncarnationState, Slot
@@ -67,15 +68,17 @@ class Lifecycle:
     def ready(self, incarnation: Incarnation) -> None:
         """A worker claims work from now on, and takes the messages for its slot."""
         incarnation.state = IncarnationState.RUNNING
-        incarnation.ready_at = incarnation.last_heartbeat = time.monotonic()
+        incarnation.ready_at = time.monotonic()
+        incarnation.watch_anew()
         self._launcher.take_over(incarnation)
         logger.info("Worker ready", slot=incarnation.slot, worker_id=incarnation.worker_id, worker_pid=incarnation.pid)
 
     def heartbeat(self, incarnation: Incarnation, beat: Heartbeat) -> None:
-        """A worker's main thread is alive."""
-        incarnation.last_heartbeat = time.monotonic()
+        """A worker says what it holds and has done, and how its flow goes on."""
         incarnation.in_flight = beat.in_flight
         incarnation.finished = beat.finished
+        incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
+        incarnation.waits_for_database = beat.waits_for_database
 
     def drain(self, incarnation: Incarnation) -> None:
         """Let a worker finish what it runs and end, within the drain deadline."""
@@ -137,19 +140,15 @@ class Lifecycle:
         self._registrar.stop(deadline)
 
     def _check_progress(self, incarnation: Incarnation, process: subprocess.Popen[bytes], now: float) -> None:
-        """Kill a worker that does not end or does not become ready, or whose main thread gives no sign of life."""
-        silent_s = now - incarnation.last_heartbeat
-        limits_ms = {
-            IncarnationState.STARTING: self._settings.supervisor.startup_timeout_ms,
-            IncarnationState.RUNNING: self._settings.worker.hang_timeout_ms,
-        }
-        is_hung = incarnation.state in limits_ms and silent_s > limits_ms[incarnation.state] / 1000
-        if is_hung:
+        """Kill a worker that does not end, does not become ready, gives no sign of life or makes no progress."""
+        hung = hung_because(incarnation, self._settings, now)
+        if hung is not None:
             incarnation.leaving_for = "hang"
+            incarnation.watch_anew()  # until its end is seen
             logger.error(
-                "Worker gives no sign of life and is killed", slot=incarnation.slot, silent_s=round(silent_s, 1)
+                "Worker hangs and is killed", slot=incarnation.slot, worker_id=incarnation.worker_id, because=hung
             )
-        if is_hung or (incarnation.kill_after is not None and now >= incarnation.kill_after):
+        if hung is not None or (incarnation.kill_after is not None and now >= incarnation.kill_after):
             incarnation.kill_after = None
             process.kill()
 

@@ -8,15 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasker_actors.errors import DatabaseUnavailableError
-from tasker_actors.postgres.session import DatabaseBusyError
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.session import PASSING_ERRORS
 from tasker_actors.supervision.inbox import Inbox
-from tasker_actors.telemetry.logging import get_logger
 
-logger = get_logger("tasker_actors.supervisor")
-
-_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
+_PAUSE_MS = 100
+_LONGEST_PAUSE_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,9 @@ class JobFailed:
 class Registrar:
     """Runs jobs on the database one after the other, each until it succeeds: an outage only delays them."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, availability: Availability) -> None:
         self._inbox = inbox
+        self._availability = availability
         self._jobs: queue.SimpleQueue[tuple[object, str, Callable[[], object]] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
@@ -69,14 +68,16 @@ class Registrar:
                 self._inbox.put((subject, JobDone(kind, result)))
 
     def _until_done(self, kind: str, job: Callable[[], object]) -> object:
-        pause = _PAUSE_S
+        backoff = Backoff(_PAUSE_MS, _LONGEST_PAUSE_MS)
         while True:
             try:
-                return job()
-            except (DatabaseUnavailableError, DatabaseBusyError) as error:
+                result = job()
+            except PASSING_ERRORS as error:
                 if self._stopping.is_set():
                     raise
-                if pause == _PAUSE_S:
-                    logger.warning("The supervisor waits for the database", doing=kind, error=str(error))
-                self._stopping.wait(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self._availability.failed(kind, str(error))
+                self._stopping.wait(backoff.pause_s())
+                backoff.failed()
+            else:
+                self._availability.worked(kind)
+                return result

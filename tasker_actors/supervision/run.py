@@ -17,8 +17,11 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
@@ -32,7 +35,7 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.database import ready_database
-from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.lifecycle import Lifecycle
@@ -79,7 +82,7 @@ def run_supervisor(
     check_subscribers(settings.native)
     registry = HandlerRegistry.from_modules(import_modules(handlers), HandlerFiles(settings.native.directory))
     templates = read_templates(settings, registry, template_paths)
-    phases.init_tracing()
+    phases.init_tracing(max_queue_bytes=settings.telemetry.max_queue_bytes)
     inbox: Inbox = queue.SimpleQueue()
     exit_deadline = ExitDeadline()
     exit_deadline.start()
@@ -91,12 +94,13 @@ def run_supervisor(
         url, revive = ready_database(settings, embedded_home, start_by, stack, exit_deadline)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(lambda: pool.close(exit_deadline.left_s(_SHARE)))
-        index = TemplateIndex(register_templates(pool, templates, environment=settings.environment))
+        register = partial(register_templates, pool, templates, environment=settings.environment)
+        index = TemplateIndex(repeat_until(start_by, register, failed=_database_went_away))
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
         start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)
-        start.run()
+        start.run(start_by)
     return 0
 
 
@@ -104,11 +108,20 @@ def _export(stats: LocalAddress, exporter: Exporter) -> None:
     """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
     from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
 
-    exporter.count_drops(
-        spans=lambda count: stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count)),
-        log_records=lambda count: stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count)),
-    )
+    def spans_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "spans", reason), count))
+
+    def log_records_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "log_records", reason), count))
+
+    exporter.count_drops(spans_dropped, log_records_dropped)
     exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
+
+
+def _database_went_away(error: Exception) -> None:
+    logger.warning("The start waits for the database", error=str(error))
 
 
 class Start:
@@ -139,16 +152,19 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._availability = Availability(logger)
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
-        self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
+        self._system = ActorSystem(
+            "supervisor", registry=wire_registry(), escalate=self._actor_lost, on_restart=self._actor_restarted
+        )
         self._stats = self._start_stats()
 
-    def run(self) -> None:
+    def run(self, start_by: float) -> None:
         """Start the rest, run, stop."""
         host, space = socket.gethostname(), process_space()
-        self._settle_dead_of_this_machine(space)
-        registrar = Registrar(self._inbox)
+        repeat_until(start_by, partial(self._settle_dead_of_this_machine, space), failed=_database_went_away)
+        registrar = Registrar(self._inbox, self._availability)
         crew = self._crew(self._identity(host, space), registrar)
         wakeups = self._wakeups(crew)
         main_loop = MainLoop()
@@ -241,6 +257,7 @@ class Start:
                 stats=self._stats,
                 supervisor_id=self._supervisor_id,
                 others=note_others,
+                availability=self._availability,
                 revive=self._revive,
             ),
         )
@@ -261,13 +278,17 @@ class Start:
         )
 
     def _wakeups(self, crew: Crew) -> Wakeups:
+        database = self._settings.database
         return Wakeups(
-            Listener(self._url, self._settings.database),
+            Listener(self._url, database),
             self._pool,
             supervisor_id=self._supervisor_id,
             on_work=crew.wake,
             on_cancel=crew.cancel,
-            interval_ms=self._settings.database.wakeup_interval_ms,
+            interval_ms=database.wakeup_interval_ms,
+            backoff=Backoff(database.reconnect_backoff_ms, database.reconnect_backoff_max_ms),
+            availability=self._availability,
+            revive=self._revive,
         )
 
     def _http(self, crew: Crew, wakeups: Wakeups, main_loop: MainLoop) -> HttpServer:
@@ -282,6 +303,7 @@ class Start:
             wakeups=wakeups,
             main_loop=main_loop,
             tracing=self._tracing,
+            availability=self._availability,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()
@@ -296,6 +318,9 @@ class Start:
                 continue
             logger.warning("A worker of a supervisor that died is settled", worker_id=worker_id)
             self._settlement.settle(worker_id, running=None, reason="its supervisor died")
+
+    def _actor_lost(self, actor: str, reason: str) -> None:
+        self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

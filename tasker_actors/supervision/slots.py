@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +9,7 @@ from enum import StrEnum
 from tasker_actors.actors import ProcessLink
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.process import WorkerProcess
+from tasker_actors.supervision.progress import ProgressWatch
 
 
 class IncarnationState(StrEnum):
@@ -37,8 +37,11 @@ class Incarnation:
     link: ProcessLink | None = None
     reader: BlockReader | None = None
     started_at: datetime | None = None
-    last_heartbeat: float = 0.0
+    signs_of_life: ProgressWatch = field(default_factory=ProgressWatch)
+    stalled: str | None = None
+    stalled_ms: int = 0
     in_flight: int = 0
+    waits_for_database: bool = False
     finished: int = 0
     """Attempts that it has finished."""
     ready_at: float = 0.0
@@ -64,7 +67,13 @@ class Incarnation:
         self.reader = reader
         self.state = IncarnationState.STARTING
         self.started_at = now
-        self.last_heartbeat = time.monotonic()
+        self.watch_anew()
+
+    def watch_anew(self) -> None:
+        """Let the limits of a worker that hangs begin now."""
+        self.signs_of_life = ProgressWatch()
+        self.stalled = None
+        self.stalled_ms = 0
 
     @property
     def pid(self) -> int | None:

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 from tasker_actors.actors import LocalAddress
-from tasker_actors.errors import DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
+from tasker_actors.errors import ActorLostError, DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
 from tasker_actors.messages import (
     Drained,
     Heartbeat,
@@ -23,7 +23,7 @@ from tasker_actors.messages import (
 from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import Crew
-from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
@@ -98,7 +98,7 @@ class Supervisor:
         """Start the workers, run until a signal or a fatal failure, drain. Raises the TaskerError that ends it.
 
         DrainDeadlineError if steps were left, WorkersCrashedError after too many crashes, StartupError if a worker
-        cannot boot.
+        cannot boot, ActorLostError if an actor of the supervisor failed for good.
         """
         self._start_by = time.monotonic() + self._settings.supervisor.startup_timeout_ms / 1000
         for _ in range(self._settings.worker.count):
@@ -133,11 +133,8 @@ class Supervisor:
                 self._signal(number, at)
             case ProcessEnded():
                 self._crew.link_closed(sender)
-            case JobDone(kind, result):
-                self._crew.job_done(sender, kind, result)
-            case JobFailed(kind, error):
-                self._crew.job_failed(sender)
-                self._fail(StartupError(f"slot {sender.slot}: {kind} failed: {error}"))
+            case JobDone() | JobFailed():
+                self._job(sender, message)
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
             case WorkReleased():
@@ -151,8 +148,19 @@ class Supervisor:
                 self._crew.leaves(sender, reason)
             case Drained(returned):
                 sender.returned = returned
+            case ActorLost(actor, reason):
+                # Without maintenance no lease expires, without the stats no figure is shown: a new start heals both.
+                self._fail(ActorLostError(f"the supervisor's actor {actor} failed for good: {reason}"))
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
+
+    def _job(self, incarnation: Incarnation, message: JobDone | JobFailed) -> None:
+        match message:
+            case JobDone(kind, result):
+                self._crew.job_done(incarnation, kind, result)
+            case JobFailed(kind, error):
+                self._crew.job_failed(incarnation)
+                self._fail(StartupError(f"slot {incarnation.slot}: {kind} failed: {error}"))
 
     def _signal(self, number: signal.Signals, at: float) -> None:
         logger.info("Signal received", signal=number.name)

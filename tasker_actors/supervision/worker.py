@@ -33,6 +33,7 @@ from tasker_actors.messages import (
 )
 from tasker_actors.native.bridge import NativeBridge
 from tasker_actors.pipeline import Pipeline
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect
@@ -129,7 +130,8 @@ class Worker:
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
         self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
-        claims, commits = self._session("claim"), self._session("commit")
+        availability = Availability(logger)
+        claims, commits = self._session("claim", availability), self._session("commit", availability)
         claimer = PostgresClaimer(
             claims,
             worker_id=boot.worker_id,
@@ -159,7 +161,13 @@ class Worker:
             tracing=self._tracing(),
         )
         watch = WorkerWatch(
-            pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
+            pipeline,
+            self._system,
+            self._block,
+            settings,
+            claims=claims,
+            commits=commits,
+            exemplars=self._send_exemplars,
         )
         return pipeline, watch
 
@@ -177,13 +185,11 @@ class Worker:
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
-        phases.init_tracing(worker=self._boot.slot)
-        spans = self._block.counter(metrics.SPANS_DROPPED, ())
-        log_records = self._block.counter(metrics.LOG_RECORDS_DROPPED, ())
+        phases.init_tracing(worker=self._boot.slot, max_queue_bytes=self._settings.telemetry.max_queue_bytes)
         if (exporter := phases.exporter()) is not None:
-            exporter.count_drops(spans.add, log_records.add)
+            exporter.count_drops(self._recorder.spans_dropped, self._recorder.log_records_dropped)
 
-    def _session(self, purpose: str) -> Session:
+    def _session(self, purpose: str, availability: Availability) -> Session:
         settings = self._settings
         return Session(
             partial(
@@ -194,6 +200,8 @@ class Worker:
             ),
             backoff_ms=settings.database.reconnect_backoff_ms,
             backoff_max_ms=settings.database.reconnect_backoff_max_ms,
+            availability=availability,
+            doing=purpose,
         )
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
@@ -266,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     boot = WorkerBoot.read(boot_fd)
+    if boot is None:
+        return EXIT_ORPHANED
     die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
     settings = settings_from_json(boot.settings)

@@ -33,6 +33,7 @@ class Queue:
         self.next_run_in_ms: float | None = None
         self.lost: Collection[int] = ()
         self.extensions_prevented = 0
+        self.pause = 0.0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -53,6 +54,10 @@ class Queue:
             self.extensions_prevented -= 1
             return AWAY
         return self.lost
+
+    def pause_s(self) -> float:
+        """Give the pause that the test wants."""
+        return self.pause
 
 
 class Counted:
@@ -113,7 +118,6 @@ class Source:
             recorder=self.counted,
             clock=self.clock,
             poll_interval_ms=1000,
-            retry_interval_ms=100,
         )
 
     def tell(self, *messages: object) -> None:
