@@ -178,7 +178,6 @@ class Start:
             work_released=wakeups.work_released,
             systemd=self._systemd,
             main_loop=main_loop,
-            check_hooks=self._settlement.check_hooks,
             on_ready=lambda: logger.info(
                 "Supervisor ready",
                 url=server.url,
@@ -323,6 +322,6 @@ class Start:
         self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
         if actor != "stats":
             self._stats.tell(Count(metrics.ACTORS_RESTARTS, (actor, reason)))
+        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.batch import batch_json
 from tasker_actors.delivery.event_log import log_refused
 from tasker_actors.delivery.publisher_hooks import HookTimeoutError
@@ -25,6 +25,7 @@ from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
+from tasker_actors.supervision.hook_calls import HookCall
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
@@ -85,9 +86,9 @@ class Settled:
 class Settlement:
     """Shuts dead workers out and gives their work back, in one transaction each; for one thread.
 
-    Publishers' hooks of steps that end here run in that thread, each worker's within one time limit, which another
-    thread enforces through `check_hooks`; past it their events become dead letters. `trace` hears of what was settled,
-    and of the tasks that this finished with their final status.
+    Publishers' hooks of steps that end here run in a thread of their own, those of one worker within one time limit;
+    past it their events become dead letters. `trace` hears of what was settled, and of the tasks that this finished
+    with their final status.
     """
 
     def __init__(
@@ -106,11 +107,6 @@ class Settlement:
         self._hooks_timeout = hooks_timeout_ms / 1000
         self._trace = trace
         self._random = uniform
-        self._guard: CallGuard[str] = CallGuard(HookTimeoutError)
-
-    def check_hooks(self, now: float) -> None:
-        """Interrupt hooks that run past their limit; from any other thread."""
-        self._guard.check(now, 0.0)
 
     def settle(self, worker_id: int, *, running: Collection[int] | None, reason: str) -> Settled:
         """Settle a dead worker; doing it again changes nothing.
@@ -150,9 +146,10 @@ class Settlement:
     ) -> list[SettledLease]:
         suspects = {lease["token"] for lease in leases if lease["suspect"]}
         verdicts = judge([lease["token"] for lease in leases], suspects, running)
-        return [self._settled(lease, verdicts[lease["token"]], reason) for lease in leases]
+        hooks_until = time.monotonic() + self._hooks_timeout
+        return [self._settled(lease, verdicts[lease["token"]], reason, hooks_until) for lease in leases]
 
-    def _settled(self, lease: Mapping[str, Any], verdict: str, reason: str) -> SettledLease:
+    def _settled(self, lease: Mapping[str, Any], verdict: str, reason: str, hooks_until: float) -> SettledLease:
         plan = self._plans.get(lease["template_id"], lease["position"])
         given = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
         task_trace, parent_span_id = task_span(lease["task_uuid"], given)
@@ -178,11 +175,11 @@ class Settlement:
                 document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
             else:
                 document["outcome"] = "error"
-                derived = self._lost_events(lease, plan)
+                derived = self._lost_events(lease, plan, hooks_until)
                 document.update(event_documents(derived, trace, lease["correlation_id"]))
         return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 
-    def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan) -> Derived:
+    def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan, hooks_until: float) -> Derived:
         def derive(declarations: Sequence[BoundDeclaration]) -> Derived:
             return lost_step_message(
                 _facts(lease, plan),
@@ -191,13 +188,11 @@ class Settlement:
                 max_payload_bytes=self._max_payload_bytes,
             )
 
+        if not plan.has_publishers:
+            return derive(plan.declarations)
         try:
-            self._guard.begin(plan.name, time.monotonic() + self._hooks_timeout)
-            try:
-                return derive(plan.declarations)
-            finally:
-                self._guard.end()
-        except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
+            return HookCall(partial(derive, plan.declarations)).result(hooks_until)
+        except HookTimeoutError:  # a hook hung, or ended its thread: it costs its event only
             return derive(refusing(plan.declarations))
 
 
