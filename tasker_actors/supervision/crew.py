@@ -158,6 +158,7 @@ class Crew:
 
     def heartbeat(self, incarnation: Incarnation, beat: Heartbeat) -> None:
         """A worker says what it holds, and how its flow goes on."""
+        incarnation.heartbeats += 1
         incarnation.in_flight = beat.in_flight
         incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
         incarnation.waits_for_database = beat.waits_for_database

@@ -57,6 +57,7 @@ from tasker_actors.supervision.boot import (
 )
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
+from tasker_actors.supervision.left_threads import end_despite_threads
 from tasker_actors.supervision.orphan import die_with_parent
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
@@ -283,7 +284,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     except TaskerError as error:
         return Worker(boot, settings, NativeBridge(), link_fd).refuse(error)
-    return Worker(boot, settings, native, link_fd).run()
+    code = Worker(boot, settings, native, link_fd).run()
+    end_despite_threads(code)
+    return code
 
 
 if __name__ == "__main__":
