@@ -66,7 +66,7 @@ def executor_name(index: int) -> str:
 class Parts:
     """What the actors of one worker share, and what outlives each of them."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger
     ready: deque[LeasedStep] = field(default_factory=deque)
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
@@ -95,7 +95,7 @@ class Pipeline:
         released: Callable[[Sequence[str]], None],
         tracing: Tracing | None,
     ) -> None:
-        self.parts = Parts()
+        self.parts = Parts(Ledger(block))
         self._system = system
         self._settings = settings
         self._worker_id = worker_id

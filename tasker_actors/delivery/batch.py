@@ -86,15 +86,19 @@ def fallbacks(item: CommitItem, reason: str) -> Iterator[CommitItem]:
         yield _failed(item, item.finished, reason)
 
 
+def as_dead_letters(derived: Derived, reason: str) -> Derived:
+    """Turn durable events into dead letters, because PostgreSQL refuses them for this reason."""
+    refused = [_refused(event, reason) for event in derived.events if event.delivery_mode.is_durable]
+    return Derived(
+        tuple(event for event in derived.events if not event.delivery_mode.is_durable), (*derived.refused, *refused)
+    )
+
+
 def _with_dead_letters(item: CommitItem, reason: str) -> CommitItem:
     finished, publication = item.finished, item.publication
     source = finished or publication
     assert source is not None  # noqa: S101 - only these two have events
-    refused = [_refused(event, reason) for event in source.derived.events if event.delivery_mode.is_durable]
-    derived = Derived(
-        tuple(event for event in source.derived.events if not event.delivery_mode.is_durable),
-        (*source.derived.refused, *refused),
-    )
+    derived = as_dead_letters(source.derived, reason)
     document = {key: value for key, value in item.document.items() if key not in ("events", "dead_letters")}
     document["dead_letters"] = dead_letter_documents(derived.refused)
     if finished is not None:

@@ -16,6 +16,7 @@ from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.plans import StepPlans, task_facts
 
 _CLAIM = "SELECT tasker.claim_steps_v1(%s, %s, %s, %s, %s)"
+_BEGIN_ALONE = "SELECT tasker.begin_alone_v1(%s, %s, %s, %s)"
 _EXTEND = "SELECT tasker.extend_leases_v1(%s, %s::uuid[], %s::smallint[], %s::bigint[], %s, %s)"
 
 _UNKNOWN_LEASE_MARGIN_MS = 5_000
@@ -93,6 +94,20 @@ class PostgresClaimer:
             return None
         self._session.worked()
         return frozenset(row[0]) if row is not None else ()
+
+    def begin_alone(self, step: LeasedStep) -> bool | None:
+        """Note that a suspect begins, as `Claimer` says; one round trip."""
+        try:
+            row = (
+                self._session.connection()
+                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.plan.position, step.token))
+                .fetchone()
+            )
+        except psycopg.Error as error:
+            self._note(error, "begin a suspect")
+            return None
+        self._session.worked()
+        return row is not None and bool(row[0])
 
     def _note(self, error: psycopg.Error, what: str) -> None:
         if self._session.away_since is None:

@@ -31,3 +31,9 @@ class Claimer(Protocol):
 
         None if the database cannot be reached now: nothing was extended.
         """
+
+    def begin_alone(self, step: LeasedStep) -> bool | None:
+        """Note, before a suspect begins, that it does, and that nothing else does in this worker until it has ended.
+
+        False if its lease is lost, None if the database cannot be reached now: in both cases it must not begin.
+        """

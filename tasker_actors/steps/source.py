@@ -101,10 +101,9 @@ class StepSource(Actor):
     def on_start(self) -> None:
         """Take up what the ledger says is held: everything, if an earlier instance failed."""
         ready = {step.token for step in self._ready}
-        for item in self._ledger.items(Stage.WAITING, Stage.RUNNING):
+        for item in self._ledger.items():
             step = item.step
-            is_dispatched = item.stage is Stage.RUNNING or step.token in ready
-            if not is_dispatched:
+            if item.stage is Stage.WAITING and step.token not in ready:
                 self._held.append(step)
             elif step.suspect:
                 self._alone = step.token
@@ -152,21 +151,34 @@ class StepSource(Actor):
     def _dispatch(self) -> None:
         """Make held steps ready, and wake as many executors as they are worth."""
         while self._held and not self._is_alone():
-            if self._held[0].suspect:
-                # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
-                if self._ready or len(self._free) < len(self._executors) or self._ledger.items(Stage.RUNNING):
-                    break
-                self._alone = self._held[0].token
+            if self._held[0].suspect and not self._begin_alone(self._held[0]):
+                break
             self._ready.append(self._held.popleft())
         busy = len(self._executors) - len(self._free)
         self._wake(self._capacity.executors_for(len(self._ready)) - busy)
 
+    def _begin_alone(self, suspect: LeasedStep) -> bool:
+        """Note a suspect in the database if nothing else runs or is on its way to the commit; False if it must wait.
+
+        It ran beside others when a worker died: alone it shows whether it was the one, also to those who see nothing of
+        this process because its supervisor died with it (DESIGN 3 rule 3).
+        """
+        if self._ready or len(self._free) < len(self._executors) or self._ledger.has_begun():
+            return False
+        is_noted = self._claimer.begin_alone(suspect)
+        if is_noted is None:
+            self._extension_due = True
+            self._try_again_later(time.monotonic())
+            return False
+        if not is_noted:
+            self._ledger.remove([suspect.token])
+        self._alone = suspect.token
+        return True
+
     def _is_alone(self) -> bool:
-        """Whether a suspect was made ready and has not ended yet."""
-        if self._alone is not None:
-            item = self._ledger.get(self._alone)
-            if item is None or item.stage not in (Stage.WAITING, Stage.RUNNING):
-                self._alone = None
+        """Whether a suspect was made ready and is not committed yet."""
+        if self._alone is not None and self._ledger.get(self._alone) is None:
+            self._alone = None
         return self._alone is not None
 
     def _wake(self, count: int) -> None:
@@ -187,7 +199,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(now)
             self._recorder.claim_failed((now - began) * 1000)
             return
         self._ledger.add(claimed.steps)
@@ -215,12 +227,14 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
-            now = time.monotonic()
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(time.monotonic())
         elif lost:
             self._ledger.cancel(lost)
             waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
             self._ledger.remove(waiting.intersection(lost))
+
+    def _try_again_later(self, now: float) -> None:
+        self._clock.wake_by(now + self._retry_interval, now)
 
     def _return_overdue(self) -> None:
         """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""

@@ -259,7 +259,7 @@ class Crew:
         """Take note of a dead process: close its link, stop showing it, settle what it held."""
         assert slot.worker is not None  # noqa: S101 - only called for slots with a process
         code = slot.worker.process.returncode
-        running = frozenset(token for token in self._readers[slot.number].running_tokens() if token)
+        begun = self._readers[slot.number].begun_tokens()
         if slot.link is not None:
             slot.link.close(time.monotonic())
         self._stats.tell(WorkerDied(slot.number, slot.incarnation))
@@ -268,20 +268,21 @@ class Crew:
         slot.last_reason = slot.pending_reason or _reason(code)
         self._returned.extend(slot.returned or ())
         if slot.was_draining and code != 0 and slot.returned is None:
-            self._returned.extend(f"step with lease {token}" for token in sorted(running))
-            if slot.in_flight > len(running):
-                self._returned.append(f"{slot.in_flight - len(running)} more that worker {slot.number} held")
+            self._returned.extend(f"step with lease {token}" for token in sorted(begun))
+            if slot.in_flight > len(begun):
+                self._returned.append(f"{slot.in_flight - len(begun)} more that worker {slot.number} held")
         level = logger.info if slot.was_draining and code == 0 else logger.warning
         level("Worker ended", slot=slot.number, worker_id=slot.worker_id, exit_code=code, reason=slot.last_reason)
         slot.worker = None
-        self._settle(slot, running, slot.last_reason)
+        # One that came to its end in order did not die of what it could not finish or commit in time.
+        self._settle(slot, frozenset() if code == 0 and slot.returned is not None else begun, slot.last_reason)
 
-    def _settle(self, slot: Slot, running: Collection[int], reason: str) -> None:
+    def _settle(self, slot: Slot, begun: Collection[int], reason: str) -> None:
         slot.state = SlotState.SETTLING
         self._registrar.submit(
             slot.number,
             _SETTLE,
-            partial(self._settlement.settle, slot.worker_id, running=running, reason=reason),
+            partial(self._settlement.settle, slot.worker_id, running=begun, reason=reason),
         )
 
     def _after_settling(self, slot: Slot, now: float) -> None:

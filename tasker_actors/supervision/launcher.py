@@ -15,6 +15,7 @@ from tasker_actors.postgres.workers import WorkerPlace, register_worker, worker_
 from tasker_actors.settings import Settings, settings_to_json
 from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
+from tasker_actors.steps.capacity import begun_places
 from tasker_actors.supervision.boot import WorkerBoot
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.slots import Slot, SlotState
@@ -75,6 +76,7 @@ class Launcher:
             slot=slot.number,
             incarnation=slot.incarnation,
             executors=self._settings.worker.concurrency,
+            places=begun_places(self._settings.worker.concurrency, self._settings.worker.prefetch),
         )
         reader = BlockReader(path)
         started = start_worker(

@@ -18,7 +18,7 @@ from tasker_actors.stats.counters import CommittedCount
 
 COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
 CLAIM = "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)"
-FENCE = "SELECT tasker.fence_worker_v1(%s, 'test')"
+FENCE = "SELECT tasker.fence_worker_v2(%s, 'test')"
 CANCEL = "SELECT tasker.cancel_task_v1(%s)"
 
 
@@ -261,7 +261,7 @@ def test_a_batch_that_is_sent_again_while_the_first_try_still_runs_is_stored_onc
 def test_every_function_that_takes_locks_has_a_lock_timeout(flow: Flow):
     found = flow.rows(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'tasker'::regnamespace AND prokind = 'f' "
-        "AND proname ~ '^(claim|commit|extend|fence|settle|expire|cancel|create)' "
+        "AND proname ~ '^(begin|claim|commit|extend|fence|settle|expire|cancel|create)' "
         "AND NOT coalesce(proconfig::text, '') LIKE '%%lock_timeout=%%'"
     )
     assert found == []

@@ -33,6 +33,7 @@ class Queue:
         self.next_run_in_ms: float | None = None
         self.lost: Collection[int] = ()
         self.extensions_prevented = 0
+        self.notes_prevented = 0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -53,6 +54,14 @@ class Queue:
             self.extensions_prevented -= 1
             return AWAY
         return self.lost
+
+    def begin_alone(self, step: LeasedStep) -> Any:
+        """Note that a suspect begins, unless its lease is lost or the database does not answer."""
+        self.calls.append(("begin", step.token))
+        if self.notes_prevented:
+            self.notes_prevented -= 1
+            return AWAY
+        return step.token not in self.lost
 
 
 class Counted:
