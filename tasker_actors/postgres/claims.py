@@ -11,7 +11,7 @@ import psycopg
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.outages import Session
 from tasker_actors.postgres.templates import load_definition
-from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.plans import StepPlans, task_facts
 
@@ -95,7 +95,7 @@ class PostgresClaimer:
         self._session.worked()
         return frozenset(row[0]) if row is not None else ()
 
-    def begin_alone(self, step: LeasedStep) -> bool | None:
+    def begin_alone(self, step: LeasedStep) -> Beginning:
         """Note that a suspect begins, as `Claimer` says; one round trip."""
         try:
             row = (
@@ -105,9 +105,10 @@ class PostgresClaimer:
             )
         except psycopg.Error as error:
             self._note(error, "begin a suspect")
-            return None
+            return Beginning.LATER
         self._session.worked()
-        return row is not None and bool(row[0])
+        assert row is not None  # noqa: S101 - a function call returns one row
+        return Beginning(row[0])
 
     def _note(self, error: psycopg.Error, what: str) -> None:
         if self._session.away_since is None:

@@ -71,6 +71,14 @@ def fence(connection: Connection[Any], worker_id: int, reason: str) -> tuple[boo
     return reply["was_alive"], reply["leases"]
 
 
+def mark_unseen(connection: Connection[Any], leases: Sequence[Mapping[str, Any]]) -> None:
+    """Note of steps whose leases were just settled that nobody saw their process die."""
+    connection.execute(
+        _SQL["mark_unseen"],
+        {"tasks": [lease["task_uuid"] for lease in leases], "positions": [lease["position"] for lease in leases]},
+    )
+
+
 def task_context(connection: Connection[Any], task_uuid: str) -> Any:
     """Read the context of a task."""
     row = connection.execute(_SQL["task_context"], {"task_uuid": task_uuid}).fetchone()

@@ -21,7 +21,7 @@ from tasker_actors.messages import (
     WorkAvailable,
 )
 from tasker_actors.steps.capacity import Capacity
-from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.claimer import Beginning, Claimer
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.workflow.states import StepState
@@ -94,6 +94,7 @@ class StepSource(Actor):
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
+        self._begin_after = 0.0
         self._extension_due = False
         self._draining = False
         self._claim_due = True
@@ -165,14 +166,17 @@ class StepSource(Actor):
         """
         if self._ready or len(self._free) < len(self._executors) or self._ledger.has_begun():
             return False
-        is_noted = self._claimer.begin_alone(suspect)
-        if is_noted is None:
-            self._extension_due = True
-            self._try_again_later(time.monotonic())
+        if time.monotonic() < self._begin_after:
             return False
-        if not is_noted:
-            self._ledger.remove([suspect.token])
-        self._alone = suspect.token
+        match self._claimer.begin_alone(suspect):
+            case Beginning.LATER:
+                self._begin_after = time.monotonic() + self._retry_interval
+                self._clock.wake_by(self._begin_after, time.monotonic())
+                return False
+            case Beginning.LOST:
+                self._ledger.remove([suspect.token])
+            case Beginning.BEGUN:
+                self._alone = suspect.token
         return True
 
     def _is_alone(self) -> bool:
@@ -199,7 +203,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
-            self._try_again_later(now)
+            self._clock.wake_by(now + self._retry_interval, now)
             self._recorder.claim_failed((now - began) * 1000)
             return
         self._ledger.add(claimed.steps)
@@ -227,14 +231,12 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
-            self._try_again_later(time.monotonic())
+            now = time.monotonic()
+            self._clock.wake_by(now + self._retry_interval, now)
         elif lost:
             self._ledger.cancel(lost)
             waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
             self._ledger.remove(waiting.intersection(lost))
-
-    def _try_again_later(self, now: float) -> None:
-        self._clock.wake_by(now + self._retry_interval, now)
 
     def _return_overdue(self) -> None:
         """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""

@@ -21,7 +21,7 @@ from tasker_actors.events.facts import StepFacts
 from tasker_actors.events.outgoing import BoundDeclaration, Derived
 from tasker_actors.postgres.session import DatabaseBusyError, Pool, session
 from tasker_actors.postgres.templates import ensure_event_queues, load_definition
-from tasker_actors.postgres.workers import fence, settle, task_context
+from tasker_actors.postgres.workers import fence, mark_unseen, settle, task_context
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
@@ -111,6 +111,8 @@ class Settlement:
                     self._plans.add(template_id, load_definition(connection, template_id))
             decided = self._decide(leases, running, reason, partial(task_context, connection))
             settled, finished, committed = store(worker_id, decided, partial(settle, connection))
+            if running is None:
+                mark_unseen(connection, [one.lease for one in settled if one.error is not None])
         for one in settled:
             _log(one)
         self._trace(settled, finished)

@@ -16,6 +16,7 @@ from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_workers, stale_workers
 from tasker_actors.stats.counters import CommittedCount
+from tasker_actors.steps.claimer import Beginning
 from tasker_actors.supervision.settled_spans import cancelled_spans
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import TraceContext
@@ -132,7 +133,7 @@ def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(fl
         worker = Worker(flow)
         steps = sorted(worker.claim(), key=lambda step: (not step.suspect, step.task.task_uuid != poison))
         if steps[0].suspect:  # StepSource lets one begin when nothing else runs
-            assert worker.claimer.begin_alone(steps[0])
+            assert worker.claimer.begin_alone(steps[0]) == Beginning.BEGUN
         settle(flow, worker, running=None)
         charged.append([row.task_uuid for row in rows if the_step(flow, row.task_uuid)["attempts"]])
 
@@ -146,21 +147,43 @@ def test_only_a_suspect_whose_lease_holds_can_begin(flow: Flow):
     (row,) = flow.create(flow.register({"only": []}))
     worker = Worker(flow)
     (step,) = worker.claim()
-    assert worker.claimer.begin_alone(step)
+    assert worker.claimer.begin_alone(step) == Beginning.BEGUN
     flow.cancel(row.task_uuid)
 
-    assert worker.claimer.begin_alone(step) is False
+    assert worker.claimer.begin_alone(step) == Beginning.LOST
     worker.claims.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker.claims, "_connect", refuse)
-        assert worker.claimer.begin_alone(step) is None
+        assert worker.claimer.begin_alone(step) == Beginning.LATER
+
+
+def test_a_suspect_that_may_have_ended_a_supervisor_runs_alone_in_one(flow: Flow):
+    flow.create(flow.register({"only": []}, retry={"backoff": "none"}), count=3)
+    before = Worker(flow)
+    before.claim()
+    settle(flow, before, running=None)
+    one, other, elsewhere = Worker(flow), Worker(flow), Worker(flow)
+    flow.rows(
+        "UPDATE tasker.workers SET supervisor_id = %s WHERE worker_id = ANY (%s) RETURNING 1",
+        "00000000-0000-0000-0000-000000000000",
+        [one.worker_id, other.worker_id],
+    )
+    (first,), (second,), (third,) = one.claim(1), other.claim(1), elsewhere.claim(1)
+
+    assert one.claimer.begin_alone(first) == Beginning.BEGUN
+    assert other.claimer.begin_alone(second) == Beginning.LATER
+    assert elsewhere.claimer.begin_alone(third) == Beginning.BEGUN
+    flow.rows("UPDATE tasker.steps SET unseen = false WHERE token = %s RETURNING 1", second.token)
+    assert other.claimer.begin_alone(second) == Beginning.LATER  # it saw nothing, but the first may end it
+    one.commit(finish(first))
+    assert other.claimer.begin_alone(second) == Beginning.BEGUN
 
 
 def test_what_a_suspect_noted_under_one_lease_says_nothing_of_the_next(flow: Flow):
     (row,) = flow.create(flow.register({"only": []}))
     worker = Worker(flow)
     (step,) = worker.claim()
-    assert worker.claimer.begin_alone(step)
+    assert worker.claimer.begin_alone(step) == Beginning.BEGUN
     worker.commit(returned(step))
     flow.rows("UPDATE tasker.steps SET suspect = true RETURNING 1")
     other = Worker(flow)

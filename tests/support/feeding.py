@@ -15,7 +15,7 @@ from support.waiting import until
 from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
 from tasker_actors.messages import ExecuteSteps
 from tasker_actors.steps.capacity import Capacity
-from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger
 from tasker_actors.steps.source import SourceClock, StepSource
@@ -55,13 +55,13 @@ class Queue:
             return AWAY
         return self.lost
 
-    def begin_alone(self, step: LeasedStep) -> Any:
-        """Note that a suspect begins, unless its lease is lost or the database does not answer."""
+    def begin_alone(self, step: LeasedStep) -> Beginning:
+        """Let a suspect begin, unless the test prevents it or its lease is lost."""
         self.calls.append(("begin", step.token))
         if self.notes_prevented:
             self.notes_prevented -= 1
-            return AWAY
-        return step.token not in self.lost
+            return Beginning.LATER
+        return Beginning.LOST if step.token in self.lost else Beginning.BEGUN
 
 
 class Counted:

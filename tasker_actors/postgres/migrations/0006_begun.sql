@@ -1,20 +1,41 @@
 -- The lease under which a suspect began to run alone. Who settles its worker without having seen the inside of its
 -- process, because the supervisor died too or is on another machine, knows from this which suspect has begun: the one
 -- that is charged. Nothing has to be reset: under its next lease a step has another token.
-ALTER TABLE tasker.steps ADD COLUMN begun_token bigint;
+-- `unseen` steps were lost in such a death. One of them may have ended a whole supervisor, so it runs alone in one.
+ALTER TABLE tasker.steps ADD COLUMN begun_token bigint, ADD COLUMN unseen boolean NOT NULL DEFAULT false;
 
--- Notes that a suspect begins, and that nothing else does in its worker until it is committed. False if its lease is lost.
-CREATE FUNCTION tasker.begin_alone_v1(p_worker bigint, p_task uuid, p_position smallint, p_token bigint) RETURNS boolean
+-- Notes that a suspect begins, and that nothing else does in its worker until it is committed. Tells `begun`, `lost` if
+-- its lease is, and `later` while another suspect runs in the same supervisor and either of the two may end that.
+CREATE FUNCTION tasker.begin_alone_v1(p_worker bigint, p_task uuid, p_position smallint, p_token bigint) RETURNS text
 LANGUAGE plpgsql
-SET enable_seqscan = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s'
 AS $$
+DECLARE
+    v_supervisor uuid;
+    v_unseen     boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(tasker.worker_lock_class(), p_worker::integer);
+    SELECT supervisor_id INTO v_supervisor FROM tasker.workers WHERE worker_id = p_worker AND alive;
+    PERFORM pg_advisory_xact_lock(hashtextextended(v_supervisor::text, 0));
     -- A token stands in a row only while the step is in progress. Naming that state would let the planner read all leases.
+    SELECT unseen INTO v_unseen
+    FROM tasker.steps
+    WHERE task_uuid = p_task AND position = p_position AND token = p_token;
+    IF v_unseen IS NULL THEN
+        RETURN 'lost';
+    END IF;
+    IF EXISTS (
+        SELECT FROM tasker.workers w
+        JOIN tasker.steps s ON s.worker_id = w.worker_id
+        WHERE w.supervisor_id = v_supervisor AND w.worker_id <> p_worker AND w.alive
+          AND s.state = 'in_progress' AND s.suspect AND s.begun_token = s.token AND (s.unseen OR v_unseen))
+    THEN
+        RETURN 'later';
+    END IF;
     UPDATE tasker.steps
     SET begun_token = p_token
     WHERE task_uuid = p_task AND position = p_position AND token = p_token;
-    RETURN FOUND;
+    RETURN CASE WHEN FOUND THEN 'begun' ELSE 'lost' END;
 END
 $$;
 

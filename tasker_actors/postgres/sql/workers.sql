@@ -21,6 +21,12 @@ WHERE w.worker_id = h.worker_id AND w.alive;
 -- name: fence_worker
 SELECT tasker.fence_worker_v2(%(worker_id)s, %(reason)s);
 
+-- name: mark_unseen
+UPDATE tasker.steps s
+SET unseen = true
+FROM unnest(%(tasks)s::uuid[], %(positions)s::smallint[]) AS k(task_uuid, position)
+WHERE s.task_uuid = k.task_uuid AND s.position = k.position;
+
 -- name: task_context
 SELECT context FROM tasker.tasks WHERE task_uuid = %(task_uuid)s;
 

@@ -30,7 +30,7 @@ def test_a_suspect_that_had_not_begun_is_returned():
 
 def test_where_nobody_knows_what_ran_everything_may_have():
     assert judge([1, 2, 3], set(), None) == {1: "lost", 2: "lost", 3: "lost"}
-    assert judge([1], set(), None) == {1: "charged"}
+    assert judge([1], set(), None) == {1: "lost"}
 
 
 def test_tokens_that_are_leased_no_longer_do_not_count():
@@ -47,7 +47,7 @@ def test_a_suspect_that_nobody_saw_begin_is_charged_if_the_database_noted_it_and
 
 def test_a_suspect_that_is_not_noted_has_not_begun():
     assert judge([1, 2, 3, 4], {3, 4}, None) == {1: "lost", 2: "lost", 3: "returned", 4: "returned"}
-    assert judge([1, 2], {2}, None) == {1: "charged", 2: "returned"}
+    assert judge([1, 2], {2}, None) == {1: "lost", 2: "returned"}
 
 
 def test_what_is_noted_and_was_not_seen_to_begin_is_returned():
