@@ -10,8 +10,6 @@ StepSource ─ExecuteSteps─▶StepExecutor (many) ──── ─StepFinished
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +40,7 @@ from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem
 from tasker_actors.steps.plans import StepPlans
@@ -77,7 +76,7 @@ class Parts:
     guards: list[CallGuard[LedgerItem]] = field(default_factory=list)
     hooks_guard: CallGuard[str] = field(default_factory=lambda: CallGuard(HookTimeoutError))
     subscriptions: list[Subscription] = field(default_factory=list)
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    loop: HandlerLoop = field(default_factory=lambda: HandlerLoop(get_logger("tasker_actors.handler")))
 
 
 class Pipeline:
@@ -133,7 +132,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start downstream first, so that nobody ever sends to an actor that is not there."""
-        threading.Thread(target=self.parts.loop.run_forever, name="async-handlers", daemon=True).start()
+        self.parts.loop.start()
         self._start_bus()
         self._system.start(HOOKS, self._hooks)
         self._system.start(PUBLISHER, self._publisher)
@@ -158,7 +157,7 @@ class Pipeline:
         for subscription in self.parts.subscriptions:
             subscription.join(deliver_until)
         self.channel.join(deliver_until)
-        self.parts.loop.call_soon_threadsafe(self.parts.loop.stop)
+        self.parts.loop.stop(deadline)
         return left
 
     def _local(self, name: str) -> LocalAddress:

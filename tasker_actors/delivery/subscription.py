@@ -17,7 +17,7 @@ from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext
 
 MAX_STUCK_THREADS = 4
-"""Deliveries that never return may pile up to here; after that the subscriber gets no more events."""
+"""Deliveries that do not return may pile up to here; then the subscriber gets no event until one of them returns."""
 
 
 class DeliveryTimeoutError(BaseException):
@@ -79,7 +79,7 @@ class Subscription:
         self._logger = logger
         self._scope = scope
         self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, buffer_bytes, drops)
-        self._stuck = 0
+        self._stuck: list[_Runner] = []
         self._runner: _Runner | None = None
 
     def start(self) -> None:
@@ -108,20 +108,33 @@ class Subscription:
     def check(self, now: float, grace: float) -> None:
         """Interrupt a delivery past its limit; replace a thread that does not come back."""
         runner = self._runner
-        if runner is None or runner.guard.check(now, grace) is None:
-            return
-        runner.abandoned = True
-        self._stuck += 1
-        self._failed("did not return even when it was interrupted")
-        if self._stuck < MAX_STUCK_THREADS:
-            self.start()
-        else:
+        if runner is None:
+            self._take_up_again()
+        elif runner.guard.check(now, grace) is not None:
+            runner.abandoned = True
+            self._stuck = [one for one in self._stuck if one.is_alive()]
+            self._stuck.append(runner)
+            self._failed("did not return even when it was interrupted")
             self._runner = None
-            self._logger.error(
-                "a subscriber is given up: too many of its deliveries never returned",
+            if len(self._stuck) < MAX_STUCK_THREADS:
+                self.start()
+            else:
+                self._logger.error(
+                    "a subscriber gets no more events until one of its deliveries returns",
+                    subscriber=self.spec.name,
+                    stuck_threads=len(self._stuck),
+                )
+
+    def _take_up_again(self) -> None:
+        stuck = [one for one in self._stuck if one.is_alive()]
+        if len(stuck) < len(self._stuck):
+            self._stuck = stuck
+            self._logger.warning(
+                "a subscriber's delivery has returned; it gets events again",
                 subscriber=self.spec.name,
-                stuck_threads=self._stuck,
+                stuck_threads=len(stuck),
             )
+            self.start()
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""
@@ -176,7 +189,7 @@ class _Runner(threading.Thread):
                     CURRENT.reset(context)
         finally:
             self.is_busy = False
-            if loop is not None and not self.abandoned:
+            if loop is not None:
                 loop.close()
 
     def _deliver(self, delivery: Delivery, loop: asyncio.Runner | None) -> None:

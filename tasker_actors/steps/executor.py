@@ -20,6 +20,7 @@ from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, Ste
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import ErrorType, StepTimeoutError
+from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
@@ -78,7 +79,7 @@ class StepExecutor(Actor):
         router: LocalAddress,
         cells: ExecutorCells,
         guard: CallGuard[LedgerItem],
-        loop: asyncio.AbstractEventLoop,
+        loop: HandlerLoop,
         logger: Any,
         hooks_timeout_ms: int,
         max_payload_bytes: int,
@@ -229,7 +230,7 @@ class StepExecutor(Actor):
                 except BaseException as error:  # noqa: BLE001 - as in _call
                     return timed_out(step) if limit.expired() else failure_from(error)
 
-        return asyncio.run_coroutine_threadsafe(limited(), self._loop).result()
+        return self._loop.run(limited(), step.token)
 
     def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
         return conclude(

@@ -136,6 +136,15 @@ class Ledger:
                 item.cancelled = True
         return running
 
+    def give_up(self, item: LedgerItem) -> bool:
+        """Take one running step from its handler, to return it; False if it does not run any more."""
+        with self._lock:
+            if item.stage is not Stage.RUNNING or item.step.token not in self._items:
+                return False
+            item.stage = Stage.COMMITTING
+            item.cancelled = True
+            return True
+
     def cancel(self, tokens: Iterable[int]) -> None:
         """Tell handlers that their leases are gone; what has not begun never does.
 

@@ -63,13 +63,14 @@ class WorkerWatch:
         self._exemplars = exemplars
         self._progress = ProgressWatch()
         self._is_stall_logged = False
+        self._is_hook_logged = False
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
         self._were_ready = False
 
     def tick(self, now: float, supervisor: ActorAddress) -> bool:
-        """Do what is due; returns whether a handler is stuck past its limit, so that this worker must be replaced."""
+        """Do what is due; returns whether a user's function does not return, so that this worker must be replaced."""
         parts = self._pipeline.parts
         if now >= parts.clock.wake_at:
             parts.clock.wake_at = now + self._settings.database.poll_interval_ms / 1000
@@ -87,10 +88,17 @@ class WorkerWatch:
         for subscription in parts.subscriptions:
             subscription.check(now, grace)
         self._pipeline.channel.check(now)
-        parts.hooks_guard.check(now, grace)
+        stuck_publisher = parts.hooks_guard.check(now, grace)
+        parts.loop.look(now)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
-        abandoned = [self._abandon(item) for item in stuck]
-        return any(abandoned)
+        abandoned = [self._abandon(item) for item in stuck if not self._return_starved(item)]
+        if stuck_publisher is not None and not self._is_hook_logged:
+            self._is_hook_logged = True
+            logger.error(
+                "A publisher's hook does not return past its time limit; the worker is replaced",
+                publisher=stuck_publisher,
+            )
+        return stuck_publisher is not None or any(abandoned)
 
     def drain(self, timeout_ms: int) -> float:
         """Stop claiming, give back what has not begun, and return the moment at which the rest must end."""
@@ -164,6 +172,22 @@ class WorkerWatch:
         is_busy = len(running) == self._settings.worker.concurrency and time.monotonic() - busy_since >= _OVERDUE_S
         if is_busy and ledger.items(Stage.WAITING):
             self._pipeline.source.tell(ReturnOverdue())
+
+    def _return_starved(self, item: LedgerItem) -> bool:
+        """Give back, uncounted, the step of an async handler that another one kept from the event loop."""
+        limit_at = item.began_at + item.step.plan.timeout_ms / 1000
+        if item.handled is not None or not self._pipeline.parts.loop.is_blocked_by_another(item.step.token, limit_at):
+            return False
+        if self._pipeline.parts.ledger.give_up(item):
+            logger.warning(
+                "An async handler had no turn: another one blocks the event loop; its step goes back",
+                step_name=item.step.plan.name,
+                step_uuid=item.step.step_uuid,
+                task_uuid=item.step.task.task_uuid,
+                correlation_id=item.step.task.correlation_id,
+            )
+            self._system.address(PUBLISHER).tell(give_back([item]))
+        return True
 
     def _abandon(self, item: LedgerItem) -> bool:
         """Fail the attempt of a handler that does not return, in its place; its thread is left behind."""

@@ -262,13 +262,18 @@ def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(d
     assert got.count("a.more") == 1
 
 
-def test_a_subscriber_that_is_stuck_again_and_again_is_given_up(desk: Callable[..., Desk]):
+def test_a_subscriber_that_is_stuck_again_and_again_gets_nothing_until_a_delivery_returns(desk: Callable[..., Desk]):
     entered: threading.Semaphore = threading.Semaphore(0)
-    leave = threading.Event()
+    leave = [threading.Event() for _ in range(MAX_STUCK_THREADS)]
+    calls = iter(leave)
+    got: list[str] = []
 
     def call(taken: Any) -> None:
         entered.release()
-        leave.wait()
+        gate = next(calls, None)
+        if gate is not None:
+            gate.wait()
+        got.append(taken.event_name)
 
     one = desk(call, buffer_size=10)
     one.offer(*(f"a.n{number}" for number in range(MAX_STUCK_THREADS + 2)))
@@ -278,9 +283,47 @@ def test_a_subscriber_that_is_stuck_again_and_again_is_given_up(desk: Callable[.
 
     assert (one.errors.value, one.subscription.waiting) == (MAX_STUCK_THREADS, 2)
     one.offer(*(f"b.n{number}" for number in range(20)))
+    one.late(grace=0.0)
     assert (one.subscription.waiting, one.drops.total()) == (10, 12)
     assert not entered.acquire(blocking=False)
-    leave.set()
+
+    leave[0].set()
+
+    def goes_on() -> bool:
+        one.subscription.check(time.monotonic(), 0.0)
+        return len(got) == 10
+
+    until(goes_on)
+    assert got == [f"b.n{number}" for number in range(10, 20)]
+    for gate in leave:
+        gate.set()
+
+
+def test_deliveries_that_return_late_are_no_longer_counted_as_stuck(desk: Callable[..., Desk]):
+    """However many there were in a worker's life: only those that are stuck at the same time make it stop."""
+    entered = threading.Semaphore(0)
+    held: list[tuple[threading.Thread, threading.Event]] = []
+
+    def call(taken: Any) -> None:
+        leave = threading.Event()
+        held.append((threading.current_thread(), leave))
+        entered.release()
+        leave.wait()
+
+    one = desk(call)
+    for number in range(2 * MAX_STUCK_THREADS):
+        one.offer("a.slow")
+        assert entered.acquire(timeout=10)
+        one.late(grace=0.0)
+        thread, leave = held[number]
+        leave.set()
+        until(lambda thread=thread: not thread.is_alive())
+
+    one.offer("a.last")
+    assert entered.acquire(timeout=10)
+    held[-1][1].set()
+    until(lambda: one.subscription.is_idle)
+    assert one.errors.value == 2 * MAX_STUCK_THREADS
 
 
 def test_what_is_buffered_at_the_stop_is_still_delivered(desk: Callable[..., Desk]):
