@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,8 @@ def main() -> int:
         options.keep,
         tuple(options.only or FaultKind),
     )
+    # An end that is asked for takes the server and all other processes along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.list:
         for fault in plan.schedule:
             print(f"{fault.at_s:7.1f} s  {fault.kind}  choice {fault.choice:.3f}  {fault.duration_s:.1f} s")
