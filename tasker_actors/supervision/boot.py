@@ -52,10 +52,12 @@ class WorkerBoot:
             pipe.write(orjson.dumps(asdict(self)))
 
     @classmethod
-    def read(cls, descriptor: int) -> WorkerBoot:
-        """Read to the end of a pipe; ProtocolError if the supervisor died before it had written."""
+    def read(cls, descriptor: int) -> WorkerBoot | None:
+        """Read to the end of a pipe; None if the supervisor died before it wrote, ProtocolError for anything else."""
         with os.fdopen(descriptor, "rb") as pipe:
             text = pipe.read()
+        if not text:
+            return None
         try:
             fields = orjson.loads(text)
             return cls(

@@ -261,18 +261,16 @@ class Crew:
         assert incarnation.worker is not None  # noqa: S101 - only called for one with a process
         assert incarnation.reader is not None  # noqa: S101 - as above
         code = incarnation.exit_code = incarnation.worker.process.returncode
-        running = frozenset(token for token in incarnation.reader.running_tokens() if token)
+        begun = incarnation.reader.begun_tokens()
         self._launcher.forget(incarnation)
         self._stats.tell(WorkerDied(incarnation.slot, incarnation.number))
         was_draining = incarnation.state is IncarnationState.DRAINING
         incarnation.reason = incarnation.leaving_for or _reason(code)
         self._returned.extend(incarnation.returned or ())
         if was_draining and code != 0 and incarnation.returned is None:
-            self._returned.extend(f"step with lease {token}" for token in sorted(running))
-            if incarnation.in_flight > len(running):
-                self._returned.append(
-                    f"{incarnation.in_flight - len(running)} more that worker {incarnation.slot} held"
-                )
+            self._returned.extend(f"step with lease {token}" for token in sorted(begun))
+            if incarnation.in_flight > len(begun):
+                self._returned.append(f"{incarnation.in_flight - len(begun)} more that worker {incarnation.slot} held")
         level = logger.info if was_draining and code == 0 else logger.warning
         level(
             "Worker ended",
@@ -282,14 +280,16 @@ class Crew:
             reason=incarnation.reason,
         )
         incarnation.worker = None
-        self._settle(incarnation, running, incarnation.reason)
+        # One that came to its end in order did not die of what it could not finish or commit in time.
+        ended_in_order = code == 0 and incarnation.returned is not None
+        self._settle(incarnation, frozenset() if ended_in_order else begun, incarnation.reason)
 
-    def _settle(self, incarnation: Incarnation, running: Collection[int], reason: str) -> None:
+    def _settle(self, incarnation: Incarnation, begun: Collection[int], reason: str) -> None:
         incarnation.state = IncarnationState.SETTLING
         self._registrar.submit(
             incarnation,
             _SETTLE,
-            partial(self._settlement.settle, incarnation.worker_id, running=running, reason=reason),
+            partial(self._settlement.settle, incarnation.worker_id, running=begun, reason=reason),
         )
 
     def _settled(self, incarnation: Incarnation, now: float) -> None:

@@ -20,6 +20,7 @@ from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
 from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.setup import prepare_database
 from tasker_actors.postgres.wait import server_address
@@ -89,12 +90,13 @@ def run_supervisor(
         url, revive = _database(settings, embedded_home, start_by, stack)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
         stack.callback(pool.close)
-        index = TemplateIndex(register_templates(pool, templates, environment=settings.environment))
+        register = partial(register_templates, pool, templates, environment=settings.environment)
+        index = TemplateIndex(repeat_until(start_by, register, failed=_database_went_away))
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
         start = Start(settings, inbox, pool, url, revive, index, plans, tuple(handlers), stack)
-        start.run()
+        start.run(start_by)
     return 0
 
 
@@ -136,6 +138,10 @@ def _export(stats: LocalAddress, exporter: Exporter) -> None:
 
     exporter.count_drops(spans_dropped, log_records_dropped)
     exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
+
+
+def _database_went_away(error: Exception) -> None:
+    logger.warning("The start waits for the database", error=str(error))
 
 
 def _leave_to_others() -> None:
@@ -180,10 +186,10 @@ class Start:
         )
         self._stats = self._start_stats()
 
-    def run(self) -> None:
+    def run(self, start_by: float) -> None:
         """Start the rest, run, stop."""
         host, space = socket.gethostname(), process_space()
-        self._settle_dead_of_this_machine(space)
+        repeat_until(start_by, partial(self._settle_dead_of_this_machine, space), failed=_database_went_away)
         registrar = Registrar(self._inbox, self._availability)
         crew = Crew(
             self._settings,

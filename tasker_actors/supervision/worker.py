@@ -274,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     boot = WorkerBoot.read(boot_fd)
+    if boot is None:
+        return EXIT_ORPHANED
     die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
     settings = settings_from_json(boot.settings)
