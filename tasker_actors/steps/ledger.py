@@ -69,8 +69,9 @@ class BegunTokens(Protocol):
 class Ledger:
     """Token → item. Free credits are the capacity minus what is in here: only commit, return and loss remove items.
 
-    Every move between stages is a compare-and-set under one lock, so an attempt that was given up by the clock and one
-    that finished in the same moment have one result between them. Any thread may call.
+    `finished` counts attempts since the start. Every move between stages is a compare-and-set under one lock, so an
+    attempt that was given up by the clock and one that finished in the same moment have one result between them. Any
+    thread may call.
 
     The token of every attempt is among `tokens` from before its handler begins until it is let go: wherever on its way
     to the commit it ends this process, it is known to have begun (DESIGN 3 rule 3).
@@ -82,6 +83,7 @@ class Ledger:
         self._tokens = tokens
         self._places = [] if tokens is None else list(range(len(tokens.begun)))
         self._lock = threading.Lock()
+        self.finished = 0
         self.emptied = threading.Event()
         self.emptied.set()
 
@@ -124,6 +126,7 @@ class Ledger:
                 return False
             item.stage = Stage.FINISHED
             item.finished = finished
+            self.finished += 1
             return True
 
     def committing(self, tokens: Iterable[int]) -> list[LedgerItem]:

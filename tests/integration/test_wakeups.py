@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from support.flow import Flow
 from support.waiting import until
 
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.notifications import Listener
+from tasker_actors.postgres.outages import Backoff
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.wakeups import Wakeups
+from tasker_actors.telemetry.logging import get_logger
 
 
 class Ears:
@@ -26,6 +29,9 @@ class Ears:
             on_work=self._on_work,
             on_cancel=self._on_cancel,
             interval_ms=1,
+            backoff=Backoff(10, 100),
+            availability=Availability(get_logger("tests")),
+            revive=lambda: None,
         )
 
     def _on_work(self) -> None:
