@@ -221,11 +221,12 @@ class WorkerBootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Worker → Supervisor: the worker is alive, holds `in_flight` steps and runs `running` of them."""
+    """Worker → Supervisor: the worker holds `in_flight` steps; the actor `stalled` has made no progress for so long."""
 
     in_flight: int
-    running: int
-    waiting_for_database: bool
+    waits_for_database: bool
+    stalled: str | None
+    stalled_ms: int
 
 
 @dataclass(frozen=True, slots=True)

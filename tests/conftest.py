@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.effort import use_effort
 from support.servers import DatabaseServer, debian_programs, pooled, separate_server
 
 from tasker_actors.postgres.embedded import EmbeddedServer
@@ -24,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Every pytest of a user closes /tmp/pytest-of-USER to others when it starts; a server that root runs under another
     account, in a test of another session, would lose its way to its files.
     """
+    use_effort()
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
     if not hasattr(config, "workerinput"):

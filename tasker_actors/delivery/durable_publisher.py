@@ -122,6 +122,8 @@ class DurablePublisher(Actor):
             # Only a damaged schema refuses our own plain failure; the lease ends by itself and the step runs again.
             self._logger.error("an entry could not be stored in any form", reason=reason, token=batch[0].token)
             self._ledger.remove([batch[0].token])
+            if batch[0].publication is not None:
+                batch[0].publication.reply.fail(BatchRefusedError(reason))
 
     def _try(self, batch: list[CommitItem]) -> str | None:
         """Commit a batch; returns why it cannot be stored as it is, None if it was."""

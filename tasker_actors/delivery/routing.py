@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.telemetry.span_ids import publish_durable_id
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def result_document(finished: FinishedStep) -> dict[str, Any]:
     )
     if finished.result is not None:
         document["result"] = orjson.Fragment(finished.result)
-        document["bytes"] = len(finished.result)
+        document["bytes"] = stored_bytes(finished.result)
     else:
         document["error"] = error_document(finished)
         document["delay_ms"] = finished.delay_ms

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from tasker_actors.events.json_faults import PayloadError, as_json_type, check_value, is_plain_and_finite
+from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.events.text import described, payload_repr
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PayloadError", "check_size", "encode_payload", "json_text", "payload_repr"]
@@ -28,9 +29,10 @@ def encode_payload(value: Any, *, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
 
 
 def check_size(data: bytes, max_bytes: int) -> None:
-    """Raise PayloadError when encoded JSON is longer than is allowed."""
-    if len(data) > max_bytes:
-        raise PayloadError("too_large", f"payload has {len(data)} bytes of JSON, at most {max_bytes} are allowed")
+    """Raise PayloadError when encoded JSON is longer than is allowed, as it is or as PostgreSQL writes it."""
+    size = stored_bytes(data)
+    if size > max_bytes:
+        raise PayloadError("too_large", f"payload has {size} bytes of JSON, at most {max_bytes} are allowed")
 
 
 def json_text(value: object) -> bytes:

@@ -35,7 +35,8 @@ class PostgresCommitter:
         repaired = False
         while True:
             try:
-                row = self._session.connection().execute(_COMMIT, (document,)).fetchone()
+                with self._session.asking():
+                    row = self._session.connection().execute(_COMMIT, (document,)).fetchone()
             except psycopg.errors.UndefinedTable as error:
                 if repaired:
                     raise BatchRefusedError(str(error).strip()) from error
@@ -50,16 +51,14 @@ class PostgresCommitter:
                 return _reply(row[0])
 
     def _wait(self, error: psycopg.Error) -> None:
-        first = self._session.away_since is None
         if self._session.failed(error) is Trouble.CONTENT:
             raise BatchRefusedError(str(error).strip()) from error
-        if first:
-            self._logger.warning("a commit has to wait for the database", error=str(error).strip())
         time.sleep(self._session.pause_s())
 
     def _repair(self) -> None:
         try:
-            self._repair_queues()
+            with self._session.asking():
+                self._repair_queues()
         except psycopg.Error as error:
             self._logger.warning("the queue could not be made", error=str(error).strip())
 

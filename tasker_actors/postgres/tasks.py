@@ -16,6 +16,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow, dict_row
 
+from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.postgres.session import Pool, named_statements, session
 from tasker_actors.workflow.states import TERMINAL_TASK_STATES, StepState, TaskState
 from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
@@ -219,7 +220,7 @@ def read_attempts(pool: Pool, task_uuid: str, step_uuid: str) -> list[dict[str, 
 def _document(row: NewTaskRow) -> dict[str, Any]:
     document = {field.name: getattr(row, field.name) for field in fields(row)}
     del document["namespace"], document["name"]  # the function takes them from the template
-    return {**document, "context": orjson.Fragment(row.context), "context_bytes": len(row.context)}
+    return {**document, "context": orjson.Fragment(row.context), "context_bytes": stored_bytes(row.context)}
 
 
 def _duplicate(connection: Connection[TupleRow], rows: Sequence[NewTaskRow]) -> DuplicateTaskError:

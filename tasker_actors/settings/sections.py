@@ -6,15 +6,16 @@ defaults; a test compares the two.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
+from tasker_actors.settings.http import HttpSettings
+from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
     MIB,
     Bytes,
@@ -24,7 +25,6 @@ from tasker_actors.settings.values import (
     Limit,
     Milliseconds,
     available_cpus,
-    is_bind_address,
     parse_json,
     split_list,
 )
@@ -37,12 +37,6 @@ def _without_fault(value: str, fault: str | None) -> str:
     if fault is not None:
         raise ValueError(fault)
     return value
-
-
-class Section(BaseModel):
-    """One table of the file: frozen, every key known, values of secrets kept out of error texts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class WorkerSettings(Section):
@@ -109,9 +103,18 @@ class EventBusSettings(Section):
     buffer_size: Count = Field(
         default=1_000, description="Events that wait for one subscriber; when full the oldest is dropped and counted."
     )
+    buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
     ffi_buffer_size: Count = Field(
         default=1_000,
         description="Events that wait for native subscribers; when full the oldest is dropped and counted.",
+    )
+    ffi_buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
+    hooks_buffer_size: Count = Field(
+        default=10_000,
+        description="Calls of publishers' hooks that wait after a commit; when full new ones are dropped and counted.",
+    )
+    hooks_buffer_bytes: Bytes = Field(
+        default=32 * MIB, description="The same in bytes of events, dead letters and results."
     )
 
 
@@ -135,6 +138,9 @@ class DatabaseSettings(Section):
     connect_timeout_ms: Milliseconds = Field(default=5_000, description="Time limit of one attempt to connect.")
     tcp_user_timeout_ms: Milliseconds = Field(
         default=10_000, description="A connection whose data is not acknowledged for this long counts as cut."
+    )
+    answer_timeout_ms: Milliseconds = Field(
+        default=30_000, description="A connection on which a statement has no answer for this long counts as cut."
     )
     idle_in_transaction_timeout_ms: Milliseconds = Field(
         default=60_000, description="The server ends a session that idles inside a transaction for this long."
@@ -167,47 +173,6 @@ class DatabaseSettings(Section):
             msg = "reconnect_backoff_ms must not be above reconnect_backoff_max_ms"
             raise ValueError(msg)
         return self
-
-
-class HttpSettings(Section):
-    """The one HTTP port."""
-
-    bind: str = Field(
-        default="127.0.0.1:8081", description="HOST:PORT to listen on; port 0 takes a free one, IPv6 as `[::1]:8081`."
-    )
-    max_body_bytes: Bytes = Field(default=2 * MIB, description="Larger request bodies are refused with 413.")
-    api_key: str | None = Field(
-        default=None,
-        repr=False,
-        min_length=1,
-        description="Key that clients must send (also `TASKER_HTTP__API_KEY`); needed to bind beyond loopback.",
-    )
-
-    @field_validator("bind")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        if not is_bind_address(value):
-            msg = "must be HOST:PORT with a port from 0 to 65535"
-            raise ValueError(msg)
-        return value
-
-    @property
-    def host(self) -> str:
-        """The host part of `bind`, an IPv6 address without its brackets."""
-        return self.bind.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port part of `bind`; 0 asks for a free one."""
-        return int(self.bind.rpartition(":")[2])
-
-    @property
-    def is_loopback(self) -> bool:
-        """True if only this machine can connect; a host name other than `localhost` counts as exposed."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
 
 class TemplateSettings(Section):
@@ -274,6 +239,10 @@ class EventSettings(Section):
     """Limits of domain events."""
 
     max_payload_bytes: Bytes = Field(default=MIB, description="Largest payload, as bytes of JSON.")
+    max_waiting_publications: Count = Field(
+        default=1_000, description="Events from outside of steps that may wait in a worker; more are refused with 503."
+    )
+    max_waiting_publication_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their payloads.")
 
 
 class RetentionSettings(Section):
@@ -290,6 +259,10 @@ class TelemetrySettings(Section):
     shutdown_timeout_ms: Milliseconds = Field(
         default=2_000,
         description="Longest time that exporting what is left delays a stop: half for the workers, half after them.",
+    )
+    max_queue_bytes: Bytes = Field(
+        default=32 * MIB,
+        description="Memory that spans, and as much that log records, may hold in a process until they are exported.",
     )
     label_sets_per_metric: Limit = Field(
         default=LABEL_SETS_PER_METRIC,

@@ -115,9 +115,10 @@ class BlockWriter:
     """The worker's side of a block. One in a process; nothing needs closing, the process's end is the end.
 
     `router` and `bus` are lanes of one thread each (EventRouter, InProcessEventBus), `tokens` has one cell for each
-    executor, which that executor alone writes: 0 when idle, else the token it runs; `begun` is the ledger's, for every
-    attempt from its beginning until it is committed. All are incremented or set in
-    place, `block.router[DURABLE] += 1`, and fetched from the block each time: in the child of a fork they are replaced
+    executor, which that executor alone writes: 0 when idle, else the token it runs. `deadlines` likewise: the moment
+    (`time.monotonic_ns`) at which the time limit of what it ran last ends. `begun` is the ledger's: the token of every
+    attempt from its beginning until it is committed. All are incremented or set in place,
+    `block.router[DURABLE] += 1`, and fetched from the block each time: in the child of a fork they are replaced
     by private memory, so that the child neither inherits nor spoils the figures.
     Labelled figures and those of the shared lane may be counted from any thread.
     """
@@ -137,7 +138,8 @@ class BlockWriter:
         cells = self._memory.cells
         self.router = cells[ROUTER_LANE : ROUTER_LANE + LANE_CELLS]
         self.bus = cells[BUS_LANE : BUS_LANE + LANE_CELLS]
-        self.tokens = cells[TOKENS : TOKENS + self._layout.executors]
+        self.tokens = cells[TOKENS : self._layout.deadlines]
+        self.deadlines = cells[self._layout.deadlines : self._layout.begun]
         self.begun = cells[self._layout.begun : self._layout.directory]
 
     def _detach(self) -> None:

@@ -3,11 +3,11 @@
 The block is an array of 8-byte cells in native byte order. A cell is read and written with one aligned 8-byte access
 (`memoryview.cast`; `struct` with `<` would copy byte by byte), so no reader sees half a number:
 
-    header | router lane | bus lane | shared lane | one running token per executor | tokens of attempts that have begun
-    and are not committed | directory of labelled figures
+    header | router lane | bus lane | shared lane | tokens | deadlines | begun | directory of labelled figures
 
 A lane belongs to one thread of the worker, which increments its cells in place (`block.router[DURABLE] += 1`); the
-shared lane is for all others, under the block's lock.
+shared lane is for all others, under the block's lock. Each executor has one cell for the token that it runs and one for
+the time limit of that; begun are the tokens of attempts that have begun and are not committed.
 """
 
 from __future__ import annotations
@@ -99,9 +99,14 @@ class Layout:
         return self.size_bytes // CELL_BYTES
 
     @property
+    def deadlines(self) -> int:
+        """First cell of the executors' time limits."""
+        return TOKENS + self.executors
+
+    @property
     def begun(self) -> int:
         """First cell of the tokens of attempts that have begun."""
-        return TOKENS + self.executors
+        return self.deadlines + self.executors
 
     @property
     def directory(self) -> int:

@@ -45,3 +45,6 @@ class Claimer(Protocol):
 
     def begin_alone(self, step: LeasedStep) -> Beginning:
         """Note, before a suspect begins, that it does, and that nothing else does in this worker until it has ended."""
+
+    def pause_s(self) -> float:
+        """Return how long to wait after an answer that did not come: longer each time, with jitter, bounded."""

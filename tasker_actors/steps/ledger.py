@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tasker_actors.steps.lease import LeasedStep
 
 
+_REMEMBERED = 1000
+"""Cancelled leases that are not held, of which a claim or a commit that is under way may bring some."""
+
+
 class Stage(Enum):
     """How far a held step has come."""
 
@@ -76,6 +80,7 @@ class Ledger:
         self._items: dict[int, LedgerItem] = {}
         self._tokens = tokens
         self._places = [] if tokens is None else list(range(len(tokens.begun)))
+        self._cancelled_before: dict[int, None] = {}
         self._lock = threading.Lock()
         self.emptied = threading.Event()
         self.emptied.set()
@@ -84,10 +89,13 @@ class Ledger:
         return len(self._items)
 
     def add(self, steps: Iterable[LeasedStep]) -> None:
-        """Hold newly leased steps."""
+        """Hold newly leased steps, but for those whose cancellation came before the reply that leased them."""
         with self._lock:
             for step in steps:
-                self._items[step.token] = LedgerItem(step)
+                if step.token in self._cancelled_before:
+                    del self._cancelled_before[step.token]
+                else:
+                    self._items[step.token] = LedgerItem(step)
             if self._items:
                 self.emptied.clear()
 
@@ -158,13 +166,33 @@ class Ledger:
                 item.cancelled = True
         return running
 
+    def give_up(self, item: LedgerItem) -> bool:
+        """Take one running step from its handler, to return it; False if it does not run any more."""
+        with self._lock:
+            if item.stage is not Stage.RUNNING or item.step.token not in self._items:
+                return False
+            item.stage = Stage.COMMITTING
+            item.cancelled = True
+            return True
+
     def cancel(self, tokens: Iterable[int]) -> None:
-        """Tell handlers that their tasks were cancelled."""
+        """Tell handlers that their leases are gone; what has not begun never does.
+
+        A lease that is not held may be one whose reply is on its way: the newest of these are remembered.
+        """
         with self._lock:
             for token in tokens:
                 item = self._items.get(token)
-                if item is not None:
+                if item is None:
+                    self._cancelled_before[token] = None
+                    if len(self._cancelled_before) > _REMEMBERED:
+                        del self._cancelled_before[next(iter(self._cancelled_before))]
+                elif item.stage is Stage.WAITING:
+                    del self._items[token]
+                else:
                     item.cancelled = True
+            if not self._items:
+                self.emptied.set()
 
     def items(self, *stages: Stage) -> list[LedgerItem]:
         """List the held items in the given stages, or all of them."""
@@ -175,6 +203,12 @@ class Ledger:
         """Whether any attempt has begun and is not let go yet."""
         with self._lock:
             return any(item.executor >= 0 for item in self._items.values())
+
+    def oldest_with_result(self) -> int | None:
+        """Return the token of the first held step that only has to be committed or returned; None if there is none."""
+        with self._lock:
+            ended = (Stage.FINISHED, Stage.COMMITTING)
+            return next((token for token, item in self._items.items() if item.stage in ended), None)
 
     def bytes(self) -> int:
         """Sum the input bytes of everything held."""

@@ -79,7 +79,6 @@ class StepSource(Actor):
         recorder: ClaimRecorder,
         clock: SourceClock,
         poll_interval_ms: int,
-        retry_interval_ms: int,
     ) -> None:
         self._executors = executors
         self._publisher = publisher
@@ -89,13 +88,13 @@ class StepSource(Actor):
         self._recorder = recorder
         self._clock = clock
         self._poll_interval = poll_interval_ms / 1000
-        self._retry_interval = retry_interval_ms / 1000
         self._ready = ready
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
         self._begin_after = 0.0
         self._extension_due = False
+        self._try_again_at = 0.0
         self._draining = False
         self._claim_due = True
 
@@ -118,11 +117,12 @@ class StepSource(Actor):
             self._return_waiting()
             return
         self._dispatch()
-        if self._extension_due:
-            self._extend()
-        if self._claim_due and not self._extension_due:
-            self._claim()
-            self._dispatch()
+        if not self._is_waiting_for_database():
+            if self._extension_due:
+                self._extend()
+            if self._claim_due and not self._extension_due:
+                self._claim()
+                self._dispatch()
 
     def _take_in(self, message: SourceMessage) -> None:
         match message:
@@ -170,7 +170,7 @@ class StepSource(Actor):
             return False
         match self._claimer.begin_alone(suspect):
             case Beginning.LATER:
-                self._begin_after = time.monotonic() + self._retry_interval
+                self._begin_after = time.monotonic() + self._claimer.pause_s()
                 self._clock.wake_by(self._begin_after, time.monotonic())
                 return False
             case Beginning.LOST:
@@ -203,7 +203,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(now)
             self._recorder.claim_failed((now - began) * 1000)
             return
         self._ledger.add(claimed.steps)
@@ -231,12 +231,20 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
-            now = time.monotonic()
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(time.monotonic())
         elif lost:
             self._ledger.cancel(lost)
-            waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
-            self._ledger.remove(waiting.intersection(lost))
+
+    def _try_again_later(self, now: float) -> None:
+        """Leave the database alone for a pause that grows, whatever happens meanwhile."""
+        self._try_again_at = now + self._claimer.pause_s()
+        self._clock.wake_by(self._try_again_at, now)
+
+    def _is_waiting_for_database(self) -> bool:
+        now = time.monotonic()
+        if now < self._try_again_at:
+            self._clock.wake_by(self._try_again_at, now)
+        return now < self._try_again_at
 
     def _return_overdue(self) -> None:
         """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""

@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, assert_never
+from typing import Any
 
 from tasker_actors.actors import LocalAddress
-from tasker_actors.errors import DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
+from tasker_actors.errors import ActorLostError, DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
 from tasker_actors.messages import (
     Drained,
     Heartbeat,
@@ -23,14 +23,14 @@ from tasker_actors.messages import (
 from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import END_S, Crew
-from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
 from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.signals import Signalled
-from tasker_actors.supervision.slots import Slot, SlotState
+from tasker_actors.supervision.slots import Incarnation
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.telemetry.logging import get_logger
 
@@ -84,7 +84,7 @@ class Supervisor:
         self._drain_by = 0.0
         self._settle_by: float | None = None
         self._to_replace: list[int] = []
-        self._releasing: set[int] = set()
+        self._releasing: set[Incarnation] = set()
         self._next_wake = 0.0
         self._next_maintenance = 0.0
         self._next_watchdog = 0.0
@@ -94,7 +94,7 @@ class Supervisor:
         """Start the workers, run until a signal or a fatal failure, drain. Raises the TaskerError that ends it.
 
         DrainDeadlineError if steps were left, WorkersCrashedError after too many crashes, StartupError if a worker
-        cannot boot.
+        cannot boot, ActorLostError if an actor of the supervisor failed for good.
         """
         self._start_by = time.monotonic() + self._settings.supervisor.startup_timeout_ms / 1000
         for _ in range(self._settings.worker.count):
@@ -127,10 +127,12 @@ class Supervisor:
         match message:
             case Signalled(number):
                 self._signal(number)
-            case ProcessEnded(incarnation):
-                self._crew.link_closed(sender, incarnation)
-            case JobDone() | JobFailed():
-                self._job(message)
+            case ProcessEnded():
+                self._crew.link_closed(sender)
+            case JobDone(kind, result):
+                self._crew.job_done(sender, kind, result)
+            case JobFailed(kind, error):
+                self._fail(StartupError(f"slot {sender.slot}: {kind} failed: {error}"))
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
             case WorkReleased():
@@ -140,20 +142,14 @@ class Supervisor:
             case WorkerBootFailed(text, exit_code):
                 self._fail(_boot_error(sender, text, exit_code))
             case Recycle(reason):
-                self._crew.slot(sender).pending_reason = reason
+                self._crew.leaves(sender, reason)
             case Drained(returned):
-                self._crew.slot(sender).returned = returned
+                sender.returned = returned
+            case ActorLost(actor, reason):
+                # Without maintenance no lease expires, without the stats no figure is shown: a new start heals both.
+                self._fail(ActorLostError(f"the supervisor's actor {actor} failed for good: {reason}"))
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
-
-    def _job(self, message: JobDone | JobFailed) -> None:
-        match message:
-            case JobDone(slot, kind, result):
-                self._crew.job_done(slot, kind, result)
-            case JobFailed(slot, kind, error):
-                self._fail(StartupError(f"slot {slot}: {kind} failed: {error}"))
-            case _:
-                assert_never(message)
 
     def _signal(self, number: signal.Signals) -> None:
         logger.info("Signal received", signal=number.name)
@@ -164,7 +160,7 @@ class Supervisor:
             case signal.SIGTERM | signal.SIGINT:
                 self.drain()
             case signal.SIGHUP:
-                self._to_replace = [slot.number for slot in self._crew.slots if slot.is_alive]
+                self._to_replace = [slot.number for slot in self._crew.slots if not slot.is_empty]
             case signal.SIGTTIN if self.phase is not Phase.DRAINING:
                 self._crew.add()
             case signal.SIGTTOU:
@@ -205,7 +201,7 @@ class Supervisor:
             self._wake_others()
         if now >= self._next_maintenance:
             self._next_maintenance = now + self._settings.maintenance.interval_ms / 1000
-            self._maintenance.tell(Maintain(tuple(_state(slot) for slot in self._crew.slots if slot.is_alive)))
+            self._maintenance.tell(Maintain(tuple(_state(one) for one in self._crew.with_process)))
         if self._systemd.watchdog_interval_s is not None and now >= self._next_watchdog:
             self._next_watchdog = now + self._systemd.watchdog_interval_s
             self._systemd.send("WATCHDOG=1")
@@ -215,19 +211,19 @@ class Supervisor:
             case Phase.RUNNING:
                 self._replace_next()
             case Phase.DRAINING:
-                if not any(slot.is_alive for slot in self._crew.slots):
+                if not self._crew.with_process:
                     # Only the database is waited for; what it is not told now, the next supervisor settles.
                     self._drain_by = min(self._drain_by, self._settle_by or now + _SETTLE_S)
                     self._settle_by = self._settle_by or self._drain_by
 
     def _check_start(self, now: float) -> None:
         slots = self._crew.slots
-        if all(slot.state is SlotState.RUNNING for slot in slots):
+        if all(slot.running for slot in slots):
             self.phase = Phase.RUNNING
             self._systemd.send("READY=1", f"STATUS={len(slots)} workers")
             self._on_ready()
         elif now >= self._start_by:
-            late = [str(slot.number) for slot in slots if slot.state is not SlotState.RUNNING]
+            late = [str(slot.number) for slot in slots if not slot.running]
             timeout_ms = self._settings.supervisor.startup_timeout_ms
             self._fail(StartupError(f"workers {', '.join(late)} were not ready within {timeout_ms} ms"))
 
@@ -240,22 +236,26 @@ class Supervisor:
 
     def _replace_next(self) -> None:
         """Replace workers one by one: the next only when the one before runs again."""
-        settled = (SlotState.RUNNING, SlotState.EMPTY)  # a slot that TTOU emptied stays empty
-        if not self._to_replace or any(slot.state not in settled for slot in self._crew.slots):
+        # A slot that TTOU emptied stays empty.
+        if not self._to_replace or not all(slot.running or slot.is_empty for slot in self._crew.slots):
             return
         self._crew.replace(self._to_replace.pop(0), self._settings.supervisor.drain_timeout_ms)
 
     def _dump(self) -> None:
-        states = {slot.number: f"{slot.state.value}, pid {slot.pid}" for slot in self._crew.slots}
+        states = {
+            f"{one.slot}, incarnation {one.number}": f"{one.state.value}, pid {one.pid}"
+            for slot in self._crew.slots
+            for one in slot.incarnations
+        }
         logger.warning("Stacks of all threads", stacks=thread_stacks(), slots=states)
         self._crew.dump_stacks()
 
 
-def _state(slot: Slot) -> WorkerState:
-    return WorkerState(slot.worker_id, slot.state.value, slot.in_flight)
+def _state(incarnation: Incarnation) -> WorkerState:
+    return WorkerState(incarnation.worker_id, incarnation.state.value, incarnation.in_flight)
 
 
-def _boot_error(slot: object, text: str, exit_code: int) -> TaskerError:
-    error = StartupError(f"worker {slot} cannot start: {text}")
+def _boot_error(incarnation: Incarnation, text: str, exit_code: int) -> TaskerError:
+    error = StartupError(f"worker {incarnation.slot} cannot start: {text}")
     error.exit_code = exit_code
     return error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tasker_actors.identifiers import is_uuid
@@ -13,6 +14,7 @@ from tasker_actors.workflow.nearest import hint
 
 UNKNOWN_KEY = "unknown_key"
 _SHOWN_KEY = 80
+_MOMENT_RE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:")
 
 
 class ApiModel(BaseModel):
@@ -47,15 +49,37 @@ def _uuid(text: str) -> str:
 
 
 def _no_nul(text: str) -> str:
-    # In a body NUL is refused for every text; a query can have it as %00.
+    # In a body NUL is refused for every text, before its model is made; a query can have it as %00.
     if "\0" in text:
         msg = "must not have a NUL character"
         raise ValueError(msg)
     return text
 
 
+def _moment(value: Any) -> Any:
+    # Pydantic would also take a number, of seconds or milliseconds as it sees fit.
+    if isinstance(value, str) and not _MOMENT_RE.match(value):
+        msg = "must be a date and time with its offset, such as 2025-12-01T10:30:00Z"
+        raise ValueError(msg)
+    return value
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one kind of number: 5.0 is an integer (JSON Schema, section 4.2.3), and some clients write it so.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Uuid = Annotated[str, AfterValidator(_uuid), Field(json_schema_extra={"format": "uuid"})]
 """A UUID of any version in its 36-character form, read into lower case."""
 
-Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_no_nul)]
+WITHOUT_NUL = {"pattern": "^[^\\u0000]*$"}
+"""What OpenAPI says of a text that PostgreSQL has to store."""
+
+Text = Annotated[str, Field(min_length=1, max_length=255, json_schema_extra={**WITHOUT_NUL}), AfterValidator(_no_nul)]
 """A name or a short text."""
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+"""A date and time with its offset from UTC (RFC 3339)."""
+
+WHOLE = BeforeValidator(_whole)
+"""Beside the bounds of an integer in a body."""

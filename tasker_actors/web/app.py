@@ -41,6 +41,7 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # what links of the document name
         exception_handlers=exception_handlers(),
         lifespan=_bound_threads,
         # FastAPI can instrument itself. Our spans and metrics are those of SPEC 4, made elsewhere.

@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 
+from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.postgres.dead_letters import Redrive, RedriveRequest, read_dead_letters, redrive
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.event_requests import DeadLetterQuery, RedriveBody
@@ -36,7 +37,7 @@ def dead_letter_routes(runtime: Runtime) -> APIRouter:
     @router.post("/redrive", openapi_extra=accepts(RedriveBody), responses=answers(200, RedriveView, 400, 404, 422))
     def redrive_dead_letters(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Publish dead letters into their durable queue, with the same event_id, and remove them in the same commit."""
-        body = read_body(raw, RedriveBody)
+        body = read_body(raw, RedriveBody, runtime.settings.http.max_json_depth)
         result = redrive(runtime.pool, _request(body, runtime), request_context(request).trace)
         if result is None:
             raise unknown_namespace(body.namespace)
@@ -48,8 +49,8 @@ def dead_letter_routes(runtime: Runtime) -> APIRouter:
 def _request(body: RedriveBody, runtime: Runtime) -> RedriveRequest:
     payload = orjson.dumps(body.payload) if body.has_payload else None
     limit = runtime.settings.events.max_payload_bytes
-    if payload is not None and len(payload) > limit:
-        message = f"the payload has {len(payload)} bytes of JSON, at most {limit} are allowed"
+    if payload is not None and (size := stored_bytes(payload)) > limit:
+        message = f"the payload has {size} bytes of JSON, at most {limit} are allowed"
         raise ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "too_large", message, faults=[{"path": "/payload", "message": message}]
         )

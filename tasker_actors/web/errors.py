@@ -111,11 +111,17 @@ async def _http_exception(request: Request, error: HTTPException) -> JsonRespons
 
 
 def _allowed_methods(request: Request) -> str:
-    """Find the methods that any route takes for this path; Starlette itself names those of the first route alone."""
+    """Find the methods of this path; Starlette itself names those of the first route alone.
+
+    A path that the document has as it stands, as /v1/tasks/batch, also fits routes with a parameter in its place, as
+    /v1/tasks/{task_uuid}: those are not meant.
+    """
+    written_out = request.app.openapi()["paths"].get(request.url.path)
     allowed = [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+        if (written_out is None or method.lower() in written_out)
+        and any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]
     return ", ".join(allowed)
 
@@ -136,8 +142,10 @@ async def _database_error(request: Request, error: Exception) -> JsonResponse:
         case OutcomeUnknownError() if request.method not in _READING:
             code = "database_unavailable"
             message = f"{error}: look before you ask again (an idempotency_key makes creating a task safe to repeat)"
+        case OutcomeUnknownError():
+            code, message = "database_unavailable", "the connection to the database was lost; try again"
         case _:
-            code, message = "database_unavailable", "the database cannot be reached; try again"
+            code, message = "database_unavailable", str(error)
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, code, message)
 
 

@@ -7,9 +7,15 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tasker_actors.events.declaration import DeliveryMode
-from tasker_actors.events.names import check_event_name, check_namespace
+from tasker_actors.events.names import (
+    EVENT_NAME_PATTERN,
+    MAX_EVENT_NAME_LENGTH,
+    NAMESPACE_PATTERN,
+    check_event_name,
+    check_namespace,
+)
 from tasker_actors.postgres.dead_letters import MAX_NAMED
-from tasker_actors.web.api_model import ApiModel, BodyModel, Uuid
+from tasker_actors.web.api_model import WHOLE, ApiModel, BodyModel, Uuid
 
 _MAX_MSG_ID = 2**63 - 1
 
@@ -28,14 +34,19 @@ def _namespace(text: str) -> str:
     return text
 
 
-Namespace = Annotated[str, AfterValidator(_namespace)]
-MsgId = Annotated[int, Field(ge=1, le=_MAX_MSG_ID)]
+Namespace = Annotated[str, AfterValidator(_namespace), Field(json_schema_extra={"pattern": NAMESPACE_PATTERN})]
+EventName = Annotated[
+    str,
+    AfterValidator(_event_name),
+    Field(json_schema_extra={"pattern": EVENT_NAME_PATTERN, "maxLength": MAX_EVENT_NAME_LENGTH}),
+]
+MsgId = Annotated[int, Field(ge=1, le=_MAX_MSG_ID), WHOLE]
 
 
 class NewEvent(BodyModel):
     """An event to publish from outside a step."""
 
-    name: Annotated[str, AfterValidator(_event_name), Field(description="Such as payment.processed.")]
+    name: Annotated[EventName, Field(description="Such as payment.processed.")]
     namespace: Annotated[Namespace, Field(description="Whose queue it goes into.")]
     payload: Annotated[Any, Field(description="Any JSON value.")]
     delivery_mode: Annotated[DeliveryMode, Field(strict=False)] = DeliveryMode.DURABLE
@@ -65,7 +76,9 @@ class RedriveBody(BodyModel):
     msg_ids: Annotated[list[MsgId] | None, Field(min_length=1, max_length=MAX_NAMED)] = None
     event_ids: Annotated[list[Uuid] | None, Field(min_length=1, max_length=MAX_NAMED)] = None
     all: Annotated[bool, Field(description="One batch of all of the namespace.")] = False
-    after_msg_id: Annotated[int, Field(ge=0, le=_MAX_MSG_ID, description="With `all`: go on after this one.")] = 0
+    after_msg_id: Annotated[
+        int, Field(ge=0, le=_MAX_MSG_ID, description="With `all`: go on after this one."), WHOLE
+    ] = 0
     payload: Annotated[Any, Field(description="In place of the kept payload; for a single dead letter.")] = None
 
     @property

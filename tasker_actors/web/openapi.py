@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +20,10 @@ _SCHEMES = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _METHODS = ("get", "post", "delete")
+_GUARDED = (401, 403, 503)
+"""What the guard and an absent database answer on every path that is not open (`is_open`)."""
+_WITH_BODY = (408, 413, 415)
+"""What a body is refused with before it is read."""
 
 
 def accepts(model: type[ApiModel]) -> dict[str, Any]:
@@ -26,9 +32,18 @@ def accepts(model: type[ApiModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
 
 
-def answers(status: int, view: type[View], *errors: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the answers of an endpoint: its own, and the errors that it has."""
-    return {status: {"model": view}, **{error: {"model": ErrorView} for error in errors}}
+def answers(
+    status: int, view: type[View], *errors: int, links: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Describe the answers of an endpoint: its own, and the errors that it alone has.
+
+    `links` maps names of other endpoints' functions to their parameters, as runtime expressions of OpenAPI: where to go
+    from this answer.
+    """
+    own: dict[str, Any] = {"model": view}
+    if links is not None:
+        own["links"] = {name: {"operationId": name, "parameters": dict(where)} for name, where in links.items()}
+    return {status: own, **{error: {"model": ErrorView} for error in errors}}
 
 
 def describe(app: FastAPI, body_models: tuple[type[ApiModel], ...]) -> dict[str, Any]:
@@ -43,6 +58,14 @@ def describe(app: FastAPI, body_models: tuple[type[ApiModel], ...]) -> dict[str,
     for path, operations in document["paths"].items():
         for method in _METHODS:
             if method in operations and not is_open(path):
-                # Either key will do, and none where the supervisor has none.
-                operations[method]["security"] = [{name: []} for name in _SCHEMES] + [{}]
+                _guard(operations[method])
     return document
+
+
+def _guard(operation: dict[str, Any]) -> None:
+    # Either key will do, and none where the supervisor has none.
+    operation["security"] = [{name: []} for name in _SCHEMES] + [{}]
+    for status in (*_GUARDED, *(_WITH_BODY if "requestBody" in operation else ())):
+        content = {"application/json": {"schema": {"$ref": _REF.format(model=ErrorView.__name__)}}}
+        refusal = {"description": HTTPStatus(status).phrase, "content": content}
+        operation["responses"].setdefault(str(status), refusal)

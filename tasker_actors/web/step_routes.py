@@ -11,17 +11,21 @@ from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import answers
 from tasker_actors.web.runtime import Runtime
-from tasker_actors.web.task_ids import path_uuid, unknown_task
+from tasker_actors.web.task_ids import PathUuid, path_uuid, unknown_task
 from tasker_actors.web.task_json import attempt_json, step_json
 from tasker_actors.web.views import StepDetail, StepList
+
+_LINKS = {
+    "get_step": {"task_uuid": "$response.body#/steps/0/task_uuid", "step_uuid": "$response.body#/steps/0/step_uuid"}
+}
 
 
 def step_routes(runtime: Runtime) -> APIRouter:
     """Return the endpoints."""
     router = APIRouter(prefix="/v1/tasks/{task_uuid}/workflow_steps", tags=["tasks"])
 
-    @router.get("", responses=answers(200, StepList, 400, 404))
-    def list_steps(task_uuid: str) -> JsonResponse:
+    @router.get("", responses=answers(200, StepList, 400, 404, links=_LINKS))
+    def list_steps(task_uuid: PathUuid) -> JsonResponse:
         """Return a task's steps with their results, as far as these are 4 MiB together."""
         steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid))
         if steps is None:
@@ -29,7 +33,7 @@ def step_routes(runtime: Runtime) -> APIRouter:
         return JsonResponse({"steps": [step_json(step) for step in steps]})
 
     @router.get("/{step_uuid}", responses=answers(200, StepDetail, 400, 404))
-    def get_step(task_uuid: str, step_uuid: str) -> JsonResponse:
+    def get_step(task_uuid: PathUuid, step_uuid: PathUuid) -> JsonResponse:
         """Return a step with its result and its attempts."""
         steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid))
         if steps is None:

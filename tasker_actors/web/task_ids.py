@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Path
 
 from tasker_actors.identifiers import is_uuid
 from tasker_actors.web.errors import ApiError
+
+PathUuid = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
+"""An id in a path as it came; `path_uuid` reads it."""
 
 
 def unknown_task(task_uuid: str) -> ApiError:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from tasker_actors.web.api_model import ApiModel, BodyModel, Text, Uuid
+from tasker_actors.web.api_model import WHOLE, WITHOUT_NUL, ApiModel, BodyModel, Moment, Text, Uuid
 from tasker_actors.workflow.states import TaskState
 
 MAX_BATCH = 1_000
 MAX_PRIORITY = 1_000
 
-_LongText = Annotated[str, Field(max_length=2_000)]
+_LongText = Annotated[str, Field(max_length=2_000, json_schema_extra={**WITHOUT_NUL})]
 
 
 class NewTask(BodyModel):
@@ -29,7 +29,7 @@ class NewTask(BodyModel):
     source_system: Annotated[Text | None, Field(description="Where the request came from.")] = None
     reason: Annotated[_LongText | None, Field(description="Why.")] = None
     priority: Annotated[
-        int, Field(ge=0, le=MAX_PRIORITY, description="Runs as if it were this many hours older than it is.")
+        int, Field(ge=0, le=MAX_PRIORITY, description="Runs as if it were this many hours older than it is."), WHOLE
     ] = 0
     tags: Annotated[list[Text], Field(default_factory=list, max_length=50, description="Words to find it by.")]
     correlation_id: Annotated[Uuid | None, Field(description="Left out: x-correlation-id, else a new UUIDv7.")] = None
@@ -54,7 +54,7 @@ class TaskQuery(ApiModel):
     status: TaskState | None = None
     correlation_id: Uuid | None = None
     tag: Text | None = None
-    created_after: Annotated[AwareDatetime | None, Field(description="Created at this moment or later.")] = None
-    created_before: Annotated[AwareDatetime | None, Field(description="Created before this moment.")] = None
+    created_after: Annotated[Moment | None, Field(description="Created at this moment or later.")] = None
+    created_before: Annotated[Moment | None, Field(description="Created before this moment.")] = None
     limit: Annotated[int, Field(ge=1, le=200, description="A page can be shorter, with more to come.")] = 50
     cursor: Annotated[Uuid | None, Field(description="`next_cursor` of the page before.")] = None

@@ -18,11 +18,14 @@ from tasker_actors.web.openapi import accepts, answers
 from tasker_actors.web.request_context import request_context
 from tasker_actors.web.runtime import Runtime
 from tasker_actors.web.task_creation import duplicate_task, plan_task, plan_tasks
-from tasker_actors.web.task_ids import path_uuid, unknown_task
+from tasker_actors.web.task_ids import PathUuid, path_uuid, unknown_task
 from tasker_actors.web.task_json import new_task_json, task_json
 from tasker_actors.web.task_requests import NewTask, NewTasks, TaskQuery
 from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
 from tasker_actors.workflow.states import TaskState
+
+_OF_TASK = {"task_uuid": "$response.body#/task_uuid"}
+_LINKS = {"get_task": _OF_TASK, "list_steps": _OF_TASK, "cancel_task": _OF_TASK}
 
 
 def task_routes(runtime: Runtime) -> APIRouter:
@@ -32,7 +35,7 @@ def task_routes(runtime: Runtime) -> APIRouter:
     _add_reading(router, runtime)
 
     @router.delete("/{task_uuid}", responses=answers(200, TaskView, 400, 404, 409))
-    def cancel_task(task_uuid: str) -> JsonResponse:
+    def cancel_task(task_uuid: PathUuid) -> JsonResponse:
         """Cancel a task: what runs of it is told, what waits never runs. Cancelling it again changes nothing."""
         cancellation = tasks.cancel_task(runtime.pool, path_uuid(task_uuid))
         if cancellation is None:
@@ -52,12 +55,12 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
         "",
         status_code=HTTPStatus.CREATED,
         openapi_extra=accepts(NewTask),
-        responses=answers(201, TaskView, 400, 404, 409, 422),
+        responses=answers(201, TaskView, 400, 404, 409, 422, links=_LINKS),
     )
     def create_task(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create a task; its first steps can be claimed at once."""
         context = request_context(request)
-        planned = plan_task(read_body(raw, NewTask), runtime, context)
+        planned = plan_task(read_body(raw, NewTask, runtime.settings.http.max_json_depth), runtime, context)
         try:
             created_at = tasks.create_tasks(runtime.pool, [planned.row])
         except tasks.DuplicateTaskError as error:
@@ -75,7 +78,9 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     )
     def create_tasks(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create up to 1,000 tasks in one transaction, all or none."""
-        planned = plan_tasks(read_body(raw, NewTasks).tasks, runtime, request_context(request))
+        planned = plan_tasks(
+            read_body(raw, NewTasks, runtime.settings.http.max_json_depth).tasks, runtime, request_context(request)
+        )
         try:
             tasks.create_tasks(runtime.pool, [each.row for each in planned])
         except tasks.DuplicateTaskError as error:
@@ -94,12 +99,12 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
         return JsonResponse({"tasks": [task_json(each) for each in page.tasks], "next_cursor": page.next_below})
 
     @router.get("/{task_uuid}", responses=answers(200, TaskView, 400, 404))
-    def get_task(task_uuid: str) -> JsonResponse:
+    def get_task(task_uuid: PathUuid) -> JsonResponse:
         """Return a task as it is now."""
         return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
 
 
-def _found(runtime: Runtime, task_uuid: str) -> tasks.TaskRecord:
+def _found(runtime: Runtime, task_uuid: PathUuid) -> tasks.TaskRecord:
     record = tasks.find_task(runtime.pool, task_uuid)
     if record is None:
         raise unknown_task(task_uuid)

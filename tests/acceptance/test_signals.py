@@ -133,7 +133,7 @@ def test_usr1_logs_state_and_stacks_of_every_process(one):
     until(lambda: len(one.logged(sentence)) == 3)
     of_supervisor = next(line for line in one.logged(sentence) if "slots" in line)
     pids = one.worker_pids()
-    assert {f"running, pid {pid}" for pid in pids} < set(of_supervisor["slots"].values())
+    assert {f"running, pid {pid}" for pid in pids} == set(of_supervisor["slots"].values())
     assert {line["pid"] for line in one.logged(sentence)} == {one.process.pid, *pids}
     of_worker = next(line for line in one.logged(sentence) if line.get("worker") == 0)
     assert any("step_executor" in name for name in of_worker["stacks"])

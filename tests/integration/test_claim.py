@@ -94,6 +94,20 @@ def test_a_claim_is_bounded_by_the_bytes_of_its_input_and_one_step_always_fits(f
     assert [(len(one.steps), one.more) for one in claimed if one] == [(2, True), (1, True), (2, False)]
 
 
+def test_a_number_counts_as_postgresql_writes_it(flow: Flow):
+    numbers = orjson.dumps([1e308] * 100)
+    registered = flow.register({"root": [], "leaf": ["root"]})
+    flow.create(registered, count=3, context=b'{"numbers":%b}' % numbers)
+    worker = Worker(flow)
+
+    roots = worker.claim(10, max_bytes=70_000)
+    worker.commit(*(finish(root, StepSuccess([1e308] * 100)) for root in roots))
+
+    assert len(numbers) < 1000
+    assert len(roots) == 2, "three would be 93,000 bytes"
+    assert len(worker.claim(10, max_bytes=70_000)) == 1, "the third, or a leaf with its root's result"
+
+
 def test_results_that_a_step_depends_on_count_as_its_input(flow: Flow):
     registered = flow.register({"root": [], **{f"leaf{n}": ["root"] for n in range(4)}})
     flow.create(registered)

@@ -109,3 +109,16 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
         call("SELECT tasker.fence_worker_v2(%s, 'test')", [number])
         settled = batch_json([], worker_id=number, seq=0, lease_ms=0, places=0).decode()
         call("SELECT tasker.settle_results_v1(%s::jsonb)", [settled])
+
+
+def test_no_function_that_turns_plans_off_is_compiled_for_what_they_seem_to_cost(flow: Flow):
+    """Up to PostgreSQL 17 a plan type that is off costs 10^10, and from 10^5 on a server compiles: at each call.
+
+    The embedded server has compilation off, most others have it on.
+    """
+    with connect(flow.url, application_name="tests") as connection:
+        rows = connection.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'tasker'::regnamespace"
+            " AND proconfig::text LIKE '%enable_%' AND NOT 'jit=off' = ANY (proconfig)"
+        ).fetchall()
+    assert rows == []

@@ -34,6 +34,7 @@ class Queue:
         self.lost: Collection[int] = ()
         self.extensions_prevented = 0
         self.notes_prevented = 0
+        self.pause = 0.0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -62,6 +63,10 @@ class Queue:
             self.notes_prevented -= 1
             return Beginning.LATER
         return Beginning.LOST if step.token in self.lost else Beginning.BEGUN
+
+    def pause_s(self) -> float:
+        """Give the pause that the test wants."""
+        return self.pause
 
 
 class Counted:
@@ -122,7 +127,6 @@ class Source:
             recorder=self.counted,
             clock=self.clock,
             poll_interval_ms=1000,
-            retry_interval_ms=100,
         )
 
     def tell(self, *messages: object) -> None:

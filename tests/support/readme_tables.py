@@ -46,7 +46,7 @@ _EXIT_CODES = {
     1: "the work failed: a task that was waited for did not complete, a request was refused",
     2: "usage or configuration: an option, a setting, a variable, a template",
     3: "could not start: database, handler import, port in use; for clients: no supervisor answers",
-    4: "gave up after too many crashes of workers",
+    4: "gave up after too many crashes, of workers or of a part of the supervisor",
     5: "the drain deadline passed; the steps that were not finished went back to their queue",
     130: "interrupted (a client command; `run` takes Ctrl-C as a drain)",
 }

@@ -153,6 +153,53 @@ def test_the_bytes_of_what_is_held_are_those_of_its_input(ledger: Ledger):
     assert ledger.bytes() == sum(step.bytes for step in steps) == len('{"text":""}') + 1000 + 2
 
 
+def test_what_was_cancelled_before_it_began_never_begins(ledger: Ledger):
+    waiting = leased()
+    ledger.add([waiting])
+
+    ledger.cancel([waiting.token])
+
+    assert (ledger.begin(waiting.token, 0, 1.0), len(ledger), ledger.emptied.is_set()) == (None, 0, True)
+
+
+def test_a_cancellation_that_comes_before_the_reply_of_its_claim_counts(ledger: Ledger):
+    """The server answers a claim, then a cancel; the news of the second may be here first."""
+    early, other = leased(), leased()
+    ledger.cancel([early.token])
+
+    ledger.add([early, other])
+
+    assert [item.step for item in ledger.items()] == [other]
+    ledger.add([early])  # only once: it is remembered no longer
+    assert len(ledger) == 2
+
+
+def test_only_the_newest_cancellations_are_remembered(ledger: Ledger):
+    oldest, newest = leased(), leased()
+    ledger.cancel([oldest.token])
+    ledger.cancel(range(-1, -1001, -1))
+    ledger.cancel([newest.token])
+
+    ledger.add([oldest, newest])
+
+    assert [item.step for item in ledger.items()] == [oldest]
+
+
+def test_the_oldest_step_that_only_has_to_be_committed_is_told(ledger: Ledger):
+    assert ledger.oldest_with_result() is None
+    ledger.add([leased()])
+    begun(ledger)
+    finished, later = begun(ledger), begun(ledger)
+    assert ledger.oldest_with_result() is None
+    for item in (later, finished):
+        ledger.finish(item, finish(item.step))
+    assert ledger.oldest_with_result() == finished.step.token
+    ledger.committing([finished.step.token])
+    assert ledger.oldest_with_result() == finished.step.token
+    ledger.remove([finished.step.token])
+    assert ledger.oldest_with_result() == later.step.token
+
+
 # Rule 3: who may have caused the death of this process
 
 
