@@ -67,9 +67,9 @@ def executor_name(index: int) -> str:
 class Parts:
     """What the actors of one worker share, and what outlives each of them."""
 
-    ledger: Ledger
     hooks_backlog: Backlog
     publications: Backlog
+    ledger: Ledger
     ready: deque[LeasedStep] = field(default_factory=deque)
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
@@ -100,9 +100,9 @@ class Pipeline:
     ) -> None:
         bus, events = settings.event_bus, settings.events
         self.parts = Parts(
-            ledger=Ledger(block),
             hooks_backlog=Backlog(bus.hooks_buffer_size, bus.hooks_buffer_bytes),
             publications=Backlog(events.max_waiting_publications, events.max_waiting_publication_bytes),
+            ledger=Ledger(block),
         )
         self._system = system
         self._settings = settings

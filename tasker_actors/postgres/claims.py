@@ -98,10 +98,12 @@ class PostgresClaimer:
 
     def begin_alone(self, step: LeasedStep) -> Beginning:
         """Note that a suspect begins, as `Claimer` says; one round trip."""
-        parameters = (self._worker_id, step.task.task_uuid, step.plan.position, step.token)
         try:
-            with self._session.asking():
-                row = self._session.connection().execute(_BEGIN_ALONE, parameters).fetchone()
+            row = (
+                self._session.connection()
+                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.plan.position, step.token))
+                .fetchone()
+            )
         except psycopg.Error as error:
             self._note(error, "begin a suspect")
             return Beginning.LATER

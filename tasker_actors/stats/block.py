@@ -116,8 +116,8 @@ class BlockWriter:
 
     `router` and `bus` are lanes of one thread each (EventRouter, InProcessEventBus), `tokens` has one cell for each
     executor, which that executor alone writes: 0 when idle, else the token it runs. `deadlines` likewise: the moment
-    (`time.monotonic_ns`) at which the time limit of what it ran last ends. `begun` is the ledger's: the token of every
-    attempt from its beginning until it is committed. All are incremented or set in place,
+    (`time.monotonic_ns`) at which the time limit of what it ran last ends. `begun` is the ledger's, for every attempt
+    from its beginning until it is committed. All are incremented or set in place,
     `block.router[DURABLE] += 1`, and fetched from the block each time: in the child of a fork they are replaced
     by private memory, so that the child neither inherits nor spoils the figures.
     Labelled figures and those of the shared lane may be counted from any thread.

@@ -3,11 +3,12 @@
 The block is an array of 8-byte cells in native byte order. A cell is read and written with one aligned 8-byte access
 (`memoryview.cast`; `struct` with `<` would copy byte by byte), so no reader sees half a number:
 
-    header | router lane | bus lane | shared lane | tokens | deadlines | begun | directory of labelled figures
+    header | router lane | bus lane | shared lane | tokens | deadlines | tokens of attempts that have begun and are not
+    committed | directory of labelled figures
 
 A lane belongs to one thread of the worker, which increments its cells in place (`block.router[DURABLE] += 1`); the
 shared lane is for all others, under the block's lock. Each executor has one cell for the token that it runs and one for
-the time limit of that; begun are the tokens of attempts that have begun and are not committed.
+the time limit of that.
 """
 
 from __future__ import annotations

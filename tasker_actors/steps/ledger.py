@@ -69,8 +69,9 @@ class BegunTokens(Protocol):
 class Ledger:
     """Token → item. Free credits are the capacity minus what is in here: only commit, return and loss remove items.
 
-    Every move between stages is a compare-and-set under one lock, so an attempt that was given up by the clock and one
-    that finished in the same moment have one result between them. Any thread may call.
+    `finished` counts attempts since the start. Every move between stages is a compare-and-set under one lock, so an
+    attempt that was given up by the clock and one that finished in the same moment have one result between them. Any
+    thread may call.
 
     The token of every attempt is among `tokens` from before its handler begins until it is let go: wherever on its way
     to the commit it ends this process, it is known to have begun (DESIGN 3 rule 3).
@@ -78,10 +79,11 @@ class Ledger:
 
     def __init__(self, tokens: BegunTokens | None = None) -> None:
         self._items: dict[int, LedgerItem] = {}
+        self._cancelled_before: dict[int, None] = {}
         self._tokens = tokens
         self._places = [] if tokens is None else list(range(len(tokens.begun)))
-        self._cancelled_before: dict[int, None] = {}
         self._lock = threading.Lock()
+        self.finished = 0
         self.emptied = threading.Event()
         self.emptied.set()
 
@@ -124,6 +126,7 @@ class Ledger:
                 return False
             item.stage = Stage.FINISHED
             item.finished = finished
+            self.finished += 1
             return True
 
     def committing(self, tokens: Iterable[int]) -> list[LedgerItem]:
@@ -199,16 +202,16 @@ class Ledger:
         with self._lock:
             return [item for item in self._items.values() if not stages or item.stage in stages]
 
-    def has_begun(self) -> bool:
-        """Whether any attempt has begun and is not let go yet."""
-        with self._lock:
-            return any(item.executor >= 0 for item in self._items.values())
-
     def oldest_with_result(self) -> int | None:
         """Return the token of the first held step that only has to be committed or returned; None if there is none."""
         with self._lock:
             ended = (Stage.FINISHED, Stage.COMMITTING)
             return next((token for token, item in self._items.items() if item.stage in ended), None)
+
+    def has_begun(self) -> bool:
+        """Whether any attempt has begun and is not let go yet."""
+        with self._lock:
+            return any(item.executor >= 0 for item in self._items.values())
 
     def bytes(self) -> int:
         """Sum the input bytes of everything held."""

@@ -92,7 +92,6 @@ class StepSource(Actor):
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
-        self._begin_after = 0.0
         self._extension_due = False
         self._try_again_at = 0.0
         self._draining = False
@@ -166,12 +165,11 @@ class StepSource(Actor):
         """
         if self._ready or len(self._free) < len(self._executors) or self._ledger.has_begun():
             return False
-        if time.monotonic() < self._begin_after:
+        if self._is_waiting_for_database():
             return False
         match self._claimer.begin_alone(suspect):
             case Beginning.LATER:
-                self._begin_after = time.monotonic() + self._claimer.pause_s()
-                self._clock.wake_by(self._begin_after, time.monotonic())
+                self._try_again_later(time.monotonic())
                 return False
             case Beginning.LOST:
                 self._ledger.remove([suspect.token])

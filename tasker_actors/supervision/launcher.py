@@ -58,14 +58,15 @@ class Launcher:
     def registration(self, slot: Slot, incarnation: Incarnation) -> Callable[[], int]:
         """Return the job that makes an incarnation's row and returns the worker's id."""
         identity = self._identity
+        is_replacement = incarnation.replaces is not None
         place = WorkerPlace(
             supervisor_id=identity.supervisor_id,
             host=identity.host,
             process_space=identity.process_space,
             slot=slot.number,
             incarnation=incarnation.number,
-            restarts=slot.restarts,
-            last_reason=slot.last_reason,
+            restarts=slot.restarts + is_replacement,
+            last_reason=incarnation.replaces_for or slot.last_reason,
         )
         return partial(self._register, place)
 

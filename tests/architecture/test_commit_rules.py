@@ -40,7 +40,7 @@ RULES = {
     "3 token and attempt are two things": {
         "tasker_actors/supervision/verdict.py": "def judge(",
         "tasker_actors/steps/ledger.py": "self._tokens.begun[item.place] = token",
-        f"{MIGRATIONS}/0007_begun.sql": "SET begun_token = p_token",
+        f"{MIGRATIONS}/0006_begun.sql": "SET begun_token = p_token",
         "tests/unit/supervision/test_verdict.py": [
             "test_what_ran_alone_is_charged",
             "test_what_ran_beside_others_is_lost",
@@ -61,7 +61,7 @@ RULES = {
     },
     "4 a dead worker's session may still act": {
         f"{MIGRATIONS}/0004_commit.sql": "pg_advisory_xact_lock_shared(tasker.worker_lock_class()",
-        f"{MIGRATIONS}/0007_begun.sql": "pg_advisory_xact_lock(tasker.worker_lock_class()",
+        f"{MIGRATIONS}/0006_begun.sql": "pg_advisory_xact_lock(tasker.worker_lock_class()",
         f"{INTEGRATION}/test_commit.py": ["test_a_fenced_worker_commits_nothing"],
         f"{INTEGRATION}/test_commit_concurrency.py": [
             "test_settling_waits_for_a_commit_in_flight_and_counts_it",

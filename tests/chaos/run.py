@@ -62,10 +62,15 @@ class Plan:
     @property
     def command(self) -> str:
         """How to run it again."""
-        words = {"seed": self.seed, "minutes": f"{self.seconds / 60:g}", "workers": self.workers, "rate": self.rate}
-        return "scripts/chaos " + " ".join(
-            f"--{name} {value}" for name, value in {**words, "pause": self.pause_s}.items()
-        )
+        options = {
+            "seed": self.seed,
+            "minutes": f"{self.seconds / 60:g}",
+            "workers": self.workers,
+            "rate": self.rate,
+            "pause": self.pause_s,
+        }
+        only = [] if len(self.kinds) == len(FaultKind) else ["--only", *self.kinds]
+        return " ".join(["scripts/chaos", *(f"--{name} {value}" for name, value in options.items()), *only])
 
 
 class ChaosRun:

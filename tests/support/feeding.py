@@ -33,8 +33,8 @@ class Queue:
         self.next_run_in_ms: float | None = None
         self.lost: Collection[int] = ()
         self.extensions_prevented = 0
-        self.notes_prevented = 0
         self.pause = 0.0
+        self.notes_prevented = 0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -56,6 +56,10 @@ class Queue:
             return AWAY
         return self.lost
 
+    def pause_s(self) -> float:
+        """Give the pause that the test wants."""
+        return self.pause
+
     def begin_alone(self, step: LeasedStep) -> Beginning:
         """Let a suspect begin, unless the test prevents it or its lease is lost."""
         self.calls.append(("begin", step.token))
@@ -63,10 +67,6 @@ class Queue:
             self.notes_prevented -= 1
             return Beginning.LATER
         return Beginning.LOST if step.token in self.lost else Beginning.BEGUN
-
-    def pause_s(self) -> float:
-        """Give the pause that the test wants."""
-        return self.pause
 
 
 class Counted:
