@@ -80,6 +80,7 @@ def build_app() -> typer.Typer:
     app.command("stats")(supervisor_state.stats)
     database = _group()
     database.command("migrate")(db.migrate)
+    database.command("grant")(db.grant)
     database.command("status")(db.status)
     database.command("prune")(db.prune)
     app.add_typer(database, name="db", help="The database: its schema, its state, and what may be deleted.")
