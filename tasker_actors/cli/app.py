@@ -20,6 +20,7 @@ from tasker_actors.cli import (
     task_create,
     template,
 )
+from tasker_actors.cli.concealment import conceal_password
 from tasker_actors.cli.errors import error_document
 from tasker_actors.errors import TaskerError
 
@@ -90,6 +91,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command that the arguments name, and end the process with its exit code."""
+    conceal_password()
     sys.exit(execute(sys.argv[1:]))
 
 

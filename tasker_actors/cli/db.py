@@ -52,21 +52,25 @@ def grant(
     show: Annotated[bool, typer.Option("--show", help="Print the SQL and do nothing.")] = False,
     config: ConfigFile = None,
     database_url: DatabaseUrl = None,
+    as_json: Json = False,
 ) -> None:
-    """Let a role run this database without the right to create anything.
+    """Let a role run this database that can create nothing in it.
 
     Give the owner's URL. The grants also hold for tables and queues that the same owner makes later.
     """
-    if show:
-        from tasker_actors.postgres.role import grants  # noqa: PLC0415  psycopg would slow --help down
+    from tasker_actors.postgres.role import grants  # noqa: PLC0415  psycopg would slow --help down
 
-        for statement in grants(role):
-            output.write_line(f"{statement};")
-        return
-    from tasker_actors.cli.database_work import grant_role  # noqa: PLC0415  the same
+    statements = grants(role)
+    if not show:
+        from tasker_actors.cli.database_work import grant_role  # noqa: PLC0415  the same
 
-    grant_role(read_settings(config, {"database.url": database_url}), role)
-    output.write_line(f"{role} can run this database now")
+        grant_role(read_settings(config, {"database.url": database_url}), role)
+    if as_json:
+        output.write_json({"role": role, "granted": not show, "statements": list(statements)})
+    elif show:
+        output.write_line("\n".join(f"{statement};" for statement in statements))
+    else:
+        output.write_line(f"{role} can run this database now")
 
 
 def status(*, config: ConfigFile = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:

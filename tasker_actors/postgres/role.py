@@ -17,10 +17,7 @@ _GRANTS = tuple(name for name in _SQL if name.startswith("grant_"))
 
 def grants(role: str) -> tuple[str, ...]:
     """Return the statements, in order, with the role's name quoted where it has to be."""
-    return tuple(
-        sql.SQL(_SQL[name].decode()).format(role=sql.Identifier(role)).as_string(None)
-        for name in _GRANTS
-    )
+    return tuple(sql.SQL(_SQL[name].decode()).format(role=sql.Identifier(role)).as_string(None) for name in _GRANTS)
 
 
 def grant(connection: Connection[Any], role: str) -> None:

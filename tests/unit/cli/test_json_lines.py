@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -115,3 +116,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
         pytest.fail("it was opened")
 
     assert str(tmp_path / name) in str(refused.value)
+
+
+def test_a_line_that_never_ends_is_a_fault_and_not_read_to_its_end():
+    with (
+        Path("/dev/zero").open("rb") as endless,
+        pytest.raises(InputFileError, match=r"zero:1: a context of \d+ bytes"),
+    ):
+        check_json_lines(endless, "zero", overhead=OVERHEAD)
