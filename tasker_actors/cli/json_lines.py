@@ -117,7 +117,7 @@ def check_context(text: bytes) -> str | None:
 
 def _fault(line: bytes, overhead: int) -> str | None:
     if len(line) + overhead > MAX_BATCH_BYTES:
-        return f"a context of {len(line)} bytes: a request takes at most {MAX_BATCH_BYTES - overhead}"
+        return f"a context of more than {MAX_BATCH_BYTES - overhead} bytes, the most that a request takes"
     return check_context(line)
 
 
