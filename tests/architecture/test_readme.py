@@ -32,6 +32,7 @@ from tasker_actors.postgres.embedded import running_url
 from tasker_actors.postgres.role import grants
 from tasker_actors.settings import Settings, settings_table
 from tasker_actors.settings.layers import sections
+from tasker_actors.stats.declared import HTTP_REFUSALS, REFUSAL_CODES, WORKER_DROPS
 from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.supervision.crew import END_S
@@ -359,6 +360,32 @@ def works(one: Supervised) -> None:
     task = one.run("one", namespace="readme")
     assert [row["message"]["event_name"] for row in one.messages("readme", task["task_uuid"])] == ["a.done"]
     assert one.stop() == 0, one.last_words()
+
+
+def bounds() -> list[tuple[str, str, str]]:
+    """Setting, default and consequence of each row of the table of bounds."""
+    lines = in_place(README, "bounds").strip().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [(row[1].strip("`"), row[2], row[3]) for row in rows]
+
+
+def test_every_setting_that_bounds_something_is_in_the_table_of_bounds_with_its_default() -> None:
+    known = {row.key: row.default for row in settings_table()}
+    known["OTEL_BSP_MAX_QUEUE_SIZE"] = "32768"
+    named = {setting: default for setting, default, _ in bounds() if setting}
+    assert {setting: known.get(setting) for setting in named} == named
+    bounding = re.compile(r"\.(max_\w+|\w*(buffer|mailbox)_(size|bytes)|(header|body|answer)_timeout_ms|prefetch)$")
+    assert {key for key in known if bounding.search(key)} <= set(named)
+
+
+def test_the_table_of_bounds_names_reasons_buffers_and_metrics_that_exist() -> None:
+    said = " ".join(consequence for _, _, consequence in bounds())
+    assert set(re.findall(r"`(tasker_\w+)`", said)) <= {metric.prometheus_name for metric in TABLE}
+    assert set(re.findall(r"buffer `(\w+)`", said)) == {buffer for buffer, _ in WORKER_DROPS}
+    names = set(re.findall(r"`([a-z_]+)`", re.sub(r"buffer `\w+`|`tasker_\w+`", "", said)))
+    own = {"_overflow", "invalid_result", "ask", "tell"}
+    assert names - own <= {*HTTP_REFUSALS, *REFUSAL_CODES}
+    assert set(HTTP_REFUSALS) - names == {"unauthorized", "forbidden_host", "bad_request"}
 
 
 def test_the_rights_of_a_restricted_role_are_those_that_the_command_gives() -> None:
