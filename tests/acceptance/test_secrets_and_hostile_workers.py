@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,23 @@ def test_no_secret_is_in_a_process_title(running: Supervised) -> None:
         assert CANARY not in " ".join(process.cmdline())
     assert "--database-url" not in supervisor.cmdline()
     assert running.get("/config")["database"]["url"].count("***") == 1  # it was taken all the same
+
+
+def test_what_a_supervisor_keeps_in_files_is_for_its_user_alone(running: Supervised) -> None:
+    blocks = list(Path("/dev/shm").glob(f"tasker-actors-*-{running.process.pid}-*"))  # noqa: S108  where they are
+    assert blocks
+    assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in blocks} == {0}
+    # The embedded server believes whoever reaches its socket.
+    (settings,) = running.rows(
+        "SELECT current_setting('listen_addresses') AS addresses, current_setting('port') AS port,"
+        " current_setting('unix_socket_directories') AS directory"
+    )
+    assert settings["addresses"] == ""
+    directory = Path(settings["directory"])
+    socket = directory / f".s.PGSQL.{settings['port']}"
+    assert stat.S_ISSOCK(socket.stat().st_mode)
+    assert stat.S_IMODE(socket.stat().st_mode) & 0o077 == 0
+    assert stat.S_IMODE(directory.stat().st_mode) & 0o077 == 0
 
 
 def test_no_secret_is_in_an_answer_a_figure_or_a_line(running: Supervised) -> None:
