@@ -27,6 +27,7 @@ NAMED_VARIABLES = {
 }
 # Where the commands find a supervisor; no setting of the supervisor itself.
 CLIENT_VARIABLE = "TASKER_URL"
+_MAX_FILE_BYTES = 1024 * 1024
 # Kubernetes sets TASKER_PORT, TASKER_SERVICE_HOST and the like in every pod beside a service named tasker.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)$")
 
@@ -79,7 +80,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def file_layer(path: Path) -> Layer:
     """Read a TOML file; raises ConfigurationError if it cannot be read at all."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:
+            msg = f"configuration file {path}: larger than {_MAX_FILE_BYTES} bytes"
+            raise ConfigurationError(msg)
+        content = tomllib.loads(text.decode())
     except OSError as error:
         msg = f"configuration file {path}: {error.strerror}"
         raise ConfigurationError(msg) from error

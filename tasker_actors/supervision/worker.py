@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.actors.address import MAILBOX_FULL
 from tasker_actors.actors.hosted import start_configured
+from tasker_actors.actors.system import log_undeliverable
 from tasker_actors.errors import TaskerError
 from tasker_actors.messages import (
     CancelLeases,
@@ -95,6 +97,7 @@ class Worker:
             registry=wire_registry(),
             escalate=self._escalated,
             on_restart=self._actor_restarted,
+            on_undeliverable=self._undeliverable,
         )
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
@@ -107,7 +110,7 @@ class Worker:
         try:
             pipeline, watch = self._build()
             pipeline.start()
-            start_configured(self._system, self._settings.actors)
+            start_configured(self._system, self._settings.actors, mailbox_size=self._settings.worker.mailbox_size)
         except TaskerError as error:
             return self.refuse(error)
         self._supervisor.tell(WorkerReady(os.getpid()))
@@ -254,6 +257,13 @@ class Worker:
             self._exit(EXIT_FENCED, CUT_OFF_MS)
         kind = "step_executor" if actor.startswith("step_executor") else actor
         self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
+
+    def _undeliverable(self, address: str, message_type: str, reason: str) -> None:
+        if reason == MAILBOX_FULL:
+            # Counted, and shown by the depth of the mailbox: a line each would be one for every message of a flood.
+            self._recorder.dropped("mailboxes", 1, "too_many")
+        else:
+            log_undeliverable(address, message_type, reason)
 
     def _escalated(self, actor: str, reason: str) -> None:
         logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
