@@ -29,7 +29,6 @@ from support.stoppable_server import StoppableServer, stoppable_server
 from support.unruly_proxy import UnrulyProxy
 from support.waiting import until
 
-MOST_OPEN_TASKS = 400
 _START_S = 90.0
 _DRAIN_S = 180.0
 _QUIET_S = 1.5
@@ -39,17 +38,20 @@ VARIABLES: Mapping[str, str] = {
     # Crashes are what this is about; a crash loop that ends is tested elsewhere.
     "TASKER_WORKER__RESTART_LIMIT": "100000",
     "TASKER_LOGGING__EVENT_SAMPLE_RATE": "0",
+    # Shorter than a worker is paused: so leases end, others take the steps over, and results come too late.
+    "TASKER_WORKER__LEASE_MS": "1500",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `keep` leaves logs and journals also where all is well."""
+    """What to run; at most `open_tasks` are open at a time, `keep` leaves logs and journals also where all is well."""
 
     seed: int
     seconds: float
     workers: int = 3
     rate: float = 20.0
+    open_tasks: int = 400
     pause_s: float = 2.5
     keep: bool = False
     kinds: Sequence[FaultKind] = tuple(FaultKind)
@@ -66,8 +68,9 @@ class Plan:
             "seed": self.seed,
             "minutes": f"{self.seconds / 60:g}",
             "workers": self.workers,
-            "rate": self.rate,
-            "pause": self.pause_s,
+            "rate": f"{self.rate:g}",
+            "open-tasks": self.open_tasks,
+            "pause": f"{self.pause_s:g}",
         }
         only = [] if len(self.kinds) == len(FaultKind) else ["--only", *self.kinds]
         return " ".join(["scripts/chaos", *(f"--{name} {value}" for name, value in options.items()), *only])
@@ -107,6 +110,7 @@ class ChaosRun:
         self._say("no more faults; waiting for what is open")
         self.load.stop()
         found = [*self._drained()]
+        self._say("every task is finished" if not found else "not every task is finished")
         counting.set()
         counter.join()
         history, complained = self._finish()
@@ -185,7 +189,7 @@ class ChaosRun:
 
     def _backlog(self) -> int:
         """How many more tasks are open than may be."""
-        return self._open - MOST_OPEN_TASKS
+        return self._open - self._plan.open_tasks
 
     def _count_open(self, ending: threading.Event) -> None:
         while not ending.wait(0.5):

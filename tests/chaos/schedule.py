@@ -52,7 +52,7 @@ class Habit:
 
 HABITS: Mapping[FaultKind, Habit] = {
     FaultKind.KILL_WORKER: Habit(6),
-    FaultKind.PAUSE_WORKER: Habit(3, 0.2, 2.0),
+    FaultKind.PAUSE_WORKER: Habit(4, 0.2, 2.8),
     FaultKind.FREEZE_WORKER: Habit(1),
     FaultKind.KILL_SUPERVISOR: Habit(1.5, ends_supervisor=True),
     FaultKind.PAUSE_SUPERVISOR: Habit(1, 0.3, 4.0),
