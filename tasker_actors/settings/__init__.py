@@ -9,6 +9,7 @@ from tasker_actors.settings.load import (
     settings_from_json,
     settings_to_json,
 )
+from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
     CommitSettings,
@@ -21,10 +22,8 @@ from tasker_actors.settings.sections import (
     NativeSettings,
     RetentionSettings,
     Settings,
-    SupervisorSettings,
     TelemetrySettings,
     TemplateSettings,
-    WorkerSettings,
 )
 from tasker_actors.settings.table import SettingRow, settings_table
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
 from tasker_actors.settings.http import HttpSettings
+from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
     MIB,
@@ -24,7 +25,6 @@ from tasker_actors.settings.values import (
     Fraction,
     Limit,
     Milliseconds,
-    available_cpus,
     parse_json,
     split_list,
 )
@@ -37,63 +37,6 @@ def _without_fault(value: str, fault: str | None) -> str:
     if fault is not None:
         raise ValueError(fault)
     return value
-
-
-class WorkerSettings(Section):
-    """One worker process, and how its supervisor restarts it."""
-
-    count: Count = Field(default_factory=available_cpus, description="Worker processes; the number of CPUs by default.")
-    concurrency: Count = Field(default=8, description="Steps that a worker runs at the same time.")
-    prefetch: Limit = Field(
-        default=256,
-        description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
-    )
-    handler_timeout_ms: Milliseconds = Field(
-        default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
-    )
-    timeout_grace_ms: Milliseconds = Field(
-        default=1_000, description="Time that a handler past its limit gets to return before its worker is replaced."
-    )
-    lease_ms: Milliseconds = Field(
-        default=30_000, description="Length of a claim on a step; the worker extends it while it holds the step."
-    )
-    heartbeat_interval_ms: Milliseconds = Field(
-        default=250, description="How often a worker reports progress and figures to its supervisor."
-    )
-    hang_timeout_ms: Milliseconds = Field(
-        default=10_000, description="A worker that makes no progress for this long is replaced."
-    )
-    restart_limit: Limit = Field(
-        default=5, description="Crashes of workers within `restart_window_ms` after which the supervisor gives up."
-    )
-    restart_window_ms: Milliseconds = Field(default=30_000, description="Window in which crashes are counted.")
-    restart_backoff_ms: Milliseconds = Field(
-        default=100, description="Pause before the first restart of a slot; doubles with each crash in the window."
-    )
-    restart_backoff_max_ms: Milliseconds = Field(default=5_000, description="Longest pause before a restart.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for shorter, longer in (
-            ("heartbeat_interval_ms", "hang_timeout_ms"),
-            ("heartbeat_interval_ms", "lease_ms"),
-            ("restart_backoff_ms", "restart_backoff_max_ms"),
-        ):
-            if getattr(self, shorter) > getattr(self, longer):
-                msg = f"{shorter} ({getattr(self, shorter)}) must not be above {longer} ({getattr(self, longer)})"
-                raise ValueError(msg)
-        return self
-
-
-class SupervisorSettings(Section):
-    """Start and stop of the whole."""
-
-    startup_timeout_ms: Milliseconds = Field(
-        default=15_000, description="Time for the database to answer and the workers to become ready."
-    )
-    drain_timeout_ms: Milliseconds = Field(
-        default=25_000, description="Time for running steps to finish after TERM or INT; the rest goes back unfinished."
-    )
 
 
 class EventBusSettings(Section):

@@ -38,7 +38,7 @@ FAILURES: Final = (
 SUPERVISOR: Final = "supervisor"
 """In the label `worker` of what the supervisor itself dropped."""
 
-RESTART_REASONS: Final = ("exit", "signal", "hang", "escalated", "hup")
+RESTART_REASONS: Final = ("exit", "signal", "hang", "memory", "age", "count", "escalated", "hup")
 """Why a slot's worker is started again."""
 
 _FULL: Final = ("too_many", "too_large")

@@ -1,81 +1,60 @@
-"""The workers of one supervisor: started, watched, settled and replaced, slot by slot."""
+"""The workers of one supervisor, slot by slot: who works, who takes whose place, who is started again."""
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from tasker_actors.actors import LocalAddress
-from tasker_actors.messages import (
-    CancelLeases,
-    Count,
-    DeclareLabelSets,
-    Drain,
-    DumpStacks,
-    Heartbeat,
-    WorkAvailable,
-    WorkerAttached,
-    WorkerDied,
-    WorkerSettled,
-)
+from tasker_actors.messages import CancelLeases, Count, DeclareLabelSets, DumpStacks, Heartbeat, WorkAvailable
 from tasker_actors.settings import Settings
 from tasker_actors.stats.declared import slot_label_sets
-from tasker_actors.supervision.boot import EXIT_ESCALATED
-from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
-from tasker_actors.supervision.liveness import hung_because
-from tasker_actors.supervision.registrar import Registrar
+from tasker_actors.supervision.lifecycle import REGISTER, SETTLE, Lifecycle
 from tasker_actors.supervision.restart_budget import RestartBudget
-from tasker_actors.supervision.settlement import Settled, Settlement
+from tasker_actors.supervision.settlement import Settled
+from tasker_actors.supervision.shutdown import Shutdown
 from tasker_actors.supervision.slots import Incarnation, IncarnationState, Slot
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
 logger = get_logger("tasker_actors.supervisor")
 
-END_S = 5.0
-"""After its drain deadline: time for a worker to give steps back and end before it is killed."""
+_HANG = "hang"
+_MOST_PROCESSES = 2
+"""Of one slot at the same time."""
 
-_LAST_WORDS_S = 1.0
-"""Between the end of a link and the end of its process, whichever comes first, when all is well."""
+_UNREADY_S = 1.0
+"""For a worker that is not ready when everything ends: it may be about to be, and to hold something."""
 
-_REGISTER = "registering a worker"
-_NOTE = "noting a worker's process"
-_SETTLE = "settling a worker"
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A worker that goes on until its successor is ready, and why it has to go."""
+
+    old: Incarnation
+    successor: Incarnation
+    reason: str
 
 
 class Crew:
-    """Used by the supervisor's main thread only, but for `wake` and `cancel`, which any thread may call.
+    """Used by the supervisor's main thread only, but for `wake` and `cancel`, which any thread may call."""
 
-    An incarnation's life: register its row, start the process, run, end, settle what it held; then its slot gets the
-    next one. Everything that needs the database happens in the registrar's thread.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        launcher: Launcher,
-        registrar: Registrar,
-        settlement: Settlement,
-        stats: LocalAddress,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, lifecycle: Lifecycle, launcher: Launcher, stats: LocalAddress) -> None:
+        self._lifecycle = lifecycle
         self._launcher = launcher
-        self._registrar = registrar
-        self._settlement = settlement
         self._stats = stats
         worker = settings.worker
         self._budget = RestartBudget(
             worker.restart_limit,
+            worker.restart_limit_overall,
             worker.restart_window_ms / 1000,
             worker.restart_backoff_ms / 1000,
             worker.restart_backoff_max_ms / 1000,
         )
         self._crash_loop: str | None = None
-        self._returned: list[str] = []
+        self._shutdown: Shutdown | None = None
         self.slots: list[Slot] = []
 
     @property
@@ -84,9 +63,17 @@ class Crew:
         return all(slot.is_empty for slot in self.slots)
 
     @property
+    def is_steady(self) -> bool:
+        """Whether every slot has one worker, which runs; a slot that was emptied stays empty."""
+        return all(
+            slot.is_empty or (slot.running is not None and len(slot.incarnations) == 1 and not slot.is_leaving)
+            for slot in self.slots
+        )
+
+    @property
     def returned(self) -> Sequence[str]:
         """The steps that went back to their queues unfinished."""
-        return self._returned
+        return self._lifecycle.returned
 
     @property
     def with_process(self) -> Sequence[Incarnation]:
@@ -101,26 +88,37 @@ class Crew:
             self.slots.append(empty)
             self._stats.tell(DeclareLabelSets(tuple(slot_label_sets(empty.number))))
         empty.is_leaving = False
-        self._register(empty)
+        self._begin(empty)
 
     def remove_last(self) -> None:
-        """Drain the worker with the highest number; one always stays."""
+        """Drain the worker with the highest number, for good; one always stays."""
         staying = [slot for slot in self.slots if not (slot.is_leaving or slot.is_empty)]
         if len(staying) > 1:
-            self._leave(staying[-1], self._settings.supervisor.drain_timeout_ms)
+            leaving = staying[-1]
+            leaving.is_leaving = True
+            leaving.start_after = None
+            for incarnation in leaving.incarnations:
+                if incarnation.has_process and incarnation.state is not IncarnationState.DRAINING:
+                    self._lifecycle.drain(incarnation)
 
-    def replace(self, number: int, timeout_ms: int) -> None:
-        """Drain a worker; its slot is started again when it has ended."""
-        running = self.slots[number].running
-        if running is not None:
-            running.leaving_for = "hup"
-            self._drain(running, timeout_ms)
+    def replace(self, number: int, reason: str) -> Replacement | None:
+        """Start a successor of a slot's worker, which is drained once that is ready; None if no worker runs there."""
+        slot = self.slots[number]
+        old = slot.running
+        if old is None or slot.is_leaving:
+            return None
+        successor = self._begin(slot, replaces=old, replaces_for=reason)
+        return Replacement(old, successor, reason)
 
-    def drain_all(self, timeout_ms: int) -> None:
+    def drain_all(self, shutdown: Shutdown) -> None:
         """Drain every worker for good."""
-        self._returned.clear()  # what workers that were replaced gave back has been run by others
+        self._shutdown = shutdown
+        self._lifecycle.returned.clear()  # what workers that were replaced gave back has been run by others
         for slot in self.slots:
-            self._leave(slot, timeout_ms)
+            slot.is_leaving = True
+            slot.start_after = None
+        for incarnation in self.with_process:
+            self._drain_by(incarnation, shutdown)
 
     def kill_all(self) -> None:
         """Kill every worker at once; what they held is settled."""
@@ -147,173 +145,102 @@ class Crew:
             self._launcher.tell(incarnation, DumpStacks())
 
     def ready(self, incarnation: Incarnation) -> None:
-        """A worker claims work from now on."""
-        if incarnation.state is IncarnationState.STARTING:
-            incarnation.state = IncarnationState.RUNNING
-            incarnation.watch_anew()
-            self._launcher.take_over(incarnation)
-            logger.info(
-                "Worker ready", slot=incarnation.slot, worker_id=incarnation.worker_id, worker_pid=incarnation.pid
-            )
+        """A worker claims work from now on; the one that it replaces does so no more."""
+        old, incarnation.replaces = incarnation.replaces, None
+        if incarnation.state is not IncarnationState.STARTING:
+            if self._shutdown is not None:
+                incarnation.kill_after = self._shutdown.workers_until
+            return
+        self._lifecycle.ready(incarnation)
+        if old is not None and old.is_running:
+            old.leaving_for = incarnation.replaces_for
+            self._lifecycle.drain(old)
+
+    def cannot_boot(self, incarnation: Incarnation, text: str) -> bool:
+        """A worker says why it cannot start; returns whether there is another in its slot that works on."""
+        logger.error("Worker cannot start", slot=incarnation.slot, error=text)
+        return self.slots[incarnation.slot].running is not None
 
     def heartbeat(self, incarnation: Incarnation, beat: Heartbeat) -> None:
-        """A worker says what it holds, and how its flow goes on."""
-        incarnation.in_flight = beat.in_flight
-        incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
-        incarnation.waits_for_database = beat.waits_for_database
-
-    def leaves(self, incarnation: Incarnation, reason: str) -> None:
-        """A worker has begun to drain by itself."""
-        incarnation.leaving_for = reason
+        """A worker says what it holds and has done, and how its flow goes on."""
+        self._lifecycle.heartbeat(incarnation, beat)
 
     def link_closed(self, incarnation: Incarnation) -> None:
         """The process of an incarnation closed its link; without it, it can do nothing but end."""
-        if incarnation.has_process:
-            incarnation.is_link_closed = True
-            # One that has said that it is done has nothing to lose, and many that end at once take turns at the CPU.
-            patience = _LAST_WORDS_S if incarnation.returned is None else END_S
-            incarnation.kill_after = time.monotonic() + patience
+        self._lifecycle.link_closed(incarnation)
+
+    def leaves(self, incarnation: Incarnation, reason: str) -> None:
+        """A worker has begun to drain by itself; its successor need not wait for its end."""
+        incarnation.leaving_for = reason
+        if incarnation.is_running:
+            self._lifecycle.leaves(incarnation)
+        slot = self.slots[incarnation.slot]
+        if not slot.is_leaving and len([one for one in slot.incarnations if one.has_process]) < _MOST_PROCESSES:
+            self._begin(slot)
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""
         for incarnation in self.with_process:
-            if incarnation.worker is None:
-                continue
-            if incarnation.worker.process.poll() is not None:
-                self._exited(incarnation, now)
-            else:
-                self._check_progress(incarnation, incarnation.worker.process, now)
+            self._lifecycle.watch(incarnation, now)
         for slot in self.slots:
             if slot.start_after is not None and may_start and now >= slot.start_after:
-                self._register(slot)
+                self._begin(slot)
         return self._crash_loop
 
     def job_done(self, incarnation: Incarnation, kind: str, result: object) -> None:
         """Go on with an incarnation after its database job."""
-        if kind == _REGISTER and isinstance(result, int):
+        if kind == REGISTER and isinstance(result, int):
             incarnation.worker_id = result
             if self.slots[incarnation.slot].is_leaving:
-                self._settle(incarnation, frozenset(), "never started")
+                self._lifecycle.settle(incarnation, frozenset(), "never started")
             else:
-                self._start(incarnation)
-        elif kind == _SETTLE and isinstance(result, Settled):
-            if incarnation.reader is not None:
-                self._stats.tell(WorkerSettled(incarnation.slot, incarnation.number, result.committed))
-            for metric, labels in result.failures:
-                self._stats.tell(Count(metric, labels))
-            self._settled(incarnation, time.monotonic())
+                self._lifecycle.start(incarnation)
+        elif kind == SETTLE and isinstance(result, Settled):
+            self._lifecycle.settled(incarnation, result)
+            self._over(incarnation, time.monotonic())
+
+    def job_failed(self, incarnation: Incarnation) -> None:
+        """Forget an incarnation whose database job cannot be done; what it held is settled by another supervisor."""
+        if not incarnation.has_process:
+            self.slots[incarnation.slot].remove(incarnation)
 
     def close(self, deadline: float) -> None:
-        """End the registrar's thread."""
-        self._registrar.stop(deadline)
+        """End the thread that waits for the database."""
+        self._lifecycle.close(deadline)
 
     def _incarnations(self) -> Iterator[Incarnation]:
         for slot in list(self.slots):
             yield from slot.incarnations
 
-    def _register(self, slot: Slot) -> None:
-        incarnation = slot.add_incarnation()
-        self._registrar.submit(incarnation, _REGISTER, self._launcher.registration(slot, incarnation))
+    def _begin(
+        self, slot: Slot, *, replaces: Incarnation | None = None, replaces_for: str | None = None
+    ) -> Incarnation:
+        incarnation = slot.add_incarnation(replaces, replaces_for)
+        self._lifecycle.register(slot, incarnation)
+        return incarnation
 
-    def _start(self, incarnation: Incarnation) -> None:
-        note = self._launcher.launch(incarnation)
-        assert incarnation.reader is not None  # noqa: S101 - launching gave it one
-        self._stats.tell(
-            WorkerAttached(incarnation.slot, incarnation.number, incarnation.worker_id, incarnation.reader)
-        )
-        self._registrar.submit(incarnation, _NOTE, note)
+    def _drain_by(self, incarnation: Incarnation, shutdown: Shutdown) -> None:
+        is_unready = incarnation.state is IncarnationState.STARTING
+        kill_after = time.monotonic() + _UNREADY_S if is_unready else shutdown.workers_until
+        self._lifecycle.drain_by(incarnation, shutdown.handlers_until, min(kill_after, shutdown.workers_until))
 
-    def _leave(self, slot: Slot, timeout_ms: int) -> None:
-        """Drain a slot's workers; none follows."""
-        slot.is_leaving = True
-        slot.start_after = None
-        for incarnation in slot.incarnations:
-            if incarnation.has_process and incarnation.state is not IncarnationState.DRAINING:
-                self._drain(incarnation, timeout_ms)
-
-    def _drain(self, incarnation: Incarnation, timeout_ms: int) -> None:
-        incarnation.state = IncarnationState.DRAINING
-        incarnation.kill_after = time.monotonic() + timeout_ms / 1000 + END_S + drained_ms(self._settings) / 1000
-        self._launcher.tell(incarnation, Drain(timeout_ms))
-
-    def _check_progress(self, incarnation: Incarnation, process: subprocess.Popen[bytes], now: float) -> None:
-        """Kill a worker that does not end, does not become ready, gives no sign of life or makes no progress."""
-        hung = hung_because(incarnation, self._settings, now)
-        if hung is not None:
-            incarnation.leaving_for = "hang"
-            incarnation.watch_anew()  # until its end is seen
-            logger.error(
-                "Worker hangs and is killed", slot=incarnation.slot, worker_id=incarnation.worker_id, because=hung
-            )
-        if hung is not None or (incarnation.kill_after is not None and now >= incarnation.kill_after):
-            incarnation.kill_after = None
-            process.kill()
-
-    def _exited(self, incarnation: Incarnation, now: float) -> None:
-        """Settle a worker whose process is gone once its link is read to the end: it may have said what it returned."""
-        incarnation.exited_at = incarnation.exited_at or now
-        if incarnation.is_link_closed or now >= incarnation.exited_at + _LAST_WORDS_S:
-            self._ended(incarnation)
-
-    def _ended(self, incarnation: Incarnation) -> None:
-        """Take note of a dead process: close its link, stop showing it, settle what it held."""
-        assert incarnation.worker is not None  # noqa: S101 - only called for one with a process
-        assert incarnation.reader is not None  # noqa: S101 - as above
-        code = incarnation.exit_code = incarnation.worker.process.returncode
-        running = frozenset(token for token in incarnation.reader.running_tokens() if token)
-        self._launcher.forget(incarnation)
-        self._stats.tell(WorkerDied(incarnation.slot, incarnation.number))
-        was_draining = incarnation.state is IncarnationState.DRAINING
-        incarnation.reason = incarnation.leaving_for or _reason(code)
-        self._returned.extend(incarnation.returned or ())
-        if was_draining and code != 0 and incarnation.returned is None:
-            self._returned.extend(f"step with lease {token}" for token in sorted(running))
-            if incarnation.in_flight > len(running):
-                self._returned.append(
-                    f"{incarnation.in_flight - len(running)} more that worker {incarnation.slot} held"
-                )
-        level = logger.info if was_draining and code == 0 else logger.warning
-        level(
-            "Worker ended",
-            slot=incarnation.slot,
-            worker_id=incarnation.worker_id,
-            exit_code=code,
-            reason=incarnation.reason,
-        )
-        incarnation.worker = None
-        self._settle(incarnation, running, incarnation.reason)
-
-    def _settle(self, incarnation: Incarnation, running: Collection[int], reason: str) -> None:
-        incarnation.state = IncarnationState.SETTLING
-        self._registrar.submit(
-            incarnation,
-            _SETTLE,
-            partial(self._settlement.settle, incarnation.worker_id, running=running, reason=reason),
-        )
-
-    def _settled(self, incarnation: Incarnation, now: float) -> None:
+    def _over(self, incarnation: Incarnation, now: float) -> None:
+        """An incarnation is settled: its slot gets another one, unless it has one."""
         self.wake(excluding=incarnation)
         slot = self.slots[incarnation.slot]
         slot.remove(incarnation)
-        if slot.is_leaving:
+        has_failed_to_replace = incarnation.replaces is not None and incarnation.replaces in slot.incarnations
+        if slot.is_leaving or has_failed_to_replace:
             return
         slot.restarts += 1
         slot.last_reason = incarnation.reason or "exit"
         self._stats.tell(Count(metrics.WORKERS_RESTARTS, (str(slot.number), slot.last_reason)))
-        if incarnation.leaving_for is not None and incarnation.exit_code == 0:
-            slot.start_after = now
-            return
-        backoff = self._budget.crashed(now)
-        if backoff is None:
-            limits = self._settings.worker
-            self._crash_loop = (
-                f"workers crashed more than {limits.restart_limit} times within {limits.restart_window_ms} ms; "
-                f"the last one in slot {slot.number}: {slot.last_reason}"
-            )
-        slot.start_after = now + (backoff or 0.0)
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        return "signal"
-    return "escalated" if code == EXIT_ESCALATED else "exit"
+        delay_s = 0.0
+        # Killed because it took too long to drain, a worker that was replaced has not crashed.
+        if incarnation.leaving_for in (None, _HANG) and not (incarnation.leaving_for and incarnation.exit_code == 0):
+            after = self._budget.crashed(slot.number, len(self.slots), now)
+            delay_s = after.delay_s
+            if after.exceeded is not None:
+                self._crash_loop = f"{after.exceeded}; the last one in slot {slot.number}: {slot.last_reason}"
+        if not any(one for one in slot.incarnations if one.state is not IncarnationState.SETTLING):
+            slot.start_after = now + delay_s

@@ -12,8 +12,6 @@ from tasker_actors.telemetry.logging import get_logger
 
 logger = get_logger("tasker_actors.supervisor")
 
-_STOP_S = 3.0
-
 
 class EmbeddedDatabase:
     """One supervisor's use of the server; `revive` and `stop` may be called by different threads."""
@@ -49,11 +47,11 @@ class EmbeddedDatabase:
                 if had_died:
                     logger.warning("The embedded PostgreSQL had died and was started again")
 
-    def stop(self) -> None:
-        """End this use; the server stops with its last user. A start that is under way is waited for, but not long."""
-        deadline = time.monotonic() + _STOP_S
+    def stop(self, within_s: float) -> None:
+        """End this use; the server stops with its last user. A start that is under way is waited for, so long."""
+        deadline = time.monotonic() + within_s
         self._stopped = True
-        if not self._lock.acquire(timeout=_STOP_S):
+        if not self._lock.acquire(timeout=within_s):
             logger.warning("Embedded PostgreSQL left running: it is being started again just now")
             return
         try:

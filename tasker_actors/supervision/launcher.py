@@ -16,6 +16,7 @@ from tasker_actors.postgres.workers import WorkerPlace, register_worker, worker_
 from tasker_actors.settings import Settings, settings_to_json
 from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
+from tasker_actors.steps.capacity import begun_places
 from tasker_actors.supervision.boot import LIFECYCLE, WorkerBoot, mailbox_name, process_name
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.process import start_worker
@@ -57,14 +58,15 @@ class Launcher:
     def registration(self, slot: Slot, incarnation: Incarnation) -> Callable[[], int]:
         """Return the job that makes an incarnation's row and returns the worker's id."""
         identity = self._identity
+        is_replacement = incarnation.replaces is not None
         place = WorkerPlace(
             supervisor_id=identity.supervisor_id,
             host=identity.host,
             process_space=identity.process_space,
             slot=slot.number,
             incarnation=incarnation.number,
-            restarts=slot.restarts,
-            last_reason=slot.last_reason,
+            restarts=slot.restarts + is_replacement,
+            last_reason=incarnation.replaces_for or slot.last_reason,
         )
         return partial(self._register, place)
 
@@ -80,6 +82,7 @@ class Launcher:
             slot=incarnation.slot,
             incarnation=incarnation.number,
             executors=self._settings.worker.concurrency,
+            places=begun_places(self._settings.worker.concurrency, self._settings.worker.prefetch),
         )
         reader = BlockReader(path)
         own_inbox = self._system.start(

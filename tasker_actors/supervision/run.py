@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
 from tasker_actors.postgres.availability import Availability
@@ -22,8 +23,6 @@ from tasker_actors.postgres.notifications import Listener
 from tasker_actors.postgres.outages import Backoff
 from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
-from tasker_actors.postgres.setup import prepare_database
-from tasker_actors.postgres.wait import server_address
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
@@ -35,10 +34,11 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
-from tasker_actors.supervision.embedded_database import EmbeddedDatabase
+from tasker_actors.supervision.database import ready_database
 from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
+from tasker_actors.supervision.lifecycle import Lifecycle
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
 from tasker_actors.supervision.native_code import check_subscribers, wanted_handlers
@@ -47,6 +47,7 @@ from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.runtime import SupervisorRuntime
 from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
@@ -63,7 +64,8 @@ if TYPE_CHECKING:
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
-_STOP_S = 3.0
+_SHARE = 0.3
+"""Of the time that is left until the process must have ended: what each of the last steps may take."""
 _FIGURES_S = 5.0
 
 
@@ -82,45 +84,24 @@ def run_supervisor(
     templates = read_templates(settings, registry, template_paths)
     phases.init_tracing(max_queue_bytes=settings.telemetry.max_queue_bytes)
     inbox: Inbox = queue.SimpleQueue()
-    install_handlers(inbox)
+    exit_deadline = ExitDeadline()
+    exit_deadline.start()
+    drain_s = settings.supervisor.drain_timeout_ms / 1000
+    install_handlers(inbox, lambda now: exit_deadline.arm(Shutdown.within(now, drain_s).exit_by))
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
-        stack.callback(phases.shut_down, drained_ms(settings))
-        url, revive = _database(settings, embedded_home, start_by, stack)
+        stack.callback(lambda: phases.shut_down(exit_deadline.left_s(_SHARE) * 1000))
+        url, revive = ready_database(settings, embedded_home, start_by, stack, exit_deadline)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
-        stack.callback(pool.close)
+        stack.callback(lambda: pool.close(exit_deadline.left_s(_SHARE)))
         register = partial(register_templates, pool, templates, environment=settings.environment)
         index = TemplateIndex(repeat_until(start_by, register, failed=_database_went_away))
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
-        start = Start(settings, inbox, pool, url, revive, index, plans, tuple(handlers), stack)
+        start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)
         start.run(start_by)
     return 0
-
-
-def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> tuple[str, Callable[[], None]]:
-    """Return the URL of a database that is ready for us, and what brings its server back.
-
-    Only an embedded server is ours to start again; any other comes back by itself.
-    """
-    url = settings.database.url
-    revive: Callable[[], None] = _leave_to_others
-    if url is None:
-        server = EmbeddedDatabase(
-            home, start_timeout_ms=_left_ms(start_by), revive_timeout_ms=settings.supervisor.startup_timeout_ms
-        )
-        stack.callback(server.stop)
-        url, revive = server.url, server.revive
-    ready = prepare_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
-    logger.info(
-        "Database is ready",
-        address=server_address(url),
-        pgmq_version=ready.pgmq.version,
-        pgmq_source=ready.pgmq.source.value,
-        migrations_applied=len(ready.migrations),
-    )
-    return url, revive
 
 
 def _export(stats: LocalAddress, exporter: Exporter) -> None:
@@ -143,14 +124,6 @@ def _database_went_away(error: Exception) -> None:
     logger.warning("The start waits for the database", error=str(error))
 
 
-def _leave_to_others() -> None:
-    """Do nothing about a server that somebody else runs."""
-
-
-def _left_ms(start_by: float) -> int:
-    return max(1, int((start_by - time.monotonic()) * 1000))
-
-
 class Start:
     """Puts one supervisor together; `run` returns when it has ended."""
 
@@ -158,6 +131,7 @@ class Start:
         self,
         settings: Settings,
         inbox: Inbox,
+        exit_deadline: ExitDeadline,
         pool: Pool,
         url: str,
         revive: Callable[[], None],
@@ -168,6 +142,7 @@ class Start:
     ) -> None:
         self._settings = settings
         self._inbox = inbox
+        self._exit_deadline = exit_deadline
         self._pool = pool
         self._url = url
         self._revive = revive
@@ -190,19 +165,7 @@ class Start:
         host, space = socket.gethostname(), process_space()
         repeat_until(start_by, partial(self._settle_dead_of_this_machine, space), failed=_database_went_away)
         registrar = Registrar(self._inbox, self._availability)
-        crew = Crew(
-            self._settings,
-            launcher=Launcher(
-                self._settings,
-                self._identity(host, space),
-                system=self._system,
-                inbox=self._inbox,
-                pool=self._pool,
-            ),
-            registrar=registrar,
-            settlement=self._settlement,
-            stats=self._stats,
-        )
+        crew = self._crew(self._identity(host, space), registrar)
         wakeups = self._wakeups(crew)
         main_loop = MainLoop()
         server = self._http(crew, wakeups, main_loop)
@@ -210,6 +173,7 @@ class Start:
             self._settings,
             inbox=self._inbox,
             crew=crew,
+            exit_deadline=self._exit_deadline,
             maintenance=self._start_maintenance(wakeups),
             work_released=wakeups.work_released,
             systemd=self._systemd,
@@ -228,13 +192,33 @@ class Start:
         server.start()
         try:
             supervisor.run()
+            self._exit_deadline.exit_code = 0
+        except TaskerError as error:
+            self._exit_deadline.exit_code = error.exit_code
+            raise
         finally:
-            deadline = time.monotonic() + _STOP_S
-            server.stop(deadline)
-            wakeups.stop()
-            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
-            self._system.stop_all((), deadline)
-            logger.info("Supervisor stopped")
+            self._stop(server, wakeups)
+
+    def _stop(self, server: HttpServer, wakeups: Wakeups) -> None:
+        """End what the supervisor itself runs, each part within its share of the time that is left."""
+        left_s = self._exit_deadline.left_s
+        server.stop(time.monotonic() + left_s(_SHARE))
+        wakeups.stop()
+        # Before the actor that has the metrics stops.
+        phases.shut_down(min(drained_ms(self._settings), left_s(_SHARE) * 1000))
+        self._system.stop_all((), time.monotonic() + left_s(_SHARE))
+        logger.info("Supervisor stopped")
+
+    def _crew(self, identity: CrewIdentity, registrar: Registrar) -> Crew:
+        launcher = Launcher(self._settings, identity, system=self._system, inbox=self._inbox, pool=self._pool)
+        lifecycle = Lifecycle(
+            self._settings,
+            launcher=launcher,
+            registrar=registrar,
+            settlement=self._settlement,
+            stats=self._stats,
+        )
+        return Crew(self._settings, lifecycle=lifecycle, launcher=launcher, stats=self._stats)
 
     def _new_tracing(self) -> SupervisorTracing:
         exporter = phases.exporter()

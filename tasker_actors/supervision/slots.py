@@ -42,6 +42,13 @@ class Incarnation:
     stalled_ms: int = 0
     in_flight: int = 0
     waits_for_database: bool = False
+    finished: int = 0
+    """Attempts that it has finished."""
+    ready_at: float = 0.0
+    """When it began to claim work, in monotonic seconds; 0 before."""
+    replaces: Incarnation | None = None
+    """Until it is ready: the one that it is to take the place of, and that goes on working."""
+    replaces_for: str | None = None
     kill_after: float | None = None
     is_link_closed: bool = False
     exited_at: float | None = None
@@ -79,6 +86,11 @@ class Incarnation:
         return self.state in _WITH_PROCESS
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it has become ready at some time."""
+        return self.ready_at > 0
+
+    @property
     def is_running(self) -> bool:
         """Whether it claims work."""
         return self.state is IncarnationState.RUNNING
@@ -100,11 +112,11 @@ class Slot:
     """When the next incarnation is due, after the last one crashed; None while there is one or none is wanted."""
     is_leaving: bool = False
 
-    def add_incarnation(self) -> Incarnation:
-        """Begin the next incarnation."""
+    def add_incarnation(self, replaces: Incarnation | None = None, replaces_for: str | None = None) -> Incarnation:
+        """Begin the next incarnation, beside one that it replaces once it is ready."""
         self.newest += 1
         self.start_after = None
-        incarnation = Incarnation(self.number, self.newest)
+        incarnation = Incarnation(self.number, self.newest, replaces=replaces, replaces_for=replaces_for)
         self.incarnations = (*self.incarnations, incarnation)
         return incarnation
 

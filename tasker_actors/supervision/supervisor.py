@@ -22,13 +22,14 @@ from tasker_actors.messages import (
 )
 from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
-from tasker_actors.supervision.crew import END_S, Crew
+from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import ActorLost, Inbox
-from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
+from tasker_actors.supervision.replacements import Replacements
 from tasker_actors.supervision.sd_notify import SystemdNotifier
+from tasker_actors.supervision.shutdown import AT_ONCE_S, ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import Signalled
 from tasker_actors.supervision.slots import Incarnation
 from tasker_actors.supervision.stacks import thread_stacks
@@ -39,7 +40,7 @@ logger = get_logger("tasker_actors.supervisor")
 _TICK_S = 0.05
 _WAKE_INTERVAL_S = 0.01
 _SETTLE_S = 2.0
-"""After a second signal: time to give back what the killed workers held."""
+"""Without workers: time to give back what those that were killed held."""
 
 
 class Phase(Enum):
@@ -63,6 +64,7 @@ class Supervisor:
         *,
         inbox: Inbox,
         crew: Crew,
+        exit_deadline: ExitDeadline,
         maintenance: LocalAddress,
         work_released: Callable[[], None],
         systemd: SystemdNotifier,
@@ -73,6 +75,8 @@ class Supervisor:
         self._settings = settings
         self._inbox = inbox
         self._crew = crew
+        self._replacements = Replacements(crew, settings)
+        self._exit_deadline = exit_deadline
         self._maintenance = maintenance
         self._work_released = work_released
         self._systemd = systemd
@@ -83,7 +87,7 @@ class Supervisor:
         self._start_by = 0.0
         self._drain_by = 0.0
         self._settle_by: float | None = None
-        self._to_replace: list[int] = []
+        self._is_reloading = False
         self._releasing: set[Incarnation] = set()
         self._next_wake = 0.0
         self._next_maintenance = 0.0
@@ -102,7 +106,7 @@ class Supervisor:
         while not (self.phase is Phase.DRAINING and (self._crew.is_empty or time.monotonic() >= self._drain_by)):
             self._wait_and_handle()
             self._tick(time.monotonic())
-        self._crew.close(time.monotonic() + _SETTLE_S)
+        self._crew.close(min(time.monotonic() + _SETTLE_S, self._drain_by))
         if self._failure is not None:
             raise self._failure
         returned = self._crew.returned
@@ -125,14 +129,12 @@ class Supervisor:
 
     def _handle(self, sender: Any, message: object) -> None:
         match message:
-            case Signalled(number):
-                self._signal(number)
+            case Signalled(number, at):
+                self._signal(number, at)
             case ProcessEnded():
                 self._crew.link_closed(sender)
-            case JobDone(kind, result):
-                self._crew.job_done(sender, kind, result)
-            case JobFailed(kind, error):
-                self._fail(StartupError(f"slot {sender.slot}: {kind} failed: {error}"))
+            case JobDone() | JobFailed():
+                self._job(sender, message)
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
             case WorkReleased():
@@ -140,7 +142,8 @@ class Supervisor:
             case WorkerReady():
                 self._crew.ready(sender)
             case WorkerBootFailed(text, exit_code):
-                self._fail(_boot_error(sender, text, exit_code))
+                if not self._crew.cannot_boot(sender, text):
+                    self._fail(_boot_error(sender, text, exit_code))
             case Recycle(reason):
                 self._crew.leaves(sender, reason)
             case Drained(returned):
@@ -151,44 +154,65 @@ class Supervisor:
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _job(self, incarnation: Incarnation, message: JobDone | JobFailed) -> None:
+        match message:
+            case JobDone(kind, result):
+                self._crew.job_done(incarnation, kind, result)
+            case JobFailed(kind, error):
+                self._crew.job_failed(incarnation)
+                self._fail(StartupError(f"slot {incarnation.slot}: {kind} failed: {error}"))
+
+    def _signal(self, number: signal.Signals, at: float) -> None:
         logger.info("Signal received", signal=number.name)
         match number:
             case signal.SIGTERM | signal.SIGINT if self.phase is Phase.DRAINING:
-                self._drain_by = time.monotonic() + _SETTLE_S
+                self._drain_by = min(self._drain_by, at + _SETTLE_S)
+                self._exit_deadline.arm(at + AT_ONCE_S)
                 self._crew.kill_all()
             case signal.SIGTERM | signal.SIGINT:
-                self.drain()
-            case signal.SIGHUP:
-                self._to_replace = [slot.number for slot in self._crew.slots if not slot.is_empty]
+                self.drain(at)
+            case signal.SIGHUP if self.phase is not Phase.DRAINING:
+                self._reload()
             case signal.SIGTTIN if self.phase is not Phase.DRAINING:
                 self._crew.add()
-            case signal.SIGTTOU:
+            case signal.SIGTTOU if self.phase is not Phase.DRAINING:
                 self._crew.remove_last()
             case signal.SIGUSR1:
                 self._dump()
             case _:
                 pass
 
-    def drain(self) -> None:
-        """Stop claiming everywhere; the loop ends when the last worker has."""
+    def drain(self, began: float) -> None:
+        """Stop claiming everywhere; the loop ends when the last worker has, and the process by the one deadline.
+
+        `began` is the moment of the signal, in monotonic seconds: what was done since then is part of the shutdown.
+        """
         if self.phase is Phase.DRAINING:
             return
-        logger.info("Draining", timeout_ms=self._settings.supervisor.drain_timeout_ms)
-        self._systemd.send("STOPPING=1", "STATUS=Draining")
+        timeout_ms = self._settings.supervisor.drain_timeout_ms
+        shutdown = Shutdown.within(began, timeout_ms / 1000)
+        self._exit_deadline.arm(shutdown.exit_by)
         self.phase = Phase.DRAINING
         self._main_loop.is_draining = True
-        timeouts_ms = self._settings.supervisor.drain_timeout_ms + drained_ms(self._settings)
-        self._drain_by = time.monotonic() + timeouts_ms / 1000 + END_S + _SETTLE_S
-        self._to_replace.clear()
-        self._crew.drain_all(self._settings.supervisor.drain_timeout_ms)
+        self._drain_by = shutdown.settled_until
+        self._replacements.clear()
+        self._crew.drain_all(shutdown)
+        logger.info("Draining", timeout_ms=timeout_ms)
+        self._systemd.send("STOPPING=1", "STATUS=Draining")
+
+    def _reload(self) -> None:
+        """Replace all workers, one by one; systemd hears when that begins and when it is over."""
+        self._is_reloading = True
+        self._replacements.replace_all()
+        self._systemd.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=Replacing workers")
 
     def _fail(self, error: TaskerError) -> None:
         """End everything because of an error; the first one is the one that is raised."""
         if self._failure is None:
             logger.error("The supervisor ends", error=str(error))
             self._failure = error
-        self.drain()
+            self._exit_deadline.exit_code = error.exit_code
+        self.drain(time.monotonic())
 
     def _tick(self, now: float) -> None:
         self._main_loop.last_round = now
@@ -209,7 +233,7 @@ class Supervisor:
             case Phase.STARTING:
                 self._check_start(now)
             case Phase.RUNNING:
-                self._replace_next()
+                self._replace(now)
             case Phase.DRAINING:
                 if not self._crew.with_process:
                     # Only the database is waited for; what it is not told now, the next supervisor settles.
@@ -234,12 +258,11 @@ class Supervisor:
         self._crew.wake(excluding=only)
         self._work_released()
 
-    def _replace_next(self) -> None:
-        """Replace workers one by one: the next only when the one before runs again."""
-        # A slot that TTOU emptied stays empty.
-        if not self._to_replace or not all(slot.running or slot.is_empty for slot in self._crew.slots):
-            return
-        self._crew.replace(self._to_replace.pop(0), self._settings.supervisor.drain_timeout_ms)
+    def _replace(self, now: float) -> None:
+        self._replacements.tick(now)
+        if self._is_reloading and self._replacements.are_over:
+            self._is_reloading = False
+            self._systemd.send("READY=1", f"STATUS={len(self._crew.slots)} workers")
 
     def _dump(self) -> None:
         states = {

@@ -140,6 +140,7 @@ class WorkerWatch:
                 waits_for_database=any(session.away_since is not None for session in (self._claims, self._commits)),
                 stalled=standstill.station if standstill is not None else None,
                 stalled_ms=round(standstill.seconds * 1000) if standstill is not None else 0,
+                finished=self._pipeline.parts.ledger.finished,
             )
         )
         if exemplars := self._block.take_exemplars():

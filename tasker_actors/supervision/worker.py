@@ -5,6 +5,7 @@ Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -220,7 +221,7 @@ class Worker:
                 case CancelLeases(tokens):
                     pipeline.parts.ledger.cancel(tokens)
                 case Drain(timeout_ms):
-                    drain_by = watch.drain(timeout_ms)
+                    drain_by = min(watch.drain(timeout_ms), math.inf if drain_by is None else drain_by)
                 case DumpStacks():
                     logger.warning("Stacks of all threads", stacks=thread_stacks())
                 case _:

@@ -53,7 +53,7 @@ _EXIT_CODES = {
 _SIGNALS = {
     signal.SIGTERM: "drain and stop; a second one kills the workers and stops at once",
     signal.SIGINT: "the same (Ctrl-C)",
-    signal.SIGHUP: "replace the workers one by one: same settings, handler modules imported anew",
+    signal.SIGHUP: "replace the workers one by one, the successor first: same settings, handler modules imported anew",
     signal.SIGTTIN: "add a worker",
     signal.SIGTTOU: "remove the worker with the highest slot, after it has drained; one always stays",
     signal.SIGUSR1: "log the state of every process and the stacks of all its threads",
