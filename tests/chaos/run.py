@@ -22,7 +22,7 @@ from chaos.load import Load
 from chaos.report import Report, recovery, warnings, work_done
 from chaos.runner import Runner
 from chaos.schedule import Fault, FaultKind, make_schedule
-from chaos.scrapes import Watcher, complaints
+from chaos.scrapes import Watcher, complaints, memory_complaints
 from chaos.workload import write_project
 from support.project import Project
 from support.stoppable_server import StoppableServer, stoppable_server
@@ -128,7 +128,7 @@ class ChaosRun:
             peak_mb={role: self.watcher.peak(role) for role in ("worker", "supervisor")},
             scrapes=sum(each.scrapes for each in self.watcher.seen.values()),
             seconds=time.monotonic() - began,
-            warnings=warnings(self._directory),
+            warnings=dict(warnings(self._directory)),
             complaints=[*found, *complained],
         )
 
@@ -143,9 +143,10 @@ class ChaosRun:
         threading.Event().wait(_QUIET_S)
         self.watcher.stop()
         self.watcher.look(last)
+        heavy = [*memory_complaints(self.watcher.living())]
         exit_code = self.guardian.stop()
         history = read_history(self._server, DATABASE, self._directory)
-        return history, [*self._complaints(history, exit_code)]
+        return history, [*heavy, *self._complaints(history, exit_code)]
 
     def _complaints(self, history: History, exit_code: int | None) -> Iterator[str]:
         known = Known(self.load.created, self.load.published, self.scene.doomed)
