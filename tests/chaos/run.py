@@ -38,8 +38,11 @@ VARIABLES: Mapping[str, str] = {
     # Crashes are what this is about; a crash loop that ends is tested elsewhere.
     "TASKER_WORKER__RESTART_LIMIT": "100000",
     "TASKER_LOGGING__EVENT_SAMPLE_RATE": "0",
-    # Shorter than a worker is paused: so leases end, others take the steps over, and results come too late.
-    "TASKER_WORKER__LEASE_MS": "1500",
+    # As short as they may be, and shorter than connections are silent: others take steps over, and results come late.
+    "TASKER_WORKER__HANG_TIMEOUT_MS": "3000",
+    "TASKER_WORKER__LEASE_MS": "4500",
+    "TASKER_WORKER__RECYCLE_STEPS": "1000",
+    "TASKER_WORKER__RECYCLE_MEMORY_BYTES": str(220 * 2**20),
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 from chaos.schedule import FaultKind, make_schedule
 from support.waiting import until
 
-SEED = 65
+SEED = 48
 SECONDS = 62
 PAUSE_S = 2.0
 OPEN_TASKS = 60
