@@ -155,6 +155,8 @@ def test_a_value_out_of_range_is_refused_by_its_key(key, value):
     [
         {"worker.heartbeat_interval_ms": 20_000},
         {"worker.restart_backoff_ms": 60_000},
+        {"worker.lease_ms": 14_999},
+        {"worker.hang_timeout_ms": 20_001},
         {"database.reconnect_backoff_ms": 60_000},
     ],
 )
