@@ -38,6 +38,12 @@ class WorkersCrashedError(TaskerError):
     exit_code = 4
 
 
+class ActorLostError(TaskerError):
+    """An actor of the supervisor itself failed for good; the message names it, with its last error."""
+
+    exit_code = 4
+
+
 class DrainDeadlineError(TaskerError):
     """The drain deadline passed; the message names the steps that were returned to the queue."""
 

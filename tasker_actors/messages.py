@@ -189,9 +189,7 @@ class EventPublished:
 
 @dataclass(frozen=True, slots=True)
 class PendingPublication:
-    """An event from outside a step on its way to the commit; it came at `finished_at` (monotonic), stays in its worker.
-    `trace` is its caller's context, or names the publication's own span.
-    """
+    """An event from outside a step on its way to the commit since `finished_at`; `trace`: its caller's, or its own."""
 
     derived: Derived
     trace: TraceContext
@@ -221,11 +219,13 @@ class WorkerBootFailed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Worker → Supervisor: the worker is alive, holds `in_flight` steps and runs `running` of them."""
+    """Worker → Supervisor: it holds `in_flight` steps, has `finished` many; `stalled` made no progress so long."""
 
     in_flight: int
-    running: int
-    waiting_for_database: bool
+    waits_for_database: bool
+    stalled: str | None
+    stalled_ms: int
+    finished: int
 
 
 @dataclass(frozen=True, slots=True)

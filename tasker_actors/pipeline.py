@@ -10,8 +10,6 @@ StepSource ─ExecuteSteps─▶StepExecutor (many) ──── ─StepFinished
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.backlog import Backlog
+from tasker_actors.delivery.buffer import Drops
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.committer import Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
@@ -40,6 +40,7 @@ from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem
 from tasker_actors.steps.plans import StepPlans
@@ -66,14 +67,16 @@ def executor_name(index: int) -> str:
 class Parts:
     """What the actors of one worker share, and what outlives each of them."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    hooks_backlog: Backlog
+    publications: Backlog
+    ledger: Ledger
     ready: deque[LeasedStep] = field(default_factory=deque)
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
     guards: list[CallGuard[LedgerItem]] = field(default_factory=list)
     hooks_guard: CallGuard[str] = field(default_factory=lambda: CallGuard(HookTimeoutError))
     subscriptions: list[Subscription] = field(default_factory=list)
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    loop: HandlerLoop = field(default_factory=lambda: HandlerLoop(get_logger("tasker_actors.handler")))
 
 
 class Pipeline:
@@ -95,7 +98,12 @@ class Pipeline:
         released: Callable[[Sequence[str]], None],
         tracing: Tracing | None,
     ) -> None:
-        self.parts = Parts()
+        bus, events = settings.event_bus, settings.events
+        self.parts = Parts(
+            hooks_backlog=Backlog(bus.hooks_buffer_size, bus.hooks_buffer_bytes),
+            publications=Backlog(events.max_waiting_publications, events.max_waiting_publication_bytes),
+            ledger=Ledger(block),
+        )
         self._system = system
         self._settings = settings
         self._worker_id = worker_id
@@ -125,7 +133,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start downstream first, so that nobody ever sends to an actor that is not there."""
-        threading.Thread(target=self.parts.loop.run_forever, name="async-handlers", daemon=True).start()
+        self.parts.loop.start()
         self._start_bus()
         self._system.start(HOOKS, self._hooks)
         self._system.start(PUBLISHER, self._publisher)
@@ -150,7 +158,7 @@ class Pipeline:
         for subscription in self.parts.subscriptions:
             subscription.join(deliver_until)
         self.channel.join(deliver_until)
-        self.parts.loop.call_soon_threadsafe(self.parts.loop.stop)
+        self.parts.loop.stop(deadline)
         return left
 
     def _local(self, name: str) -> LocalAddress:
@@ -166,6 +174,7 @@ class Pipeline:
             Subscription(
                 spec,
                 buffer_size=bus.buffer_size,
+                buffer_bytes=bus.buffer_bytes,
                 timeout_ms=bus.dispatch_timeout_ms,
                 errors=self._block.shared_bus_counter(HANDLER_ERRORS),
                 drops=self._drops(SUBSCRIBER_DROPS, "subscriber"),
@@ -196,26 +205,29 @@ class Pipeline:
         return FfiChannel(
             subscribers,
             buffer_size=bus.ffi_buffer_size,
+            buffer_bytes=bus.ffi_buffer_bytes,
             timeout_ms=bus.dispatch_timeout_ms,
             errors=self._block.shared_bus_counter(HANDLER_ERRORS),
             drops=self._drops(FFI_DROPS, "ffi"),
             logger=get_logger("tasker_actors.bus"),
         )
 
-    def _drops(self, cell: int, channel: str) -> Callable[[int], None]:
+    def _drops(self, cell: int, channel: str) -> Drops:
         """Return what counts deliveries that a full buffer dropped."""
         drops = self._block.shared_bus_counter(cell)
         dropped = self._block.counter(EVENTS_DROPPED, (channel,))
 
-        def count(amount: int) -> None:
+        def count(amount: int, reason: str) -> None:
             drops.add(amount)
             dropped.add(amount)
+            self._recorder.dropped(channel, amount, reason)
 
         return count
 
     def _hooks(self) -> PublisherHooks:
         return PublisherHooks(
             guard=self.parts.hooks_guard,
+            backlog=self.parts.hooks_backlog,
             timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
             logger=get_logger("tasker_actors.hooks"),
         )
@@ -243,6 +255,8 @@ class Pipeline:
             publisher=self._local(PUBLISHER),
             bus=self._local(BUS),
             hooks=self._local(HOOKS),
+            hooks_backlog=self.parts.hooks_backlog,
+            publications=self.parts.publications,
             recorder=self._recorder,
             log=EventLog(
                 get_logger("tasker_actors.events"),
@@ -260,7 +274,7 @@ class Pipeline:
             ready=self.parts.ready,
             source=self.source,
             router=self.router,
-            tokens=self._block.tokens,
+            cells=self._block,
             guard=self.parts.guards[index],
             loop=self.parts.loop,
             logger=get_logger("tasker_actors.handler"),
@@ -280,5 +294,4 @@ class Pipeline:
             recorder=self._recorder,
             clock=self.parts.clock,
             poll_interval_ms=self._settings.database.poll_interval_ms,
-            retry_interval_ms=self._settings.database.reconnect_backoff_ms,
         )

@@ -35,6 +35,11 @@ class CallGuard(Generic[_Subject]):
         self._deadline = 0.0
         self._interrupted = False
 
+    @property
+    def is_active(self) -> bool:
+        """Whether a call runs, within its limit or past it; from any thread."""
+        return self._subject is not None
+
     def begin(self, subject: _Subject, deadline: float) -> None:
         """Start the limit for a call in this thread; `deadline` is in seconds of time.monotonic()."""
         with self._lock:

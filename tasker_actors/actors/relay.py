@@ -39,10 +39,11 @@ class RelayedAsks:
             self._asks[origin, message_id] = _Ask(asker, answerer, now + timeout_ms / 1000)
             return True
 
-    def settle(self, origin: str, message_id: int) -> None:
-        """Forget an ask whose answer came by."""
+    def settle(self, origin: str, message_id: int) -> ProcessLink | None:
+        """Forget an ask whose answer came by, and return its asker's link; None if nobody waits for it any more."""
         with self._lock:
-            self._asks.pop((origin, message_id), None)
+            ask = self._asks.pop((origin, message_id), None)
+        return None if ask is None else ask.asker
 
     def closed(self, link: ProcessLink, reason: str) -> None:
         """Refuse the asks that wait for an answer over this link; forget those of askers that are gone with it."""

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 class RemoteAddress:
-    """Names one actor of another process, whichever incarnation of that process is linked when a message is sent."""
+    """Names one actor of another process, whichever incarnation of that process is linked when a message is sent.
 
-    __slots__ = ("_routes", "name", "path", "process")
+    With a link `over`, it is the actor of that incarnation alone.
+    """
 
-    def __init__(self, routes: Routes, process: str, name: str) -> None:
+    __slots__ = ("_routes", "name", "over", "path", "process")
+
+    def __init__(self, routes: Routes, process: str, name: str, over: ProcessLink | None = None) -> None:
         self._routes = routes
+        self.over = over
         self.process = process
         self.name = name
         self.path = f"{process}/{name}"

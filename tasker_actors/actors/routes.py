@@ -46,20 +46,25 @@ class Routes:
         self._pending: dict[int, tuple[Answer, ProcessLink]] = {}
         self._relayed_asks = RelayedAsks()
 
-    def add(self, peer: str, link: ProcessLink, *, default: bool) -> None:
-        """Send over this link from now on, and start it."""
+    def open(self, peer: str, link: ProcessLink) -> None:
+        """Start a link, and take what comes over it."""
+        link.start(self, peer)
+
+    def lead(self, peer: str, link: ProcessLink, *, default: bool) -> None:
+        """Send over this link from now on, unless it was closed before."""
         with self._lock:
+            if not link.is_open:
+                return
             self._links[peer] = link
             if default:
                 self._default = link
-        link.start(self, peer)
 
     def tell(
         self, address: RemoteAddress, message: Any, trace: TraceContext | None, correlation_id: str | None
     ) -> None:
         """Send a message; one that no link can take is counted and reported."""
         envelope = make_envelope(message, trace, correlation_id, self._next_id(), None)
-        link = self._link_to(address.process)
+        link = address.over or self._link_to(address.process)
         if link is None:
             self._undeliverable(address.path, type(message).__name__, f"no link leads to {address.process}")
             return
@@ -77,7 +82,7 @@ class Routes:
         correlation_id: str | None,
     ) -> Any:
         """Send a message and wait for the answer."""
-        link = self._link_to(address.process)
+        link = address.over or self._link_to(address.process)
         if link is None:
             text = f"actor {address.path} is unavailable: no link leads to {address.process}"
             raise ActorUnavailableError(text)
@@ -180,8 +185,8 @@ class Routes:
         self._tally.relayed()
 
     def _relay_response(self, response: Response, packet: list[Any]) -> None:
-        self._relayed_asks.settle(response.origin, response.message_id)
-        onward = self._links.get(response.origin)
+        # Back over the link of the asker itself: its name may stand for its successor by now.
+        onward = self._relayed_asks.settle(response.origin, response.message_id)
         if onward is None:
             self._tally.late()
             return

@@ -31,7 +31,10 @@ _DEFAULT_POLICY = RestartPolicy()
 
 @dataclass(frozen=True, slots=True)
 class ActorStatus:
-    """One actor as it is now; `busy_seconds` is how long it has been handling its message, None when idle."""
+    """One actor as it is now; `busy_seconds` is how long it has been handling its message, None when idle.
+
+    `busy_since` is the same as a `time.monotonic()`, so that two looks can tell one message from the next.
+    """
 
     name: str
     is_running: bool
@@ -39,6 +42,7 @@ class ActorStatus:
     restarts: int
     last_reason: str | None
     busy_seconds: float | None
+    busy_since: float | None
 
 
 def log_restart(actor: str, reason: str, error: BaseException) -> None:
@@ -117,12 +121,15 @@ class ActorSystem:
             raise
         return address
 
-    def address(self, path: str) -> ActorAddress:
-        """Return the address of `actor` or `process/actor`; neither has to exist yet, or any more."""
+    def address(self, path: str, *, over: ProcessLink | None = None) -> ActorAddress:
+        """Return the address of `actor` or `process/actor`; neither has to exist yet, or any more.
+
+        With a link `over`, messages take this one, whichever is the process's own at the time.
+        """
         process, slash, actor = path.rpartition("/")
         if not slash or process == self.name:
             return self._own_address(_checked(actor, "actor"))
-        return RemoteAddress(self._routes, _checked(process, "actor system"), _checked(actor, "actor"))
+        return RemoteAddress(self._routes, _checked(process, "actor system"), _checked(actor, "actor"), over)
 
     def add_link(self, peer: str, link: ProcessLink, *, default: bool = False) -> None:
         """Reach the actors of process `peer` through this link, instead of through an earlier one.
@@ -131,7 +138,19 @@ class ActorSystem:
         any other process: the supervisor relays between its workers. When it closes, asks over it fail at once and
         the link's own `on_close` is called.
         """
-        self._routes.add(_checked(peer, "actor system"), link, default=default)
+        self._routes.lead(_checked(peer, "actor system"), link, default=default)
+        self._routes.open(peer, link)
+
+    def open_link(self, peer: str, link: ProcessLink) -> None:
+        """Take what comes over a link of process `peer`, and send nothing over it before `route` or unless asked to.
+
+        For a second incarnation of a process, beside the one that its name stands for.
+        """
+        self._routes.open(_checked(peer, "actor system"), link)
+
+    def route(self, peer: str, link: ProcessLink) -> None:
+        """Reach the actors of process `peer` through this open link from now on; does nothing once it is closed."""
+        self._routes.lead(_checked(peer, "actor system"), link, default=False)
 
     def actors(self) -> tuple[ActorStatus, ...]:
         """Return every actor that was started, in the order of their start, stopped ones included."""
@@ -171,6 +190,14 @@ class ActorSystem:
         host.stop()
         return host.join(deadline - time.monotonic())
 
+    def forget(self, name: str) -> None:
+        """Stop an actor after what waits in its mailbox, without waiting for that, and forget that there was one."""
+        with self._lock:
+            host = self._hosts.pop(name, None)
+            self._addresses.pop(name, None)
+        if host is not None:
+            host.stop()
+
     def _own_address(self, name: str) -> LocalAddress:
         with self._lock:
             address = self._addresses.get(name)
@@ -194,6 +221,7 @@ def _status(name: str, host: ActorHost, now: float) -> ActorStatus:
         restarts=host.restarts,
         last_reason=host.last_reason,
         busy_seconds=None if busy_since is None else now - busy_since,
+        busy_since=busy_since,
     )
 
 

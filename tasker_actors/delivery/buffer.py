@@ -6,33 +6,59 @@ import queue
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from tasker_actors.delivery.backlog import TOO_LARGE, TOO_MANY
+
 _Entry = TypeVar("_Entry")
+
+Drops = Callable[[int, str], None]
+"""Told how many entries were dropped, and why: `too_many` or `too_large`."""
 
 
 class DropOldestBuffer(Generic[_Entry]):
-    """Entries on their way from the bus's thread to another one; `drops` is called with how many were dropped."""
+    """Entries on their way from the bus's thread to another one, `max_count` of them and `max_bytes` together.
 
-    def __init__(self, size: int, drops: Callable[[int], None]) -> None:
-        self._size = size
+    An entry that is larger than that is taken when nothing else waits.
+    """
+
+    def __init__(self, max_count: int, max_bytes: int, drops: Drops) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
         self._drops = drops
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._entries: queue.SimpleQueue[tuple[_Entry, int] | None] = queue.SimpleQueue()
+        # Each is written by one thread alone, so that neither needs a lock.
+        self._put_bytes = 0
+        self._got_bytes = 0
 
-    def put(self, entry: _Entry) -> None:
-        """Take an entry; never blocks. For one thread."""
-        dropped = 0
-        while self._entries.qsize() >= self._size:
+    def put(self, entry: _Entry, size: int) -> None:
+        """Take an entry of so many bytes; never blocks. For one thread."""
+        too_many = too_large = 0
+        while (waiting := self._entries.qsize()) > 0:
+            is_full = waiting >= self._max_count
+            if not is_full and self._put_bytes - self._got_bytes + size <= self._max_bytes:
+                break
             try:
-                self._entries.get_nowait()
-                dropped += 1
+                oldest = self._entries.get_nowait()
             except queue.Empty:
                 break
-        if dropped:
-            self._drops(dropped)
-        self._entries.put(entry)
+            if oldest is not None:
+                self._put_bytes -= oldest[1]
+            too_many += is_full
+            too_large += not is_full
+        if too_many:
+            self._drops(too_many, TOO_MANY)
+        if too_large:
+            self._drops(too_large, TOO_LARGE)
+        self._put_bytes += size
+        self._entries.put((entry, size))
 
     def get(self) -> _Entry | None:
         """Take the oldest entry out, waiting for one; None once `close` was called and nothing is left."""
-        return self._entries.get()
+        found = self._entries.get()
+        if found is None:
+            return None
+        entry, size = found
+        self._got_bytes += size
+        return entry
 
     def close(self) -> None:
         """Let `get` return None after what is buffered now; nothing may be put in any more."""

@@ -46,7 +46,7 @@ class InProcessEventBus(Actor):
             keys = self._index.keys_for(event.event_name)
             matched += bool(keys)
             for key in keys:
-                self._subscriptions[key].offer(event.event, trace)
+                self._subscriptions[key].offer(event.event, len(event.message), trace)
             if self._has_foreign:
                 foreign += self._channel.offer(event, trace)
         self._recorder.dispatched(len(message.events), matched, foreign)

@@ -13,6 +13,8 @@ from tasker_actors.telemetry import span_ids
 from tasker_actors.telemetry.spans import PRODUCER, SpanError, attribute, known_attribute, span
 from tasker_actors.telemetry.trace_context import TraceContext
 
+_SPAN_BYTES: Final = 512
+"""About what is kept of one span: ids, names and times; texts of errors come on top."""
 _BUS_REFUSED: Final = SpanError("bus_refused", "the in-process bus was stopped or being restarted")
 
 
@@ -62,6 +64,14 @@ class CommitSpans:
             + sum(1 + 2 * (each.handled_s is not None) + _of_events(each.events) for each in self.attempts)
             + sum(_of_events(each.events) for each in self.publications)
         )
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory this holds until it is encoded."""
+        faults = [each.fault for each in self.finished] + [each.fault for each in self.attempts]
+        for events in [each.events for each in self.attempts] + [each.events for each in self.publications]:
+            faults += [event.fault for event in events]
+        return self.count * _SPAN_BYTES + sum(len(fault.message) for fault in faults if fault is not None)
 
     def encode(self) -> list[bytes]:
         """Encode the spans, children after their parents."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasker_actors.delivery.buffer import DropOldestBuffer
+from tasker_actors.delivery.buffer import DropOldestBuffer, Drops
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.subscription import Adding, Delivery
 from tasker_actors.events.outgoing import OutgoingEvent
@@ -51,16 +51,17 @@ class FfiChannel:
         subscribers: Sequence[NativeSubscriber],
         *,
         buffer_size: int,
+        buffer_bytes: int,
         timeout_ms: int,
         errors: Adding,
-        drops: Callable[[int], None],
+        drops: Drops,
         logger: Any,
     ) -> None:
         self._subscribers = subscribers
         self._index: PatternIndex[int] = PatternIndex(
             (key, pattern) for key, subscriber in enumerate(subscribers) for pattern in subscriber.patterns
         )
-        self._buffer: DropOldestBuffer[_Entry] = DropOldestBuffer(buffer_size, drops)
+        self._buffer: DropOldestBuffer[_Entry] = DropOldestBuffer(buffer_size, buffer_bytes, drops)
         self._timeout = timeout_ms / 1000
         self._errors = errors
         self._logger = logger
@@ -89,7 +90,8 @@ class FfiChannel:
         """
         keys = self._index.keys_for(event.event_name)
         if keys:
-            self._buffer.put(_Entry(event.message, Delivery(event.event, trace), list(reversed(keys))))
+            entry = _Entry(event.message, Delivery(event.event, trace), list(reversed(keys)))
+            self._buffer.put(entry, len(event.message))
         return bool(keys)
 
     def check(self, now: float) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from tasker_actors.actors import Actor
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.publisher import BasePublisher
-from tasker_actors.messages import PublisherCallbacks
+from tasker_actors.messages import FinishedStep, PublisherCallbacks
 from tasker_actors.telemetry.trace_context import WorkingOn
 
 
@@ -29,25 +30,40 @@ def has_callbacks(publisher: BasePublisher) -> bool:
     )
 
 
+def callbacks_size(message: PublisherCallbacks) -> int:
+    """Say how many bytes of events, dead letters and results wait with these calls."""
+    size = 0
+    for event, source in message.events:
+        size += len(event.message if isinstance(event, OutgoingEvent) else event.dead_letter)
+        if isinstance(source, FinishedStep):
+            size += len(source.result or b"")
+    return size
+
+
 class PublisherHooks(Actor):
     """Calls `after_publish` and `on_publish_error`, in commit order, each within the time limit of a delivery.
 
-    What they raise is logged: the event is committed and nothing can change that.
+    What they raise is logged: the event is committed and nothing can change that. `backlog` is told of each call that
+    is over; who sends them looks there whether there is room.
     """
 
-    def __init__(self, *, guard: CallGuard[str], timeout_ms: int, logger: Any) -> None:
+    def __init__(self, *, guard: CallGuard[str], backlog: Backlog, timeout_ms: int, logger: Any) -> None:
+        self._backlog = backlog
         self._guard = guard
         self._timeout = timeout_ms / 1000
         self._logger = logger
 
     def receive(self, message: PublisherCallbacks) -> None:
         """Call the hooks of one commit."""
-        for event, source in message.events:
-            with WorkingOn(source):
-                if isinstance(event, OutgoingEvent):
-                    self._call(event.publisher_name, partial(notify_published, event))
-                else:
-                    self._call(event.publisher_name, partial(notify_refused, event))
+        try:
+            for event, source in message.events:
+                with WorkingOn(source):
+                    if isinstance(event, OutgoingEvent):
+                        self._call(event.publisher_name, partial(notify_published, event))
+                    else:
+                        self._call(event.publisher_name, partial(notify_refused, event))
+        finally:
+            self._backlog.remove(len(message.events), callbacks_size(message))
 
     def _call(self, publisher: str, hook: Callable[[], None]) -> None:
         try:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.actors.envelope import Reply
+from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publication import derive_publication
-from tasker_actors.delivery.publisher_hooks import has_callbacks
+from tasker_actors.delivery.publisher_hooks import callbacks_size, has_callbacks
 from tasker_actors.delivery.routing import event_documents, result_document
 from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import (
@@ -50,6 +52,9 @@ class DeliveryRecorder(Protocol):
     def bus_refused(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus did not take."""
 
+    def dropped(self, buffer: str, count: int, reason: str) -> None:
+        """Count what found no room."""
+
 
 class Tracer(Protocol):
     """Makes spans of what was committed; called in the router's thread only."""
@@ -74,6 +79,8 @@ class EventRouter(Actor):
         publisher: LocalAddress,
         bus: LocalAddress,
         hooks: LocalAddress,
+        hooks_backlog: Backlog,
+        publications: Backlog,
         max_payload_bytes: int,
         recorder: DeliveryRecorder,
         log: EventLog,
@@ -83,6 +90,8 @@ class EventRouter(Actor):
         self._publisher = publisher
         self._bus = bus
         self._hooks = hooks
+        self._hooks_backlog = hooks_backlog
+        self._publications = publications
         self._max_payload_bytes = max_payload_bytes
         self._recorder = recorder
         self._log = log
@@ -144,7 +153,7 @@ class EventRouter(Actor):
         accepted = self._deliver(fast) if fast else True
         handed_over = time.monotonic()
         if callbacks:
-            self._hooks.tell(PublisherCallbacks(tuple(callbacks)))
+            self._call_back(PublisherCallbacks(tuple(callbacks)))
         if self._tracer is not None:
             self._tracer.committed(
                 committed, taken_up=now, counted=counted, handed_over=handed_over, bus_accepted=accepted
@@ -159,25 +168,67 @@ class EventRouter(Actor):
             self._recorder.bus_refused(fast, time.monotonic())
         return accepted
 
+    def _call_back(self, message: PublisherCallbacks) -> None:
+        """Let hooks hear of a commit, unless too many wait already: a slow hook delays nothing and fills no memory."""
+        refusal = self._hooks_backlog.add(len(message.events), callbacks_size(message))
+        if refusal is None:
+            self._hooks.tell(message)
+        else:
+            self._recorder.dropped("publisher_hooks", len(message.events), refusal)
+
     def _publish(self, message: PublishEvent) -> None:
-        """Commit one event from outside a step; its asker gets the answer after the commit."""
+        """Commit one event from outside a step; its asker gets the answer after the commit.
+
+        While the database is away askers give up and come again, and what they sent waits here all the same. Above a
+        limit it is refused, so that their patience bounds nothing that this process holds.
+        """
+        size = len(message.payload)
+        refusal = self._publications.add(1, size)
+        if refusal is not None:
+            self._recorder.dropped("publications", 1, refusal)
+            self.defer_reply().refuse("too many events from outside of steps wait to be committed; try again later")
+            return
         trace = parse_traceparent(message.traceparent, message.tracestate) or new_trace()
         derived = derive_publication(message, fired_at=datetime.now(UTC), max_payload_bytes=self._max_payload_bytes)
         publication = PendingPublication(
-            derived, trace, message.event_id, message.correlation_id, self.defer_reply(), time.monotonic()
+            derived,
+            trace,
+            message.event_id,
+            message.correlation_id,
+            _ReleasingReply(self.defer_reply(), self._publications, size),
+            time.monotonic(),
         )
         self._log_publishing(publication, None)
         document = event_documents(derived, trace, message.correlation_id)
         document["namespace"] = message.namespace
         item = CommitItem(
             document=document,
-            size=len(message.payload),
+            size=size,
             token=0,
             task_uuid=None,
             finished=None,
             publication=publication,
         )
         self._publisher.tell(CommitItems((item,)))
+
+
+class _ReleasingReply:
+    """The answer to an asker, after which the publication does not count as waiting any more."""
+
+    def __init__(self, reply: Reply, publications: Backlog, size: int) -> None:
+        self._reply = reply
+        self._publications = publications
+        self._size = size
+
+    def answer(self, value: object) -> None:
+        """Give the asker a value."""
+        self._publications.remove(1, self._size)
+        self._reply.answer(value)
+
+    def fail(self, error: BaseException) -> None:
+        """Make the asker's call raise an ActorError about this error."""
+        self._publications.remove(1, self._size)
+        self._reply.fail(error)
 
 
 def commit_item(finished: FinishedStep) -> CommitItem:

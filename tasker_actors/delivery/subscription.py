@@ -10,14 +10,14 @@ from contextvars import copy_context
 from typing import Any, Protocol
 
 from tasker_actors.actors.call_guard import CallGuard
-from tasker_actors.delivery.buffer import DropOldestBuffer
+from tasker_actors.delivery.buffer import DropOldestBuffer, Drops
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext
 
 MAX_STUCK_THREADS = 4
-"""Deliveries that never return may pile up to here; after that the subscriber gets no more events."""
+"""Deliveries that do not return may pile up to here; then the subscriber gets no event until one of them returns."""
 
 
 class DeliveryTimeoutError(BaseException):
@@ -66,9 +66,10 @@ class Subscription:
         spec: SubscriberSpec,
         *,
         buffer_size: int,
+        buffer_bytes: int,
         timeout_ms: int,
         errors: Adding,
-        drops: Callable[[int], None],
+        drops: Drops,
         logger: Any,
         scope: SpanScope | None = None,
     ) -> None:
@@ -77,8 +78,8 @@ class Subscription:
         self._errors = errors
         self._logger = logger
         self._scope = scope
-        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, drops)
-        self._stuck = 0
+        self._buffer: DropOldestBuffer[Delivery] = DropOldestBuffer(buffer_size, buffer_bytes, drops)
+        self._stuck: list[_Runner] = []
         self._runner: _Runner | None = None
 
     def start(self) -> None:
@@ -86,12 +87,12 @@ class Subscription:
         self._runner = _Runner(self.spec, self._buffer, self._timeout, self._failed, self._scope)
         self._runner.start()
 
-    def offer(self, event: DomainEvent, trace: TraceContext) -> None:
+    def offer(self, event: DomainEvent, size: int, trace: TraceContext) -> None:
         """Take an event into the buffer; never blocks. When it is full the oldest one is dropped and counted.
 
-        `trace` is what the event was published under.
+        `size` is that of its message, in bytes; `trace` is what the event was published under.
         """
-        self._buffer.put(Delivery(event, trace))
+        self._buffer.put(Delivery(event, trace), size)
 
     @property
     def waiting(self) -> int:
@@ -107,20 +108,33 @@ class Subscription:
     def check(self, now: float, grace: float) -> None:
         """Interrupt a delivery past its limit; replace a thread that does not come back."""
         runner = self._runner
-        if runner is None or runner.guard.check(now, grace) is None:
-            return
-        runner.abandoned = True
-        self._stuck += 1
-        self._failed("did not return even when it was interrupted")
-        if self._stuck < MAX_STUCK_THREADS:
-            self.start()
-        else:
+        if runner is None:
+            self._take_up_again()
+        elif runner.guard.check(now, grace) is not None:
+            runner.abandoned = True
+            self._stuck = [one for one in self._stuck if one.is_alive()]
+            self._stuck.append(runner)
+            self._failed("did not return even when it was interrupted")
             self._runner = None
-            self._logger.error(
-                "a subscriber is given up: too many of its deliveries never returned",
+            if len(self._stuck) < MAX_STUCK_THREADS:
+                self.start()
+            else:
+                self._logger.error(
+                    "a subscriber gets no more events until one of its deliveries returns",
+                    subscriber=self.spec.name,
+                    stuck_threads=len(self._stuck),
+                )
+
+    def _take_up_again(self) -> None:
+        stuck = [one for one in self._stuck if one.is_alive()]
+        if len(stuck) < len(self._stuck):
+            self._stuck = stuck
+            self._logger.warning(
+                "a subscriber's delivery has returned; it gets events again",
                 subscriber=self.spec.name,
-                stuck_threads=self._stuck,
+                stuck_threads=len(stuck),
             )
+            self.start()
 
     def stop(self) -> None:
         """End the thread after what is buffered now."""
@@ -175,7 +189,7 @@ class _Runner(threading.Thread):
                     CURRENT.reset(context)
         finally:
             self.is_busy = False
-            if loop is not None and not self.abandoned:
+            if loop is not None:
                 loop.close()
 
     def _deliver(self, delivery: Delivery, loop: asyncio.Runner | None) -> None:

@@ -6,7 +6,8 @@ becomes a RefusedEvent with its dead letter, and the others go out. Publishers r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -158,7 +159,13 @@ def _publish_declared(
     """Publish a declared event through its own publisher; None where a hook ended it."""
     if type(bound.publisher) is DefaultPublisher:
         return draft.publish(attempt.default_payload, schema=bound.schema_validator, encoded=attempt.encoded_payload())
-    context = PublishContext(draft.event_name, draft.delivery_mode, outcome, attempt.payload_copy(), facts)
+    context = PublishContext(
+        draft.event_name,
+        draft.delivery_mode,
+        _own_outcome(outcome, attempt),
+        attempt.payload_copy(),
+        replace(facts, input_data=_own(facts.input_data)),
+    )
     try:
         prepared = run_hooks(bound.publisher, bound.publisher_name, context, attempt.metadata)
     except HookError as error:
@@ -173,6 +180,23 @@ def _publish_declared(
         reason = f"additional_metadata returned what cannot be stored: {error}"
         return draft.refuse("publisher_error", reason, payload=payload, error=error)
     return draft.publish(payload, schema=bound.schema_validator)
+
+
+def _own_outcome(outcome: StepOutcome, attempt: AttemptMessage) -> StepOutcome:
+    """Copy an outcome for one publisher: what it changes, the next one must not see."""
+    metadata = _own(outcome.metadata)
+    if isinstance(outcome, StepSuccess):
+        return replace(outcome, result=attempt.payload_copy(), metadata=metadata)
+    return replace(outcome, metadata=metadata)
+
+
+def _own(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Copy what is JSON; what is none, because a handler put an object of its own in, is shared as it is."""
+    try:
+        copied: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        return value
+    return copied
 
 
 def _publish_from_code(

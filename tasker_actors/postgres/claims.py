@@ -9,13 +9,14 @@ import orjson
 import psycopg
 
 from tasker_actors.delivery.committer import WorkerFencedError
-from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.outages import Session, Trouble, reason_of
 from tasker_actors.postgres.templates import load_definition
-from tasker_actors.steps.claimer import Claimed
-from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.claimer import Beginning, Claimed
+from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans, task_facts
 
 _CLAIM = "SELECT tasker.claim_steps_v1(%s, %s, %s, %s, %s)"
+_BEGIN_ALONE = "SELECT tasker.begin_alone_v1(%s, %s, %s, %s)"
 _EXTEND = "SELECT tasker.extend_leases_v1(%s, %s::uuid[], %s::smallint[], %s::bigint[], %s, %s)"
 
 _UNKNOWN_LEASE_MARGIN_MS = 5_000
@@ -43,58 +44,83 @@ class PostgresClaimer:
         self._lease_ms = lease_ms
         self._new_plans = new_plans
         self._logger = logger
+        self._refusal: str | None = None
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
         """Lease up to `limit` steps, oldest first, as `Claimer` says; raises WorkerFencedError."""
         try:
-            connection = self._session.connection()
-            row = connection.execute(
-                _CLAIM, (self._worker_id, self._namespaces, limit, self._lease_ms, max_bytes)
-            ).fetchone()
-            assert row is not None  # noqa: S101 - a function call returns one row
-            reply = orjson.loads(row[0])
-            if reply.get("fenced"):
-                raise WorkerFencedError
-            tasks = {task["task_uuid"]: task_facts(task) for task in reply.get("tasks", ())}
-            for template_id in {facts.template_id for facts in tasks.values()}:
-                if template_id not in self._plans:
-                    self._plans.add(template_id, load_definition(connection, template_id))
-                    self._new_plans(template_id)
+            with self._session.asking():
+                reply, tasks = self._ask(limit, max_bytes)
         except psycopg.Error as error:
             self._note(error, "claim")
             return None
-        self._session.worked()
+        self._answered()
         return Claimed(
             steps=tuple(self._plans.lease(step, tasks[step["task_uuid"]]) for step in reply.get("steps", ())),
             more=reply.get("more", False),
             next_run_in_ms=reply.get("next_run_in_ms"),
         )
 
+    def _ask(self, limit: int, max_bytes: int) -> tuple[dict[str, Any], dict[str, TaskFacts]]:
+        connection = self._session.connection()
+        row = connection.execute(
+            _CLAIM, (self._worker_id, self._namespaces, limit, self._lease_ms, max_bytes)
+        ).fetchone()
+        assert row is not None  # noqa: S101 - a function call returns one row
+        reply = orjson.loads(row[0])
+        if reply.get("fenced"):
+            raise WorkerFencedError
+        tasks = {task["task_uuid"]: task_facts(task) for task in reply.get("tasks", ())}
+        for template_id in {facts.template_id for facts in tasks.values()}:
+            if template_id not in self._plans:
+                self._plans.add(template_id, load_definition(connection, template_id))
+                self._new_plans(template_id)
+        return reply, tasks
+
     def extend(self, steps: Sequence[LeasedStep]) -> Collection[int] | None:
         """Extend leases in one statement, as `Claimer` says."""
         try:
-            row = (
-                self._session.connection()
-                .execute(
-                    _EXTEND,
-                    (
-                        self._worker_id,
-                        [step.task.task_uuid for step in steps],
-                        [step.plan.position for step in steps],
-                        [step.token for step in steps],
-                        self._lease_ms,
-                        _UNKNOWN_LEASE_MARGIN_MS,
-                    ),
-                )
-                .fetchone()
+            parameters = (
+                self._worker_id,
+                [step.task.task_uuid for step in steps],
+                [step.plan.position for step in steps],
+                [step.token for step in steps],
+                self._lease_ms,
+                _UNKNOWN_LEASE_MARGIN_MS,
             )
+            with self._session.asking():
+                row = self._session.connection().execute(_EXTEND, parameters).fetchone()
         except psycopg.Error as error:
             self._note(error, "extend leases")
             return None
-        self._session.worked()
+        self._answered()
         return frozenset(row[0]) if row is not None else ()
 
+    def begin_alone(self, step: LeasedStep) -> Beginning:
+        """Note that a suspect begins, as `Claimer` says; one round trip."""
+        try:
+            row = (
+                self._session.connection()
+                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.plan.position, step.token))
+                .fetchone()
+            )
+        except psycopg.Error as error:
+            self._note(error, "begin a suspect")
+            return Beginning.LATER
+        self._answered()
+        assert row is not None  # noqa: S101 - a function call returns one row
+        return Beginning(row[0])
+
+    def pause_s(self) -> float:
+        """Return how long to wait before the next try, as `Claimer` says."""
+        return self._session.pause_s()
+
+    def _answered(self) -> None:
+        self._session.worked()
+        self._refusal = None
+
     def _note(self, error: psycopg.Error, what: str) -> None:
-        if self._session.away_since is None:
-            self._logger.warning("the database does not answer; waiting for it", doing=what, error=str(error).strip())
-        self._session.failed(error)
+        """Take note of an error; a refusal, which will not pass by itself, is told once and not at each try."""
+        if self._session.failed(error) is Trouble.CONTENT and self._refusal != (why := reason_of(error)):
+            self._refusal = why
+            self._logger.error("PostgreSQL refuses what a worker needs; it tries again", doing=what, error=why)

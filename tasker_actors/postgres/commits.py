@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, WorkerFencedError
 from tasker_actors.postgres.outages import Session, Trouble
 
-_COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
+# In text format: the JSON goes out as the bytes that it is, which may be many, and is not copied on the way.
+_COMMIT = "SELECT tasker.commit_batch_v1(%t)"
 
 
 class PostgresCommitter:
@@ -29,11 +31,12 @@ class PostgresCommitter:
 
     def commit(self, batch: bytes) -> CommitReply:
         """Store a batch as `Committer` says; waits through outages as long as they last."""
-        text = batch.decode()
+        document = Jsonb(batch, dumps=bytes)
         repaired = False
         while True:
             try:
-                row = self._session.connection().execute(_COMMIT, (text,)).fetchone()
+                with self._session.asking():
+                    row = self._session.connection().execute(_COMMIT, (document,)).fetchone()
             except psycopg.errors.UndefinedTable as error:
                 if repaired:
                     raise BatchRefusedError(str(error).strip()) from error
@@ -48,16 +51,14 @@ class PostgresCommitter:
                 return _reply(row[0])
 
     def _wait(self, error: psycopg.Error) -> None:
-        first = self._session.away_since is None
         if self._session.failed(error) is Trouble.CONTENT:
             raise BatchRefusedError(str(error).strip()) from error
-        if first:
-            self._logger.warning("a commit has to wait for the database", error=str(error).strip())
         time.sleep(self._session.pause_s())
 
     def _repair(self) -> None:
         try:
-            self._repair_queues()
+            with self._session.asking():
+                self._repair_queues()
         except psycopg.Error as error:
             self._logger.warning("the queue could not be made", error=str(error).strip())
 

@@ -9,23 +9,26 @@ What a connection gets, and why it is safe through PgBouncer:
   connection was opened to: a pooler gives out process numbers of its own. Behind a pooler its own time limits apply.
 * Transactions name READ COMMITTED in their BEGIN.
 * Statements are prepared on direct connections only.
+* A statement that is not answered within `answer_timeout_ms` closes the connection (`bounded`).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import orjson
 import psycopg
 from psycopg import Connection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import ConnectionPool
 
 from tasker_actors.errors import ConfigurationError
+from tasker_actors.postgres.bounded import BoundedConnection, PooledConnection
 from tasker_actors.settings import DatabaseSettings
 
 _PREPARE_AFTER = 5
@@ -71,7 +74,7 @@ def connect(
     application_name: str,
     database: DatabaseSettings | None = None,
     autocommit: bool = True,
-) -> Connection[TupleRow]:
+) -> BoundedConnection:
     """Return one open connection; blocks for at most `connect_timeout_ms` per address of the host.
 
     Raises psycopg.OperationalError if the server cannot be reached, ConfigurationError for an unreadable URL. To wait
@@ -79,7 +82,7 @@ def connect(
     """
     limits = database or DatabaseSettings()
     text = connection_string(url, application_name=application_name, database=limits)
-    connection = psycopg.connect(text, autocommit=True, prepare_threshold=None)
+    connection = BoundedConnection.connect(text, autocommit=True, prepare_threshold=None)
     try:
         prepare_connection(connection, limits)
         connection.autocommit = autocommit
@@ -91,7 +94,7 @@ def connect(
 
 def open_pool(
     url: str, *, application_name: str, max_size: int, database: DatabaseSettings | None = None
-) -> ConnectionPool[Connection[TupleRow]]:
+) -> ConnectionPool[PooledConnection]:
     """Return an open pool of up to `max_size` connections like those of `connect`, the first made when asked for.
 
     Open it after the process has started, never before a fork (HAZARDS 5), and close it. Waiting for a connection
@@ -100,6 +103,7 @@ def open_pool(
     limits = database or DatabaseSettings()
     return ConnectionPool(
         connection_string(url, application_name=application_name, database=limits),
+        connection_class=type("ConnectionOfOnePool", (PooledConnection,), {}),
         kwargs={"autocommit": True, "prepare_threshold": None},
         min_size=0,
         max_size=max_size,
@@ -107,7 +111,7 @@ def open_pool(
         timeout=limits.connect_timeout_ms / 1000,
         reconnect_timeout=limits.reconnect_backoff_max_ms / 1000,
         configure=lambda connection: prepare_connection(connection, limits),
-        check=ConnectionPool.check_connection,
+        check=lambda connection: _check(connection, limits),
         name=application_name,
     )
 
@@ -117,8 +121,25 @@ def prepare_connection(connection: Connection[Any], database: DatabaseSettings) 
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     set_json_dumps(orjson.dumps, connection)
     set_json_loads(orjson.loads, connection)
-    if _set_session_settings(connection, database):
-        connection.prepare_threshold = _PREPARE_AFTER
+    with _as_quick_as_connecting(connection, database):
+        if _set_session_settings(connection, database):
+            connection.prepare_threshold = _PREPARE_AFTER
+
+
+def _check(connection: PooledConnection, database: DatabaseSettings) -> None:
+    """Look whether a pooled connection still works, for as long as making a new one may take."""
+    with _as_quick_as_connecting(connection, database):
+        ConnectionPool.check_connection(connection)
+
+
+@contextmanager
+def _as_quick_as_connecting(connection: Connection[Any], database: DatabaseSettings) -> Iterator[None]:
+    """Wait no longer for an answer in the block than for a new connection, and as long as is set after it."""
+    if isinstance(connection, BoundedConnection):
+        connection.answer_timeout_s = database.connect_timeout_ms / 1000
+    yield
+    if isinstance(connection, BoundedConnection):
+        connection.answer_timeout_s = database.answer_timeout_ms / 1000
 
 
 def _set_session_settings(connection: Connection[Any], database: DatabaseSettings) -> bool:

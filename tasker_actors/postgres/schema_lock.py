@@ -10,6 +10,7 @@ import psycopg
 from psycopg import Connection
 
 from tasker_actors.errors import StartupError
+from tasker_actors.postgres.bounded import unbounded
 
 # Advisory locks of the whole database share one space of 64-bit keys: this one spells "tasker" and a number.
 SCHEMA_LOCK_KEY = 0x7461736B65720001
@@ -27,7 +28,7 @@ def schema_change(connection: Connection[Any], *, lock_timeout_ms: int = DEFAULT
     if not connection.autocommit:
         msg = "the schema is changed over a connection in autocommit mode"
         raise ValueError(msg)
-    with connection.transaction():
+    with unbounded(connection), connection.transaction():
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{lock_timeout_ms}ms"])
         try:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])

@@ -10,15 +10,19 @@ from typing import TypeAlias
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from tasker_actors.errors import DatabaseUnavailableError, TaskerError
+from tasker_actors.errors import DatabaseUnavailableError, StartupError, TaskerError
+from tasker_actors.postgres.bounded import PooledConnection
+from tasker_actors.postgres.outages import reason_of
 from tasker_actors.postgres.statements import load_statements
 
-Pool: TypeAlias = ConnectionPool[Connection[TupleRow]]
+Pool: TypeAlias = ConnectionPool[PooledConnection]
 
-# Classes of SQLSTATE: connection, resources, the operator's intervention, the system around the server.
-_UNAVAILABLE_CLASSES = ("08", "53", "57P", "58")
+# Classes of SQLSTATE: connection, the operator's intervention, time limits of transactions that end the session.
+_LOST_CLASSES = ("08", "57P", "25P03", "25P04")
+# What the server, or the system around it, is out of for the moment.
+_RESOURCE_CLASSES = ("53", "58")
 _BUSY_CLASSES = ("40", "55P03")
 
 
@@ -34,20 +38,32 @@ class QueryTimeoutError(TaskerError):
     """A query took longer than its time limit and was stopped by the server."""
 
 
+class PermissionMissingError(StartupError):
+    """The role may not do what this package needs; the message has the server's, which names the object."""
+
+
+PASSING_ERRORS = (DatabaseUnavailableError, DatabaseBusyError, QueryTimeoutError)
+"""What passes by itself: the same may work later."""
+
+
 @contextmanager
 def session(pool: Pool) -> Iterator[Connection[TupleRow]]:
     """Lend a connection of the pool to the block; waits for one as long as the pool allows.
 
-    Raises DatabaseUnavailableError where there is none, and for what the block raises: OutcomeUnknownError,
-    DatabaseBusyError and QueryTimeoutError in place of the driver's errors that mean this. All others pass.
+    Raises DatabaseUnavailableError where there is none and where the server can do nothing now, and for what the block
+    raises: OutcomeUnknownError, DatabaseBusyError, QueryTimeoutError and PermissionMissingError in place of the
+    driver's errors that mean this. All others pass.
     """
-    lent = False
+    lent: Connection[TupleRow] | None = None
     try:
         with pool.connection() as connection:
-            lent = True
+            lent = connection
             yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise _sorted(error, lent=lent) from error
+    except psycopg.Error as error:
+        sorted_error = _sorted(error, pool, lent)
+        if sorted_error is error:
+            raise
+        raise sorted_error from error
 
 
 @cache
@@ -61,14 +77,39 @@ def statement_for(name: str, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(named_statements()[name].decode()).format(**parts)
 
 
-def _sorted(error: psycopg.Error, *, lent: bool) -> Exception:
+def why_no_connection(error: psycopg.Error, pool: Pool) -> str:
+    """Return why there is no connection: the pool itself only says that it took too long."""
+    failure = pool.connection_class.last_failure if isinstance(error, PoolTimeout) else None
+    return reason_of(error if failure is None else psycopg.OperationalError(failure))
+
+
+def _sorted(error: psycopg.Error, pool: Pool, lent: Connection[TupleRow] | None) -> Exception:
     state = error.sqlstate or ""
-    if state == psycopg.errors.QueryCanceled.sqlstate:
-        return QueryTimeoutError("the query took too long and was stopped")
-    if state.startswith(_BUSY_CLASSES):
-        return DatabaseBusyError("the database is busy with something that this waits for; try again")
-    if not lent:
-        return DatabaseUnavailableError("the database cannot be reached; try again")
-    if not state or state.startswith(_UNAVAILABLE_CLASSES):
-        return OutcomeUnknownError("the connection to the database was lost; whether a change was made is not known")
-    return error
+    is_open = lent is not None and not lent.closed
+    found: Exception = error
+    if lent is None and (not state or isinstance(error, psycopg.OperationalError)):
+        found = DatabaseUnavailableError(
+            f"the database cannot be reached ({why_no_connection(error, pool)}); try again"
+        )
+    elif state == psycopg.errors.QueryCanceled.sqlstate:
+        found = QueryTimeoutError("the query took too long and was stopped")
+    elif state.startswith(_BUSY_CLASSES):
+        found = DatabaseBusyError("the database is busy with something that this waits for; try again")
+    elif state == psycopg.errors.ReadOnlySqlTransaction.sqlstate:
+        if lent is not None:
+            lent.close()  # the session may stay so for ever, after a failover or a changed default of the role
+        found = DatabaseUnavailableError("the database is read-only, and nothing was done; try again")
+    elif state.startswith(_RESOURCE_CLASSES) and is_open:
+        what = reason_of(error)
+        found = DatabaseUnavailableError(
+            f"the database is short of something ({what}), and nothing was done; try again"
+        )
+    elif state == psycopg.errors.InsufficientPrivilege.sqlstate:
+        found = PermissionMissingError(f"the database's role lacks a right: {reason_of(error)}; grant it")
+    elif state.startswith(_LOST_CLASSES + _RESOURCE_CLASSES) or (not state and _is_connections(error)):
+        found = OutcomeUnknownError("the connection to the database was lost; whether a change was made is not known")
+    return found
+
+
+def _is_connections(error: psycopg.Error) -> bool:
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))

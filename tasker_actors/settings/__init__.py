@@ -1,6 +1,7 @@
 """One configuration: frozen, validated once, passed down; nothing else reads files or environment variables for it."""
 
 from tasker_actors.settings.database_url import redact_url
+from tasker_actors.settings.http import HttpSettings
 from tasker_actors.settings.load import (
     load_settings,
     masked,
@@ -8,23 +9,21 @@ from tasker_actors.settings.load import (
     settings_from_json,
     settings_to_json,
 )
+from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
+from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
     CommitSettings,
     DatabaseSettings,
     EventBusSettings,
     EventSettings,
     HandlerSettings,
-    HttpSettings,
     LoggingSettings,
     MaintenanceSettings,
     NativeSettings,
     RetentionSettings,
-    Section,
     Settings,
-    SupervisorSettings,
     TelemetrySettings,
     TemplateSettings,
-    WorkerSettings,
 )
 from tasker_actors.settings.table import SettingRow, settings_table
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tasker_actors.errors import ConfigurationError
-from tasker_actors.settings.sections import Section, Settings
+from tasker_actors.settings.section import Section
+from tasker_actors.settings.sections import Settings
 
 ENVIRONMENT_PREFIX = "TASKER_"
 # Names of their own, for values that every tool of the field reads under these names.

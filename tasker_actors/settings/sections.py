@@ -6,15 +6,17 @@ defaults; a test compares the two.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
+from tasker_actors.settings.http import HttpSettings
+from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
+from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
     MIB,
     Bytes,
@@ -23,8 +25,6 @@ from tasker_actors.settings.values import (
     Fraction,
     Limit,
     Milliseconds,
-    available_cpus,
-    is_bind_address,
     parse_json,
     split_list,
 )
@@ -39,69 +39,6 @@ def _without_fault(value: str, fault: str | None) -> str:
     return value
 
 
-class Section(BaseModel):
-    """One table of the file: frozen, every key known, values of secrets kept out of error texts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class WorkerSettings(Section):
-    """One worker process, and how its supervisor restarts it."""
-
-    count: Count = Field(default_factory=available_cpus, description="Worker processes; the number of CPUs by default.")
-    concurrency: Count = Field(default=8, description="Steps that a worker runs at the same time.")
-    prefetch: Limit = Field(
-        default=256,
-        description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
-    )
-    handler_timeout_ms: Milliseconds = Field(
-        default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
-    )
-    timeout_grace_ms: Milliseconds = Field(
-        default=1_000, description="Time that a handler past its limit gets to return before its worker is replaced."
-    )
-    lease_ms: Milliseconds = Field(
-        default=30_000, description="Length of a claim on a step; the worker extends it while it holds the step."
-    )
-    heartbeat_interval_ms: Milliseconds = Field(
-        default=250, description="How often a worker reports progress and figures to its supervisor."
-    )
-    hang_timeout_ms: Milliseconds = Field(
-        default=10_000, description="A worker that makes no progress for this long is replaced."
-    )
-    restart_limit: Limit = Field(
-        default=5, description="Crashes of workers within `restart_window_ms` after which the supervisor gives up."
-    )
-    restart_window_ms: Milliseconds = Field(default=30_000, description="Window in which crashes are counted.")
-    restart_backoff_ms: Milliseconds = Field(
-        default=100, description="Pause before the first restart of a slot; doubles with each crash in the window."
-    )
-    restart_backoff_max_ms: Milliseconds = Field(default=5_000, description="Longest pause before a restart.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for shorter, longer in (
-            ("heartbeat_interval_ms", "hang_timeout_ms"),
-            ("heartbeat_interval_ms", "lease_ms"),
-            ("restart_backoff_ms", "restart_backoff_max_ms"),
-        ):
-            if getattr(self, shorter) > getattr(self, longer):
-                msg = f"{shorter} ({getattr(self, shorter)}) must not be above {longer} ({getattr(self, longer)})"
-                raise ValueError(msg)
-        return self
-
-
-class SupervisorSettings(Section):
-    """Start and stop of the whole."""
-
-    startup_timeout_ms: Milliseconds = Field(
-        default=15_000, description="Time for the database to answer and the workers to become ready."
-    )
-    drain_timeout_ms: Milliseconds = Field(
-        default=25_000, description="Time for running steps to finish after TERM or INT; the rest goes back unfinished."
-    )
-
-
 class EventBusSettings(Section):
     """The in-process bus of fast events."""
 
@@ -109,9 +46,18 @@ class EventBusSettings(Section):
     buffer_size: Count = Field(
         default=1_000, description="Events that wait for one subscriber; when full the oldest is dropped and counted."
     )
+    buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
     ffi_buffer_size: Count = Field(
         default=1_000,
         description="Events that wait for native subscribers; when full the oldest is dropped and counted.",
+    )
+    ffi_buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
+    hooks_buffer_size: Count = Field(
+        default=10_000,
+        description="Calls of publishers' hooks that wait after a commit; when full new ones are dropped and counted.",
+    )
+    hooks_buffer_bytes: Bytes = Field(
+        default=32 * MIB, description="The same in bytes of events, dead letters and results."
     )
 
 
@@ -135,6 +81,9 @@ class DatabaseSettings(Section):
     connect_timeout_ms: Milliseconds = Field(default=5_000, description="Time limit of one attempt to connect.")
     tcp_user_timeout_ms: Milliseconds = Field(
         default=10_000, description="A connection whose data is not acknowledged for this long counts as cut."
+    )
+    answer_timeout_ms: Milliseconds = Field(
+        default=30_000, description="A connection on which a statement has no answer for this long counts as cut."
     )
     idle_in_transaction_timeout_ms: Milliseconds = Field(
         default=60_000, description="The server ends a session that idles inside a transaction for this long."
@@ -167,47 +116,6 @@ class DatabaseSettings(Section):
             msg = "reconnect_backoff_ms must not be above reconnect_backoff_max_ms"
             raise ValueError(msg)
         return self
-
-
-class HttpSettings(Section):
-    """The one HTTP port."""
-
-    bind: str = Field(
-        default="127.0.0.1:8081", description="HOST:PORT to listen on; port 0 takes a free one, IPv6 as `[::1]:8081`."
-    )
-    max_body_bytes: Bytes = Field(default=2 * MIB, description="Larger request bodies are refused with 413.")
-    api_key: str | None = Field(
-        default=None,
-        repr=False,
-        min_length=1,
-        description="Key that clients must send (also `TASKER_HTTP__API_KEY`); needed to bind beyond loopback.",
-    )
-
-    @field_validator("bind")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        if not is_bind_address(value):
-            msg = "must be HOST:PORT with a port from 0 to 65535"
-            raise ValueError(msg)
-        return value
-
-    @property
-    def host(self) -> str:
-        """The host part of `bind`, an IPv6 address without its brackets."""
-        return self.bind.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port part of `bind`; 0 asks for a free one."""
-        return int(self.bind.rpartition(":")[2])
-
-    @property
-    def is_loopback(self) -> bool:
-        """True if only this machine can connect; a host name other than `localhost` counts as exposed."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
 
 class TemplateSettings(Section):
@@ -274,6 +182,10 @@ class EventSettings(Section):
     """Limits of domain events."""
 
     max_payload_bytes: Bytes = Field(default=MIB, description="Largest payload, as bytes of JSON.")
+    max_waiting_publications: Count = Field(
+        default=1_000, description="Events from outside of steps that may wait in a worker; more are refused with 503."
+    )
+    max_waiting_publication_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their payloads.")
 
 
 class RetentionSettings(Section):
@@ -290,6 +202,10 @@ class TelemetrySettings(Section):
     shutdown_timeout_ms: Milliseconds = Field(
         default=2_000,
         description="Longest time that exporting what is left delays a stop: half for the workers, half after them.",
+    )
+    max_queue_bytes: Bytes = Field(
+        default=32 * MIB,
+        description="Memory that spans, and as much that log records, may hold in a process until they are exported.",
     )
     label_sets_per_metric: Limit = Field(
         default=LABEL_SETS_PER_METRIC,

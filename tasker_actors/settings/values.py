@@ -52,7 +52,12 @@ def is_bind_address(text: str) -> bool:
 
 Count = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=100_000)]
 Limit = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=0, le=100_000)]
+Depth = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=200)]
+"""Levels of nesting. More than 254 neither orjson writes nor Python's recursion takes everywhere."""
 Milliseconds = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=_DAY_MS)]
+Lifetime = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=365 * _DAY_MS)]
+WorkDone = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=10**12)]
+Memory = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=MIB * MIB)]
 Bytes = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1024, le=256 * MIB)]
 Days = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, le=36_500, allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=0, le=1, allow_inf_nan=False)]

@@ -38,8 +38,20 @@ FAILURES: Final = (
 SUPERVISOR: Final = "supervisor"
 """In the label `worker` of what the supervisor itself dropped."""
 
-RESTART_REASONS: Final = ("exit", "signal", "hang", "escalated", "hup")
+RESTART_REASONS: Final = ("exit", "signal", "hang", "memory", "age", "count", "escalated", "hup")
 """Why a slot's worker is started again."""
+
+_FULL: Final = ("too_many", "too_large")
+_EXPORT_ENDS: Final = (*_FULL, "not_delivered", "stopped")
+_EXPORTS: Final = tuple(product(("spans", "log_records"), _EXPORT_ENDS))
+WORKER_DROPS: Final = (*product(("subscriber", "ffi", "publisher_hooks", "publications"), _FULL), *_EXPORTS)
+"""Buffers of a worker, each with the reasons for which it lets something go."""
+
+HTTP_REFUSALS: Final = (
+    "unauthorized", "forbidden_host", "body_too_large", "headers_too_large", "bad_request", "overloaded",
+    "too_many_connections", "idle_connection_closed", "header_timeout", "request_timeout", "answer_timeout",
+)  # fmt: skip
+"""Why the port refuses a request or ends a connection."""
 
 _OF_STEPS = (
     metrics.STEP_EXECUTIONS,
@@ -75,9 +87,13 @@ def slot_label_sets(slot: int) -> LabelSets:
 
 
 def supervisor_label_sets() -> LabelSets:
-    """Name the label sets of what a supervisor loses of its own telemetry, whether that is on or not, as for slots."""
+    """Name the label sets of what a supervisor itself refuses, and loses of its own telemetry, be that on or not."""
+    for reason in HTTP_REFUSALS:
+        yield metrics.HTTP_REFUSALS, (reason,)
     for metric in (metrics.SPANS_DROPPED, metrics.LOG_RECORDS_DROPPED):
         yield metric, (SUPERVISOR,)
+    for buffer, reason in _EXPORTS:
+        yield metrics.DROPS, (SUPERVISOR, buffer, reason)
 
 
 def overflow_label_sets() -> LabelSets:

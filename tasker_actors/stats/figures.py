@@ -18,13 +18,30 @@ BUCKETS: Final = len(DURATION_BOUNDS_MS) + 1
 
 Labels = tuple[str, ...]
 
+_MILLIONTHS: Final = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramValue:
-    """Observations by bucket (not cumulative, the last above all bounds) and their sum in the metric's unit."""
+    """Observations by bucket (not cumulative, the last above all bounds) and their sum in the metric's unit.
+
+    The sum is kept as a whole number of millionths. Those of several workers are added in whatever order they come and
+    end; with floats the last digit would depend on it, and a sum that falls by that is a reset to Prometheus, which
+    then counts all of it again.
+    """
 
     buckets: tuple[int, ...] = (0,) * BUCKETS
-    total: float = 0.0
+    millionths: int = 0
+
+    @classmethod
+    def of(cls, buckets: tuple[int, ...], total: float) -> HistogramValue:
+        """Make the value of observations that add up to `total`."""
+        return cls(buckets, round(total * _MILLIONTHS))
+
+    @property
+    def total(self) -> float:
+        """The sum of the observations."""
+        return self.millionths / _MILLIONTHS
 
     @property
     def count(self) -> int:
@@ -33,14 +50,14 @@ class HistogramValue:
 
     def __add__(self, other: HistogramValue) -> HistogramValue:
         buckets = tuple(mine + its for mine, its in zip(self.buckets, other.buckets, strict=True))
-        return HistogramValue(buckets, self.total + other.total)
+        return HistogramValue(buckets, self.millionths + other.millionths)
 
     def observe(self, value: float) -> HistogramValue:
         """This histogram with one more observation."""
         value = observable(value)
         buckets = list(self.buckets)
         buckets[bisect_left(DURATION_BOUNDS_MS, value)] += 1
-        return HistogramValue(tuple(buckets), self.total + value)
+        return HistogramValue(tuple(buckets), self.millionths + round(value * _MILLIONTHS))
 
 
 @dataclass(frozen=True, slots=True)

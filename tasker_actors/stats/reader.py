@@ -45,8 +45,8 @@ class Heartbeat:
 class BlockReader:
     """The supervisor's side of a block.
 
-    `snapshot`, `locate` and `remove` belong to one thread; `running_tokens` and `heartbeat` may be called from any
-    until the block is removed, and raise ValueError then.
+    `snapshot`, `locate` and `remove` belong to one thread; the other methods may be called from any until the block is
+    removed, and raise ValueError then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,6 +86,16 @@ class BlockReader:
     def running_tokens(self) -> tuple[int, ...]:
         """What each executor is running, 0 for nothing: after the worker's death, what it died in."""
         return tuple(self._cells[TOKENS : TOKENS + self._layout.executors])
+
+    def running_until_ns(self) -> int:
+        """When the last time limit of what runs now ends (`time.monotonic_ns`); 0 if nothing runs."""
+        deadlines = self._cells[self._layout.deadlines : self._layout.begun]
+        running = zip(self.running_tokens(), deadlines, strict=True)
+        return max((deadline for token, deadline in running if token), default=0)
+
+    def begun_tokens(self) -> frozenset[int]:
+        """The attempts that have begun and are not known to be committed: one of them may have caused a death."""
+        return frozenset(token for token in self._cells[self._layout.begun : self._layout.directory] if token)
 
     def heartbeat(self) -> Heartbeat:
         """The last sign of life."""
@@ -129,5 +139,5 @@ class BlockReader:
                         figures.set_gauge(metric, labels, value)
                 case MetricKind.HISTOGRAM:
                     buckets = tuple(cells[index : index + BUCKETS])
-                    figures.add_histogram(metric, labels, HistogramValue(buckets, doubles[index + BUCKETS]))
+                    figures.add_histogram(metric, labels, HistogramValue.of(buckets, doubles[index + BUCKETS]))
         return figures

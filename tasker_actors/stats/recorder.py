@@ -10,7 +10,7 @@ from tasker_actors.delivery.routing import label_set
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.stats import layout
 from tasker_actors.stats.block import BlockWriter
-from tasker_actors.stats.declared import declared_label_sets
+from tasker_actors.stats.declared import WORKER_DROPS, declared_label_sets
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.trace_context import SAMPLED
 from tasker_actors.workflow.outcome import StepFailure
@@ -37,6 +37,8 @@ class WorkerRecorder:
         """`namespaces` are those that the worker claims for."""
         self._block = block
         self._namespaces = namespaces
+        for labels in WORKER_DROPS:
+            block.declare(metrics.DROPS, labels)
 
     def declare(self, plans: Sequence[StepPlan]) -> None:
         """Let the label sets of a template's steps and events exist, at 0, before anything happens."""
@@ -79,6 +81,20 @@ class WorkerRecorder:
             self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add(1, trace)
             self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add(1, trace)
             self._published_after(refused, _FAILURE, (now - since) * 1000, trace)
+
+    def dropped(self, buffer: str, count: int, reason: str) -> None:
+        """Count what found no room in a buffer."""
+        self._block.counter(metrics.DROPS, (buffer, reason)).add(count)
+
+    def spans_dropped(self, count: int, reason: str) -> None:
+        """Count spans that were lost before the collector had them; from any thread."""
+        self._block.counter(metrics.SPANS_DROPPED, ()).add(count)
+        self.dropped("spans", count, reason)
+
+    def log_records_dropped(self, count: int, reason: str) -> None:
+        """Count log records that were lost before the collector had them; from any thread."""
+        self._block.counter(metrics.LOG_RECORDS_DROPPED, ()).add(count)
+        self.dropped("log_records", count, reason)
 
     def tasks_finished(self, committed: StepsCommitted) -> None:
         """Count the tasks that a commit finished; a failed one under the failure that ended it."""

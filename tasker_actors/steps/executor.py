@@ -21,6 +21,7 @@ from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, Ste
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import ErrorType, StepTimeoutError
+from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
@@ -36,17 +37,36 @@ def _handler_call(step: LeasedStep) -> TraceContext:
     return step.trace.with_span(handler_call_id(step.trace.span_id))
 
 
-class RunningTokens(Protocol):
-    """One cell per executor in the slot's shared memory: what the supervisor reads after this process died."""
+def _deadline_ns(timeout_s: float) -> int:
+    return time.monotonic_ns() + int(timeout_s * 1e9)
 
-    def __setitem__(self, executor: int, token: int) -> None: ...
+
+class Cells(Protocol):
+    """One cell per executor."""
+
+    def __setitem__(self, executor: int, value: int) -> None: ...
+
+
+class ExecutorCells(Protocol):
+    """Cells in the slot's shared memory, for the supervisor: what runs, and until when (`time.monotonic_ns`) it may."""
+
+    @property
+    def tokens(self) -> Cells:
+        """The lease that each executor runs, 0 for none."""
+        ...
+
+    @property
+    def deadlines(self) -> Cells:
+        """When the time limit of what each executor runs ends; means nothing while it runs nothing."""
+        ...
 
 
 class StepExecutor(Actor):
     """Executes one step after the other; a handler's failure, exit or hang is the attempt's, never this actor's.
 
     The token of the running step is in shared memory from before the handler begins until its events are made, so a
-    process that dies in between is charged to this step. Sync handlers run in this actor's thread; async ones on the
+    process that dies in between is charged to this step. Beside it is the time limit of what runs: until then a handler
+    may hold the interpreter. Sync handlers run in this actor's thread; async ones on the
     worker's one event loop while this actor waits.
     """
 
@@ -58,9 +78,9 @@ class StepExecutor(Actor):
         ready: deque[LeasedStep],
         source: LocalAddress,
         router: LocalAddress,
-        tokens: RunningTokens,
+        cells: ExecutorCells,
         guard: CallGuard[LedgerItem],
-        loop: asyncio.AbstractEventLoop,
+        loop: HandlerLoop,
         logger: Any,
         hooks_timeout_ms: int,
         max_payload_bytes: int,
@@ -71,7 +91,8 @@ class StepExecutor(Actor):
         self._ready = ready
         self._source = source
         self._router = router
-        self._tokens = tokens
+        self._tokens = cells.tokens
+        self._deadlines = cells.deadlines
         self._guard = guard
         self._loop = loop
         self._logger = logger
@@ -103,6 +124,7 @@ class StepExecutor(Actor):
         item = self._ledger.begin(step.token, self._index, time.monotonic())
         if item is None:
             return
+        self._deadlines[self._index] = _deadline_ns(step.plan.timeout_ms / 1000)
         self._tokens[self._index] = step.token
         # Log lines of the handler and of the hooks carry this step's ids.
         context = CURRENT.set(step)
@@ -123,6 +145,7 @@ class StepExecutor(Actor):
         if not item.step.plan.has_publishers:
             return self._conclude(item.step, handled)
         try:
+            self._deadlines[self._index] = _deadline_ns(self._hooks_timeout)
             self._guard.begin(item, time.monotonic() + self._hooks_timeout)
             try:
                 return self._conclude(item.step, handled)
@@ -208,7 +231,7 @@ class StepExecutor(Actor):
                 except BaseException as error:  # noqa: BLE001 - as in _call
                     return timed_out(step) if limit.expired() else failure_from(error)
 
-        return asyncio.run_coroutine_threadsafe(limited(), self._loop).result()
+        return self._loop.run(limited(), step.token)
 
     def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
         return conclude(

@@ -21,7 +21,7 @@ from tasker_actors.messages import (
     WorkAvailable,
 )
 from tasker_actors.steps.capacity import Capacity
-from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.claimer import Beginning, Claimer
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.workflow.states import StepState
@@ -79,7 +79,6 @@ class StepSource(Actor):
         recorder: ClaimRecorder,
         clock: SourceClock,
         poll_interval_ms: int,
-        retry_interval_ms: int,
     ) -> None:
         self._executors = executors
         self._publisher = publisher
@@ -89,22 +88,21 @@ class StepSource(Actor):
         self._recorder = recorder
         self._clock = clock
         self._poll_interval = poll_interval_ms / 1000
-        self._retry_interval = retry_interval_ms / 1000
         self._ready = ready
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
         self._extension_due = False
+        self._try_again_at = 0.0
         self._draining = False
         self._claim_due = True
 
     def on_start(self) -> None:
         """Take up what the ledger says is held: everything, if an earlier instance failed."""
         ready = {step.token for step in self._ready}
-        for item in self._ledger.items(Stage.WAITING, Stage.RUNNING):
+        for item in self._ledger.items():
             step = item.step
-            is_dispatched = item.stage is Stage.RUNNING or step.token in ready
-            if not is_dispatched:
+            if item.stage is Stage.WAITING and step.token not in ready:
                 self._held.append(step)
             elif step.suspect:
                 self._alone = step.token
@@ -118,11 +116,12 @@ class StepSource(Actor):
             self._return_waiting()
             return
         self._dispatch()
-        if self._extension_due:
-            self._extend()
-        if self._claim_due and not self._extension_due:
-            self._claim()
-            self._dispatch()
+        if not self._is_waiting_for_database():
+            if self._extension_due:
+                self._extend()
+            if self._claim_due and not self._extension_due:
+                self._claim()
+                self._dispatch()
 
     def _take_in(self, message: SourceMessage) -> None:
         match message:
@@ -152,21 +151,36 @@ class StepSource(Actor):
     def _dispatch(self) -> None:
         """Make held steps ready, and wake as many executors as they are worth."""
         while self._held and not self._is_alone():
-            if self._held[0].suspect:
-                # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
-                if self._ready or len(self._free) < len(self._executors) or self._ledger.items(Stage.RUNNING):
-                    break
-                self._alone = self._held[0].token
+            if self._held[0].suspect and not self._begin_alone(self._held[0]):
+                break
             self._ready.append(self._held.popleft())
         busy = len(self._executors) - len(self._free)
         self._wake(self._capacity.executors_for(len(self._ready)) - busy)
 
+    def _begin_alone(self, suspect: LeasedStep) -> bool:
+        """Note a suspect in the database if nothing else runs or is on its way to the commit; False if it must wait.
+
+        It ran beside others when a worker died: alone it shows whether it was the one, also to those who see nothing of
+        this process because its supervisor died with it (DESIGN 3 rule 3).
+        """
+        if self._ready or len(self._free) < len(self._executors) or self._ledger.has_begun():
+            return False
+        if self._is_waiting_for_database():
+            return False
+        match self._claimer.begin_alone(suspect):
+            case Beginning.LATER:
+                self._try_again_later(time.monotonic())
+                return False
+            case Beginning.LOST:
+                self._ledger.remove([suspect.token])
+            case Beginning.BEGUN:
+                self._alone = suspect.token
+        return True
+
     def _is_alone(self) -> bool:
-        """Whether a suspect was made ready and has not ended yet."""
-        if self._alone is not None:
-            item = self._ledger.get(self._alone)
-            if item is None or item.stage not in (Stage.WAITING, Stage.RUNNING):
-                self._alone = None
+        """Whether a suspect was made ready and is not committed yet."""
+        if self._alone is not None and self._ledger.get(self._alone) is None:
+            self._alone = None
         return self._alone is not None
 
     def _wake(self, count: int) -> None:
@@ -187,7 +201,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(now)
             self._recorder.claim_failed((now - began) * 1000)
             return
         self._ledger.add(claimed.steps)
@@ -215,12 +229,20 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
-            now = time.monotonic()
-            self._clock.wake_by(now + self._retry_interval, now)
+            self._try_again_later(time.monotonic())
         elif lost:
             self._ledger.cancel(lost)
-            waiting = {item.step.token for item in self._ledger.items(Stage.WAITING)}
-            self._ledger.remove(waiting.intersection(lost))
+
+    def _try_again_later(self, now: float) -> None:
+        """Leave the database alone for a pause that grows, whatever happens meanwhile."""
+        self._try_again_at = now + self._claimer.pause_s()
+        self._clock.wake_by(self._try_again_at, now)
+
+    def _is_waiting_for_database(self) -> bool:
+        now = time.monotonic()
+        if now < self._try_again_at:
+            self._clock.wake_by(self._try_again_at, now)
+        return now < self._try_again_at
 
     def _return_overdue(self) -> None:
         """Give back what waits behind executors that are all busy for long: other workers may be idle (rule 15)."""

@@ -10,12 +10,25 @@ import orjson
 from tasker_actors.errors import ProtocolError
 from tasker_actors.native.bridge import WantedHandler
 
+LIFECYCLE = "lifecycle"
+"""The actor of a worker that takes the supervisor's orders."""
+
 EXIT_ESCALATED = 70
 """An actor failed for good."""
 EXIT_FENCED = 71
 """Another supervisor had declared the worker dead."""
 EXIT_ORPHANED = 72
 """The supervisor is gone."""
+
+
+def process_name(slot: int) -> str:
+    """Name the worker of a slot in addresses, whichever incarnation that is."""
+    return f"worker-{slot}"
+
+
+def mailbox_name(slot: int, incarnation: int) -> str:
+    """Name the supervisor's actor that takes the messages of one incarnation."""
+    return f"slot-{slot}-{incarnation}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +52,12 @@ class WorkerBoot:
             pipe.write(orjson.dumps(asdict(self)))
 
     @classmethod
-    def read(cls, descriptor: int) -> WorkerBoot:
-        """Read to the end of a pipe; ProtocolError if the supervisor died before it had written."""
+    def read(cls, descriptor: int) -> WorkerBoot | None:
+        """Read to the end of a pipe; None if the supervisor died before it wrote, ProtocolError for anything else."""
         with os.fdopen(descriptor, "rb") as pipe:
             text = pipe.read()
+        if not text:
+            return None
         try:
             fields = orjson.loads(text)
             return cls(

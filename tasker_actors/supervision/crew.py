@@ -1,306 +1,246 @@
-"""The workers of one supervisor: started, watched, settled and replaced, slot by slot."""
+"""The workers of one supervisor, slot by slot: who works, who takes whose place, who is started again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from tasker_actors.actors import ActorSystem, LocalAddress
-from tasker_actors.messages import (
-    CancelLeases,
-    Count,
-    DeclareLabelSets,
-    Drain,
-    DumpStacks,
-    Heartbeat,
-    WorkAvailable,
-    WorkerAttached,
-    WorkerDied,
-    WorkerSettled,
-)
+from tasker_actors.actors import LocalAddress
+from tasker_actors.messages import CancelLeases, Count, DeclareLabelSets, DumpStacks, Heartbeat, WorkAvailable
 from tasker_actors.settings import Settings
 from tasker_actors.stats.declared import slot_label_sets
-from tasker_actors.stats.reader import BlockReader
-from tasker_actors.supervision.boot import EXIT_ESCALATED
-from tasker_actors.supervision.inbox import Forwarder, Inbox
-from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import Launcher
-from tasker_actors.supervision.registrar import Registrar
-from tasker_actors.supervision.settlement import Settled, Settlement
-from tasker_actors.supervision.slots import RestartBudget, Slot, SlotState
+from tasker_actors.supervision.lifecycle import REGISTER, SETTLE, Lifecycle
+from tasker_actors.supervision.restart_budget import RestartBudget
+from tasker_actors.supervision.settlement import Settled
+from tasker_actors.supervision.shutdown import Shutdown
+from tasker_actors.supervision.slots import Incarnation, IncarnationState, Slot
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
 logger = get_logger("tasker_actors.supervisor")
 
-END_S = 5.0
-"""After its drain deadline: time for a worker to give steps back and end before it is killed."""
+_HANG = "hang"
+_MOST_PROCESSES = 2
+"""Of one slot at the same time."""
 
-_LAST_WORDS_S = 1.0
-"""Between the end of a link and the end of its process, whichever comes first, when all is well."""
+_UNREADY_S = 1.0
+"""For a worker that is not ready when everything ends: it may be about to be, and to hold something."""
 
-_REGISTER = "registering a worker"
-_NOTE = "noting a worker's process"
-_SETTLE = "settling a worker"
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A worker that goes on until its successor is ready, and why it has to go."""
+
+    old: Incarnation
+    successor: Incarnation
+    reason: str
 
 
 class Crew:
-    """Used by the supervisor's main thread only, but for `wake` and `cancel`, which any thread may call.
+    """Used by the supervisor's main thread only, but for `wake` and `cancel`, which any thread may call."""
 
-    A slot's life: register its row, start the process, run, end, settle what it held, register again. Everything that
-    needs the database happens in the registrar's thread.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        launcher: Launcher,
-        system: ActorSystem,
-        inbox: Inbox,
-        registrar: Registrar,
-        settlement: Settlement,
-        stats: LocalAddress,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, *, lifecycle: Lifecycle, launcher: Launcher, stats: LocalAddress) -> None:
+        self._lifecycle = lifecycle
         self._launcher = launcher
-        self._system = system
-        self._inbox = inbox
-        self._registrar = registrar
-        self._settlement = settlement
         self._stats = stats
-        self._readers: dict[int, BlockReader] = {}
         worker = settings.worker
         self._budget = RestartBudget(
             worker.restart_limit,
+            worker.restart_limit_overall,
             worker.restart_window_ms / 1000,
             worker.restart_backoff_ms / 1000,
             worker.restart_backoff_max_ms / 1000,
         )
-        self._returned: list[str] = []
+        self._crash_loop: str | None = None
+        self._shutdown: Shutdown | None = None
         self.slots: list[Slot] = []
 
     @property
     def is_empty(self) -> bool:
         """Whether no worker is left."""
-        return all(slot.state is SlotState.EMPTY for slot in self.slots)
+        return all(slot.is_empty for slot in self.slots)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether every slot has one worker, which runs; a slot that was emptied stays empty."""
+        return all(
+            slot.is_empty or (slot.running is not None and len(slot.incarnations) == 1 and not slot.is_leaving)
+            for slot in self.slots
+        )
 
     @property
     def returned(self) -> Sequence[str]:
         """The steps that went back to their queues unfinished."""
-        return self._returned
+        return self._lifecycle.returned
 
-    def slot(self, number: int) -> Slot:
-        """Return a slot by its number."""
-        return self.slots[number]
+    @property
+    def with_process(self) -> Sequence[Incarnation]:
+        """Every incarnation whose process runs."""
+        return [one for one in self._incarnations() if one.has_process]
 
     def add(self) -> None:
         """Start a worker in the first empty slot, or in a new one."""
-        empty = next((slot for slot in self.slots if slot.state is SlotState.EMPTY), None)
+        empty = next((slot for slot in self.slots if slot.is_empty), None)
         if empty is None:
             empty = Slot(len(self.slots))
             self.slots.append(empty)
             self._stats.tell(DeclareLabelSets(tuple(slot_label_sets(empty.number))))
-            self._system.start(f"slot-{empty.number}", partial(Forwarder, self._inbox, empty.number))
         empty.is_leaving = False
-        self._register(empty)
+        self._begin(empty)
 
     def remove_last(self) -> None:
-        """Drain the worker with the highest number; one always stays."""
-        alive = [slot for slot in self.slots if slot.is_alive and not slot.is_leaving]
-        if len(alive) > 1:
-            alive[-1].is_leaving = True
-            self._drain(alive[-1], self._settings.supervisor.drain_timeout_ms)
+        """Drain the worker with the highest number, for good; one always stays."""
+        staying = [slot for slot in self.slots if not (slot.is_leaving or slot.is_empty)]
+        if len(staying) > 1:
+            leaving = staying[-1]
+            leaving.is_leaving = True
+            leaving.start_after = None
+            for incarnation in leaving.incarnations:
+                if incarnation.has_process and incarnation.state is not IncarnationState.DRAINING:
+                    self._lifecycle.drain(incarnation)
 
-    def replace(self, number: int, timeout_ms: int) -> None:
-        """Drain a worker; its slot is started again when it has ended."""
+    def replace(self, number: int, reason: str) -> Replacement | None:
+        """Start a successor of a slot's worker, which is drained once that is ready; None if no worker runs there."""
         slot = self.slots[number]
-        if slot.state is SlotState.RUNNING:
-            slot.pending_reason = "hup"
-            self._drain(slot, timeout_ms)
+        old = slot.running
+        if old is None or slot.is_leaving:
+            return None
+        successor = self._begin(slot, replaces=old, replaces_for=reason)
+        return Replacement(old, successor, reason)
 
-    def drain_all(self, timeout_ms: int) -> None:
+    def drain_all(self, shutdown: Shutdown) -> None:
         """Drain every worker for good."""
-        self._returned.clear()  # what workers that were replaced gave back has been run by others
+        self._shutdown = shutdown
+        self._lifecycle.returned.clear()  # what workers that were replaced gave back has been run by others
         for slot in self.slots:
             slot.is_leaving = True
-            if slot.is_alive and slot.state is not SlotState.DRAINING:
-                self._drain(slot, timeout_ms)
-            elif slot.state is SlotState.WAITING:
-                slot.state = SlotState.EMPTY
+            slot.start_after = None
+        for incarnation in self.with_process:
+            self._drain_by(incarnation, shutdown)
 
     def kill_all(self) -> None:
         """Kill every worker at once; what they held is settled."""
-        for slot in self.slots:
-            if slot.is_alive and slot.worker is not None:
-                slot.worker.process.kill()
+        for incarnation in self.with_process:
+            if incarnation.worker is not None:
+                incarnation.worker.process.kill()
 
-    def wake(self, *, excluding: int | None = None) -> None:
+    def wake(self, *, excluding: Incarnation | None = None) -> None:
         """Tell running workers that there is work; from any thread."""
-        for slot in self.slots:
-            if slot.state is SlotState.RUNNING and slot.number != excluding:
-                self._lifecycle(slot, WorkAvailable())
+        for incarnation in self._incarnations():
+            if incarnation.is_running and incarnation is not excluding:
+                self._launcher.tell(incarnation, WorkAvailable())
 
     def cancel(self, leases: Mapping[int, Collection[int]]) -> None:
         """Tell workers which of their leases were cancelled, by worker id; unknown ones are somebody else's."""
-        for slot in self.slots:
-            tokens = leases.get(slot.worker_id)
-            if tokens and slot.is_alive:
-                self._lifecycle(slot, CancelLeases(tuple(tokens)))
+        for incarnation in self.with_process:
+            tokens = leases.get(incarnation.worker_id)
+            if tokens:
+                self._launcher.tell(incarnation, CancelLeases(tuple(tokens)))
 
     def dump_stacks(self) -> None:
         """Let every worker log its stacks."""
-        for slot in self.slots:
-            if slot.is_alive:
-                self._lifecycle(slot, DumpStacks())
+        for incarnation in self.with_process:
+            self._launcher.tell(incarnation, DumpStacks())
 
-    def ready(self, number: int) -> None:
-        """A worker claims work from now on."""
-        slot = self.slots[number]
-        if slot.state is SlotState.STARTING:
-            slot.state = SlotState.RUNNING
-            slot.last_heartbeat = time.monotonic()
-            logger.info("Worker ready", slot=number, worker_id=slot.worker_id, worker_pid=slot.pid)
+    def ready(self, incarnation: Incarnation) -> None:
+        """A worker claims work from now on; the one that it replaces does so no more."""
+        old, incarnation.replaces = incarnation.replaces, None
+        if incarnation.state is not IncarnationState.STARTING:
+            if self._shutdown is not None:
+                incarnation.kill_after = self._shutdown.workers_until
+            return
+        self._lifecycle.ready(incarnation)
+        if old is not None and old.is_running:
+            old.leaving_for = incarnation.replaces_for
+            self._lifecycle.drain(old)
 
-    def heartbeat(self, number: int, beat: Heartbeat) -> None:
-        """A worker's main thread is alive."""
-        slot = self.slots[number]
-        slot.last_heartbeat = time.monotonic()
-        slot.in_flight = beat.in_flight
+    def cannot_boot(self, incarnation: Incarnation, text: str) -> bool:
+        """A worker says why it cannot start; returns whether there is another in its slot that works on."""
+        logger.error("Worker cannot start", slot=incarnation.slot, error=text)
+        return self.slots[incarnation.slot].running is not None
 
-    def link_closed(self, number: int, incarnation: int) -> None:
+    def heartbeat(self, incarnation: Incarnation, beat: Heartbeat) -> None:
+        """A worker says what it holds and has done, and how its flow goes on."""
+        self._lifecycle.heartbeat(incarnation, beat)
+
+    def link_closed(self, incarnation: Incarnation) -> None:
         """The process of an incarnation closed its link; without it, it can do nothing but end."""
-        slot = self.slots[number]
-        if slot.incarnation == incarnation and slot.is_alive:
-            slot.is_link_closed = True
-            # One that has said that it is done has nothing to lose, and many that end at once take turns at the CPU.
-            slot.kill_after = time.monotonic() + (_LAST_WORDS_S if slot.returned is None else END_S)
+        self._lifecycle.link_closed(incarnation)
+
+    def leaves(self, incarnation: Incarnation, reason: str) -> None:
+        """A worker has begun to drain by itself; its successor need not wait for its end."""
+        incarnation.leaving_for = reason
+        if incarnation.is_running:
+            self._lifecycle.leaves(incarnation)
+        slot = self.slots[incarnation.slot]
+        if not slot.is_leaving and len([one for one in slot.incarnations if one.has_process]) < _MOST_PROCESSES:
+            self._begin(slot)
 
     def watch(self, now: float, *, may_start: bool) -> str | None:
         """Reap, kill and start what is due; returns why to give up when there were too many crashes."""
+        for incarnation in self.with_process:
+            self._lifecycle.watch(incarnation, now)
         for slot in self.slots:
-            if slot.is_alive and slot.worker is not None:
-                if slot.worker.process.poll() is not None:
-                    self._exited(slot, now)
-                else:
-                    self._check_progress(slot, now)
-            elif slot.state is SlotState.WAITING and may_start and now >= slot.start_after:
-                self._register(slot)
-        crashed = next((slot for slot in self.slots if slot.gave_up), None)
-        if crashed is None:
-            return None
-        limits = self._settings.worker
-        return (
-            f"workers crashed more than {limits.restart_limit} times within {limits.restart_window_ms} ms; "
-            f"the last one in slot {crashed.number}: {crashed.last_reason}"
-        )
+            if slot.start_after is not None and may_start and now >= slot.start_after:
+                self._begin(slot)
+        return self._crash_loop
 
-    def job_done(self, number: int, kind: str, result: object) -> None:
-        """Go on with a slot after its database job."""
-        slot = self.slots[number]
-        if kind == _REGISTER and isinstance(result, int):
-            slot.worker_id = result
-            if slot.is_leaving:
-                self._settle(slot, frozenset(), "never started")
+    def job_done(self, incarnation: Incarnation, kind: str, result: object) -> None:
+        """Go on with an incarnation after its database job."""
+        if kind == REGISTER and isinstance(result, int):
+            incarnation.worker_id = result
+            if self.slots[incarnation.slot].is_leaving:
+                self._lifecycle.settle(incarnation, frozenset(), "never started")
             else:
-                self._start(slot)
-        elif kind == _SETTLE and isinstance(result, Settled):
-            if self._readers.pop(slot.number, None) is not None:
-                self._stats.tell(WorkerSettled(slot.number, slot.incarnation, result.committed))
-            for metric, labels in result.failures:
-                self._stats.tell(Count(metric, labels))
-            self._after_settling(slot, time.monotonic())
+                self._lifecycle.start(incarnation)
+        elif kind == SETTLE and isinstance(result, Settled):
+            self._lifecycle.settled(incarnation, result)
+            self._over(incarnation, time.monotonic())
+
+    def job_failed(self, incarnation: Incarnation) -> None:
+        """Forget an incarnation whose database job cannot be done; what it held is settled by another supervisor."""
+        if not incarnation.has_process:
+            self.slots[incarnation.slot].remove(incarnation)
 
     def close(self, deadline: float) -> None:
-        """End the registrar's thread."""
-        self._registrar.stop(deadline)
+        """End the thread that waits for the database."""
+        self._lifecycle.close(deadline)
 
-    def _register(self, slot: Slot) -> None:
-        self._registrar.submit(slot.number, _REGISTER, self._launcher.registration(slot))
+    def _incarnations(self) -> Iterator[Incarnation]:
+        for slot in list(self.slots):
+            yield from slot.incarnations
 
-    def _start(self, slot: Slot) -> None:
-        reader, note = self._launcher.launch(slot)
-        self._readers[slot.number] = reader
-        self._stats.tell(WorkerAttached(slot.number, slot.incarnation, slot.worker_id, reader))
-        self._registrar.submit(slot.number, _NOTE, note)
+    def _begin(
+        self, slot: Slot, *, replaces: Incarnation | None = None, replaces_for: str | None = None
+    ) -> Incarnation:
+        incarnation = slot.add_incarnation(replaces, replaces_for)
+        self._lifecycle.register(slot, incarnation)
+        return incarnation
 
-    def _drain(self, slot: Slot, timeout_ms: int) -> None:
-        slot.state = SlotState.DRAINING
-        slot.kill_after = time.monotonic() + timeout_ms / 1000 + END_S + drained_ms(self._settings) / 1000
-        self._lifecycle(slot, Drain(timeout_ms))
+    def _drain_by(self, incarnation: Incarnation, shutdown: Shutdown) -> None:
+        is_unready = incarnation.state is IncarnationState.STARTING
+        kill_after = time.monotonic() + _UNREADY_S if is_unready else shutdown.workers_until
+        self._lifecycle.drain_by(incarnation, shutdown.handlers_until, min(kill_after, shutdown.workers_until))
 
-    def _lifecycle(self, slot: Slot, message: object) -> None:
-        self._system.address(f"worker-{slot.number}/lifecycle").tell(message)
-
-    def _check_progress(self, slot: Slot, now: float) -> None:
-        """Kill a worker that does not end or does not become ready, or whose main thread gives no sign of life."""
-        assert slot.worker is not None  # noqa: S101 - only called for slots with a process
-        silent_s = now - slot.last_heartbeat
-        limits_ms = {
-            SlotState.STARTING: self._settings.supervisor.startup_timeout_ms,
-            SlotState.RUNNING: self._settings.worker.hang_timeout_ms,
-        }
-        is_hung = slot.state in limits_ms and silent_s > limits_ms[slot.state] / 1000
-        if is_hung:
-            slot.pending_reason = "hang"
-            logger.error("Worker gives no sign of life and is killed", slot=slot.number, silent_s=round(silent_s, 1))
-        if is_hung or (slot.kill_after is not None and now >= slot.kill_after):
-            slot.kill_after = None
-            slot.worker.process.kill()
-
-    def _exited(self, slot: Slot, now: float) -> None:
-        """Settle a worker whose process is gone once its link is read to the end: it may have said what it returned."""
-        slot.exited_at = slot.exited_at or now
-        if slot.is_link_closed or now >= slot.exited_at + _LAST_WORDS_S:
-            self._ended(slot)
-
-    def _ended(self, slot: Slot) -> None:
-        """Take note of a dead process: close its link, stop showing it, settle what it held."""
-        assert slot.worker is not None  # noqa: S101 - only called for slots with a process
-        code = slot.worker.process.returncode
-        running = frozenset(token for token in self._readers[slot.number].running_tokens() if token)
-        if slot.link is not None:
-            slot.link.close(time.monotonic())
-        self._stats.tell(WorkerDied(slot.number, slot.incarnation))
-        slot.exit_code = code
-        slot.was_draining = slot.state is SlotState.DRAINING
-        slot.last_reason = slot.pending_reason or _reason(code)
-        self._returned.extend(slot.returned or ())
-        if slot.was_draining and code != 0 and slot.returned is None:
-            self._returned.extend(f"step with lease {token}" for token in sorted(running))
-            if slot.in_flight > len(running):
-                self._returned.append(f"{slot.in_flight - len(running)} more that worker {slot.number} held")
-        level = logger.info if slot.was_draining and code == 0 else logger.warning
-        level("Worker ended", slot=slot.number, worker_id=slot.worker_id, exit_code=code, reason=slot.last_reason)
-        slot.worker = None
-        self._settle(slot, running, slot.last_reason)
-
-    def _settle(self, slot: Slot, running: Collection[int], reason: str) -> None:
-        slot.state = SlotState.SETTLING
-        self._registrar.submit(
-            slot.number,
-            _SETTLE,
-            partial(self._settlement.settle, slot.worker_id, running=running, reason=reason),
-        )
-
-    def _after_settling(self, slot: Slot, now: float) -> None:
-        self.wake(excluding=slot.number)
-        if slot.is_leaving:
-            slot.state = SlotState.EMPTY
+    def _over(self, incarnation: Incarnation, now: float) -> None:
+        """An incarnation is settled: its slot gets another one, unless it has one."""
+        self.wake(excluding=incarnation)
+        slot = self.slots[incarnation.slot]
+        slot.remove(incarnation)
+        has_failed_to_replace = incarnation.replaces is not None and incarnation.replaces in slot.incarnations
+        if slot.is_leaving or has_failed_to_replace:
             return
-        slot.state = SlotState.WAITING
         slot.restarts += 1
-        self._stats.tell(Count(metrics.WORKERS_RESTARTS, (str(slot.number), slot.last_reason or "exit")))
-        if slot.pending_reason is not None and slot.exit_code == 0:
-            slot.start_after = now
-            return
-        backoff = self._budget.crashed(now)
-        slot.gave_up = backoff is None
-        slot.start_after = now + (backoff or 0.0)
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        return "signal"
-    return "escalated" if code == EXIT_ESCALATED else "exit"
+        slot.last_reason = incarnation.reason or "exit"
+        self._stats.tell(Count(metrics.WORKERS_RESTARTS, (str(slot.number), slot.last_reason)))
+        delay_s = 0.0
+        # Killed because it took too long to drain, a worker that was replaced has not crashed.
+        if incarnation.leaving_for in (None, _HANG) and not (incarnation.leaving_for and incarnation.exit_code == 0):
+            after = self._budget.crashed(slot.number, len(self.slots), now)
+            delay_s = after.delay_s
+            if after.exceeded is not None:
+                self._crash_loop = f"{after.exceeded}; the last one in slot {slot.number}: {slot.last_reason}"
+        if not any(one for one in slot.incarnations if one.state is not IncarnationState.SETTLING):
+            slot.start_after = now + delay_s

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from tasker_actors.actors import Actor, LocalAddress
-from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.messages import Maintain, ShowGauges
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.queue_depths import read_queue_depths
 from tasker_actors.postgres.retention import Prunable, prune
-from tasker_actors.postgres.session import DatabaseBusyError, Pool, QueryTimeoutError, session
+from tasker_actors.postgres.session import PASSING_ERRORS, PermissionMissingError, Pool, session
 from tasker_actors.postgres.workers import (
     expire_leases,
     forget_workers,
@@ -32,6 +32,7 @@ _DEPTH_SHARE = 0.05
 """Where there are so many queues that looking at them takes long, it is done less often: this share of the time."""
 
 _RETENTION_INTERVAL_S = 60.0
+_DOING = "maintenance"
 
 
 class MaintenanceActor(Actor):
@@ -50,6 +51,7 @@ class MaintenanceActor(Actor):
         stats: LocalAddress,
         supervisor_id: str,
         others: Callable[[bool], None],
+        availability: Availability,
         revive: Callable[[], None],
     ) -> None:
         self._pool = pool
@@ -58,23 +60,30 @@ class MaintenanceActor(Actor):
         self._stats = stats
         self._supervisor_id = supervisor_id
         self._others = others
+        self._availability = availability
         self._revive = revive
         self._next_depths = 0.0
         self._next_retention = 0.0
-        self._away = False
+        self._spare_until = 0.0
+        self._lacks: str | None = None
 
     def receive(self, message: Maintain) -> None:
         """Do one round; what waits behind it is the same round again, so it is dropped."""
         self.take_waiting(100, Maintain)
         try:
             self._round(message)
-        except (DatabaseUnavailableError, DatabaseBusyError, QueryTimeoutError) as error:
-            if not self._away:
-                logger.warning("Maintenance waits for the database", error=str(error))
-            self._away = True
+        except PASSING_ERRORS as error:
+            # Others could not extend leases or send heartbeats either, whether the server was started anew or not.
+            self._spare_until = time.monotonic() + self._settings.database.restart_grace_ms / 1000
+            self._availability.failed(_DOING, str(error))
             self._revive()
+        except PermissionMissingError as error:
+            if str(error) != self._lacks:
+                self._lacks = str(error)
+                logger.error("Maintenance cannot be done", error=str(error))
         else:
-            self._away = False
+            self._lacks = None
+            self._availability.worked(_DOING)
 
     def _round(self, message: Maintain) -> None:
         with session(self._pool) as connection:
@@ -91,6 +100,13 @@ class MaintenanceActor(Actor):
                 self._lead(now)
 
     def _lead(self, now: float) -> None:
+        if now >= self._spare_until:
+            self._take_from_the_dead()
+        if now >= self._next_retention:
+            self._next_retention = now + _RETENTION_INTERVAL_S
+            self._retain()
+
+    def _take_from_the_dead(self) -> None:
         stale_ms = self._settings.maintenance.stale_worker_ms
         grace_ms = self._settings.database.restart_grace_ms
         with session(self._pool) as connection:
@@ -100,9 +116,6 @@ class MaintenanceActor(Actor):
         if returned:
             logger.warning("Leases had expired and were given back", steps=returned)
         self._settle(stale)
-        if now >= self._next_retention:
-            self._next_retention = now + _RETENTION_INTERVAL_S
-            self._retain()
 
     def _settle(self, stale: Sequence[int]) -> None:
         for worker_id in stale:

@@ -67,6 +67,14 @@ def process_space() -> str:
         return f"{platform.node()} {int(psutil.boot_time())}"
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal, or by a debugger, and runs nothing until it is continued."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
 def start_time(pid: int) -> float | None:
     """Return when a process started, which tells it from a later one with the same pid; None if there is none."""
     try:

@@ -8,22 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasker_actors.errors import DatabaseUnavailableError
-from tasker_actors.postgres.session import DatabaseBusyError
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.session import PASSING_ERRORS
 from tasker_actors.supervision.inbox import Inbox
-from tasker_actors.telemetry.logging import get_logger
 
-logger = get_logger("tasker_actors.supervisor")
-
-_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
+_PAUSE_MS = 100
+_LONGEST_PAUSE_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
     """Registrar → main thread: a job is over; `result` is what it returned."""
 
-    slot: int
     kind: str
     result: object
 
@@ -32,7 +29,6 @@ class JobDone:
 class JobFailed:
     """Registrar → main thread: a job cannot be done at all."""
 
-    slot: int
     kind: str
     error: Exception
 
@@ -40,9 +36,10 @@ class JobFailed:
 class Registrar:
     """Runs jobs on the database one after the other, each until it succeeds: an outage only delays them."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, availability: Availability) -> None:
         self._inbox = inbox
-        self._jobs: queue.SimpleQueue[tuple[int, str, Callable[[], object]] | None] = queue.SimpleQueue()
+        self._availability = availability
+        self._jobs: queue.SimpleQueue[tuple[object, str, Callable[[], object]] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
@@ -50,9 +47,9 @@ class Registrar:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, slot: int, kind: str, job: Callable[[], object]) -> None:
-        """Queue a job; its end comes to the inbox as JobDone or JobFailed."""
-        self._jobs.put((slot, kind, job))
+    def submit(self, subject: object, kind: str, job: Callable[[], object]) -> None:
+        """Queue a job; its end comes to the inbox with what it is about, as JobDone or JobFailed."""
+        self._jobs.put((subject, kind, job))
 
     def stop(self, deadline: float) -> None:
         """Let queued jobs end until `deadline` in monotonic seconds."""
@@ -62,23 +59,25 @@ class Registrar:
 
     def _run(self) -> None:
         while (entry := self._jobs.get()) is not None:
-            slot, kind, job = entry
+            subject, kind, job = entry
             try:
                 result = self._until_done(kind, job)
             except Exception as error:  # noqa: BLE001 - reported to the main thread, which decides
-                self._inbox.put((None, JobFailed(slot, kind, error)))
+                self._inbox.put((subject, JobFailed(kind, error)))
             else:
-                self._inbox.put((None, JobDone(slot, kind, result)))
+                self._inbox.put((subject, JobDone(kind, result)))
 
     def _until_done(self, kind: str, job: Callable[[], object]) -> object:
-        pause = _PAUSE_S
+        backoff = Backoff(_PAUSE_MS, _LONGEST_PAUSE_MS)
         while True:
             try:
-                return job()
-            except (DatabaseUnavailableError, DatabaseBusyError) as error:
+                result = job()
+            except PASSING_ERRORS as error:
                 if self._stopping.is_set():
                     raise
-                if pause == _PAUSE_S:
-                    logger.warning("The supervisor waits for the database", doing=kind, error=str(error))
-                self._stopping.wait(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                self._availability.failed(kind, str(error))
+                self._stopping.wait(backoff.pause_s())
+                backoff.failed()
+            else:
+                self._availability.worked(kind)
+                return result

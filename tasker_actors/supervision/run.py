@@ -17,13 +17,12 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
-from tasker_actors.postgres.connect import connect, open_pool
-from tasker_actors.postgres.embedded import EmbeddedServer
-from tasker_actors.postgres.migrate import migrate
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
-from tasker_actors.postgres.pgmq_install import install_pgmq
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
-from tasker_actors.postgres.wait import server_address, wait_for_database
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
@@ -35,9 +34,11 @@ from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
-from tasker_actors.supervision.inbox import Inbox
+from tasker_actors.supervision.database import ready_database
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
+from tasker_actors.supervision.lifecycle import Lifecycle
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.maintenance import MaintenanceActor
 from tasker_actors.supervision.native_code import check_subscribers, wanted_handlers
@@ -46,6 +47,7 @@ from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.runtime import SupervisorRuntime
 from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
@@ -62,7 +64,8 @@ if TYPE_CHECKING:
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
-_STOP_S = 3.0
+_SHARE = 0.3
+"""Of the time that is left until the process must have ended: what each of the last steps may take."""
 _FIGURES_S = 5.0
 
 
@@ -79,76 +82,46 @@ def run_supervisor(
     check_subscribers(settings.native)
     registry = HandlerRegistry.from_modules(import_modules(handlers), HandlerFiles(settings.native.directory))
     templates = read_templates(settings, registry, template_paths)
-    phases.init_tracing()
+    phases.init_tracing(max_queue_bytes=settings.telemetry.max_queue_bytes)
     inbox: Inbox = queue.SimpleQueue()
-    install_handlers(inbox)
+    exit_deadline = ExitDeadline()
+    exit_deadline.start()
+    drain_s = settings.supervisor.drain_timeout_ms / 1000
+    install_handlers(inbox, lambda now: exit_deadline.arm(Shutdown.within(now, drain_s).exit_by))
     start_by = time.monotonic() + settings.supervisor.startup_timeout_ms / 1000
     with ExitStack() as stack:
-        stack.callback(phases.shut_down, drained_ms(settings))
-        url, revive = _database(settings, embedded_home, start_by, stack)
+        stack.callback(lambda: phases.shut_down(exit_deadline.left_s(_SHARE) * 1000))
+        url, revive = ready_database(settings, embedded_home, start_by, stack, exit_deadline)
         pool = open_pool(url, application_name="tasker supervisor", max_size=_POOL_SIZE, database=settings.database)
-        stack.callback(pool.close)
-        index = TemplateIndex(register_templates(pool, templates, environment=settings.environment))
+        stack.callback(lambda: pool.close(exit_deadline.left_s(_SHARE)))
+        register = partial(register_templates, pool, templates, environment=settings.environment)
+        index = TemplateIndex(repeat_until(start_by, register, failed=_database_went_away))
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
-        start = Start(settings, inbox, pool, url, revive, index, plans, tuple(handlers), stack)
-        start.run()
+        start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)
+        start.run(start_by)
     return 0
-
-
-def _database(settings: Settings, home: Path, start_by: float, stack: ExitStack) -> tuple[str, Callable[[], None]]:
-    """Return the URL of a database that is ready for us, reachable, with PGMQ, migrated, and what brings it back.
-
-    Only an embedded server is ours to start again; any other comes back by itself.
-    """
-    url = settings.database.url
-    revive: Callable[[], None] = _leave_to_others
-    if url is None:
-        server = EmbeddedServer.start(home, _left_ms(start_by))
-        stack.callback(lambda: server.stop(time.monotonic() + _STOP_S))
-        url = server.url
-        revive = partial(_revive, server, settings.supervisor.startup_timeout_ms)
-        logger.info("Embedded PostgreSQL is running", home=str(home))
-    wait_for_database(url, timeout_ms=_left_ms(start_by), database=settings.database)
-    with connect(url, application_name="tasker setup", database=settings.database) as connection:
-        pgmq = install_pgmq(connection)
-        applied = migrate(connection)
-    logger.info(
-        "Database is ready",
-        address=server_address(url),
-        pgmq_version=pgmq.version,
-        pgmq_source=pgmq.source.value,
-        migrations_applied=len(applied),
-    )
-    return url, revive
 
 
 def _export(stats: LocalAddress, exporter: Exporter) -> None:
     """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
     from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
 
-    exporter.count_drops(
-        spans=lambda count: stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count)),
-        log_records=lambda count: stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count)),
-    )
+    def spans_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "spans", reason), count))
+
+    def log_records_dropped(count: int, reason: str) -> None:
+        stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count))
+        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "log_records", reason), count))
+
+    exporter.count_drops(spans_dropped, log_records_dropped)
     exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
-def _leave_to_others() -> None:
-    """Do nothing about a server that somebody else runs."""
-
-
-def _revive(server: EmbeddedServer, timeout_ms: int) -> None:
-    """Start the embedded server again if its process is gone."""
-    try:
-        server.ensure_running(timeout_ms)
-    except TaskerError as error:
-        logger.error("The embedded PostgreSQL could not be started again", error=str(error))
-
-
-def _left_ms(start_by: float) -> int:
-    return max(1, int((start_by - time.monotonic()) * 1000))
+def _database_went_away(error: Exception) -> None:
+    logger.warning("The start waits for the database", error=str(error))
 
 
 class Start:
@@ -158,6 +131,7 @@ class Start:
         self,
         settings: Settings,
         inbox: Inbox,
+        exit_deadline: ExitDeadline,
         pool: Pool,
         url: str,
         revive: Callable[[], None],
@@ -168,6 +142,7 @@ class Start:
     ) -> None:
         self._settings = settings
         self._inbox = inbox
+        self._exit_deadline = exit_deadline
         self._pool = pool
         self._url = url
         self._revive = revive
@@ -177,25 +152,20 @@ class Start:
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
         self._plans = plans
+        self._availability = Availability(logger)
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
-        self._system = ActorSystem("supervisor", registry=wire_registry(), on_restart=self._actor_restarted)
+        self._system = ActorSystem(
+            "supervisor", registry=wire_registry(), escalate=self._actor_lost, on_restart=self._actor_restarted
+        )
         self._stats = self._start_stats()
 
-    def run(self) -> None:
+    def run(self, start_by: float) -> None:
         """Start the rest, run, stop."""
         host, space = socket.gethostname(), process_space()
-        self._settle_dead_of_this_machine(space)
-        registrar = Registrar(self._inbox)
-        crew = Crew(
-            self._settings,
-            launcher=Launcher(self._settings, self._identity(host, space), system=self._system, pool=self._pool),
-            system=self._system,
-            inbox=self._inbox,
-            registrar=registrar,
-            settlement=self._settlement,
-            stats=self._stats,
-        )
+        repeat_until(start_by, partial(self._settle_dead_of_this_machine, space), failed=_database_went_away)
+        registrar = Registrar(self._inbox, self._availability)
+        crew = self._crew(self._identity(host, space), registrar)
         wakeups = self._wakeups(crew)
         main_loop = MainLoop()
         server = self._http(crew, wakeups, main_loop)
@@ -203,6 +173,7 @@ class Start:
             self._settings,
             inbox=self._inbox,
             crew=crew,
+            exit_deadline=self._exit_deadline,
             maintenance=self._start_maintenance(wakeups),
             work_released=wakeups.work_released,
             systemd=self._systemd,
@@ -221,13 +192,33 @@ class Start:
         server.start()
         try:
             supervisor.run()
+            self._exit_deadline.exit_code = 0
+        except TaskerError as error:
+            self._exit_deadline.exit_code = error.exit_code
+            raise
         finally:
-            deadline = time.monotonic() + _STOP_S
-            server.stop(deadline)
-            wakeups.stop()
-            phases.shut_down(drained_ms(self._settings))  # before the actor that has the metrics stops
-            self._system.stop_all((), deadline)
-            logger.info("Supervisor stopped")
+            self._stop(server, wakeups)
+
+    def _stop(self, server: HttpServer, wakeups: Wakeups) -> None:
+        """End what the supervisor itself runs, each part within its share of the time that is left."""
+        left_s = self._exit_deadline.left_s
+        server.stop(time.monotonic() + left_s(_SHARE))
+        wakeups.stop()
+        # Before the actor that has the metrics stops.
+        phases.shut_down(min(drained_ms(self._settings), left_s(_SHARE) * 1000))
+        self._system.stop_all((), time.monotonic() + left_s(_SHARE))
+        logger.info("Supervisor stopped")
+
+    def _crew(self, identity: CrewIdentity, registrar: Registrar) -> Crew:
+        launcher = Launcher(self._settings, identity, system=self._system, inbox=self._inbox, pool=self._pool)
+        lifecycle = Lifecycle(
+            self._settings,
+            launcher=launcher,
+            registrar=registrar,
+            settlement=self._settlement,
+            stats=self._stats,
+        )
+        return Crew(self._settings, lifecycle=lifecycle, launcher=launcher, stats=self._stats)
 
     def _new_tracing(self) -> SupervisorTracing:
         exporter = phases.exporter()
@@ -266,6 +257,7 @@ class Start:
                 stats=self._stats,
                 supervisor_id=self._supervisor_id,
                 others=note_others,
+                availability=self._availability,
                 revive=self._revive,
             ),
         )
@@ -286,13 +278,17 @@ class Start:
         )
 
     def _wakeups(self, crew: Crew) -> Wakeups:
+        database = self._settings.database
         return Wakeups(
-            Listener(self._url, self._settings.database),
+            Listener(self._url, database),
             self._pool,
             supervisor_id=self._supervisor_id,
             on_work=crew.wake,
             on_cancel=crew.cancel,
-            interval_ms=self._settings.database.wakeup_interval_ms,
+            interval_ms=database.wakeup_interval_ms,
+            backoff=Backoff(database.reconnect_backoff_ms, database.reconnect_backoff_max_ms),
+            availability=self._availability,
+            revive=self._revive,
         )
 
     def _http(self, crew: Crew, wakeups: Wakeups, main_loop: MainLoop) -> HttpServer:
@@ -307,6 +303,7 @@ class Start:
             wakeups=wakeups,
             main_loop=main_loop,
             tracing=self._tracing,
+            availability=self._availability,
         )
         server = HttpServer(runtime, self._settings.http.host, self._settings.http.port)
         server.bind()
@@ -321,6 +318,9 @@ class Start:
                 continue
             logger.warning("A worker of a supervisor that died is settled", worker_id=worker_id)
             self._settlement.settle(worker_id, running=None, reason="its supervisor died")
+
+    def _actor_lost(self, actor: str, reason: str) -> None:
+        self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

@@ -18,14 +18,18 @@ from tasker_actors.actors import (
     LinkFullError,
     LocalAddress,
 )
+from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportFigures
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.health import database_fault
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation
 from tasker_actors.settings import Settings
 from tasker_actors.stats.figures import Figures
+from tasker_actors.supervision.boot import process_name
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.main_loop import MainLoop
-from tasker_actors.supervision.slots import SlotState
+from tasker_actors.supervision.slots import Incarnation
 from tasker_actors.supervision.templates import TemplateIndex
 from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
@@ -63,6 +67,7 @@ class SupervisorRuntime:
         wakeups: Wakeups,
         main_loop: MainLoop,
         tracing: SupervisorTracing,
+        availability: Availability,
     ) -> None:
         self.settings = settings
         self.supervisor_id = supervisor_id
@@ -74,7 +79,12 @@ class SupervisorRuntime:
         self._wakeups = wakeups
         self._main_loop = main_loop
         self._tracing = tracing
+        self._availability = availability
         self._turn = itertools.count()
+
+    def refused(self, reason: str) -> None:
+        """Count a request or a connection that was refused."""
+        self._stats.tell(Count(metrics.HTTP_REFUSALS, (reason,)))
 
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
         """Return a version of a template, the newest for None."""
@@ -131,12 +141,8 @@ class SupervisorRuntime:
             traceparent=publication.trace.traceparent,
             tracestate=publication.trace.tracestate,
         )
-        running = [slot.number for slot in self._crew.slots if slot.state is SlotState.RUNNING]
-        if not running:
-            msg = "no worker is running that could publish the event; try again soon"
-            raise PublishUnavailableError(msg)
-        slot = running[next(self._turn) % len(running)]
-        address = self._system.address(f"worker-{slot}/event_router")
+        slot = self._publishing_slot()
+        address = self._system.address(f"{process_name(slot)}/event_router")
         try:
             answer = address.ask(message, timeout, trace=publication.trace, correlation_id=publication.correlation_id)
         except AskTimeoutError as error:
@@ -162,21 +168,40 @@ class SupervisorRuntime:
         assert isinstance(document, dict)  # noqa: S101 - the actor's only answer to this message
         return document
 
+    def _running(self) -> list[Incarnation]:
+        """The workers that claim work, one a slot."""
+        return [slot.running for slot in self._crew.slots if slot.running]
+
+    def _publishing_slot(self) -> int:
+        """Pick the next worker in turn that the database answers."""
+        running = self._running()
+        if not running:
+            msg = "no worker is running that could publish the event; try again soon"
+            raise PublishUnavailableError(msg)
+        answered = [worker.slot for worker in running if not worker.waits_for_database]
+        if not answered:
+            msg = "the database does not answer, and nothing was published; try again"
+            raise DatabaseUnavailableError(msg)
+        return answered[next(self._turn) % len(answered)]
+
     def _database_check(self) -> HealthCheck:
         began = time.monotonic()
-        try:
-            with self.pool.connection(timeout=_DATABASE_CHECK_S) as connection:
-                connection.execute("SELECT 1")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
-            return HealthCheck("database", healthy=False, message=str(error), duration_ms=_since_ms(began))
-        return HealthCheck("database", healthy=True, message="answers", duration_ms=_since_ms(began))
+        running = self._running()
+        fault = self._availability.reason or database_fault(self.pool, _DATABASE_CHECK_S)
+        if fault is None and running and all(worker.waits_for_database for worker in running):
+            fault = "every worker waits for it; their logs say why"
+        return HealthCheck("database", fault is None, fault or "answers", _since_ms(began))
 
     def _worker_check(self) -> HealthCheck:
-        running = sum(1 for slot in self._crew.slots if slot.state is SlotState.RUNNING)
+        running = self._running()
         if self._main_loop.is_draining:
             return HealthCheck("workers", healthy=False, message="draining", duration_ms=0.0)
         wanted = len([slot for slot in self._crew.slots if not slot.is_leaving])
-        return HealthCheck("workers", running > 0, f"{running} of {wanted} running", 0.0)
+        waiting = sum(worker.waits_for_database for worker in running)
+        message = f"{len(running)} of {wanted} running" + (
+            f", {waiting} of them wait for the database" if waiting else ""
+        )
+        return HealthCheck("workers", bool(running), message, 0.0)
 
 
 def _since_ms(began: float) -> float:

@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, assert_never
+from typing import Any
 
 from tasker_actors.actors import LocalAddress
-from tasker_actors.errors import DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
+from tasker_actors.errors import ActorLostError, DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
 from tasker_actors.messages import (
     Drained,
     Heartbeat,
@@ -22,15 +22,16 @@ from tasker_actors.messages import (
 )
 from tasker_actors.postgres.workers import WorkerState
 from tasker_actors.settings import Settings
-from tasker_actors.supervision.crew import END_S, Crew
-from tasker_actors.supervision.inbox import Inbox
-from tasker_actors.supervision.last_export import drained_ms
+from tasker_actors.supervision.crew import Crew
+from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
+from tasker_actors.supervision.replacements import Replacements
 from tasker_actors.supervision.sd_notify import SystemdNotifier
+from tasker_actors.supervision.shutdown import AT_ONCE_S, ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import Signalled
-from tasker_actors.supervision.slots import Slot, SlotState
+from tasker_actors.supervision.slots import Incarnation
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.telemetry.logging import get_logger
 
@@ -39,7 +40,7 @@ logger = get_logger("tasker_actors.supervisor")
 _TICK_S = 0.05
 _WAKE_INTERVAL_S = 0.01
 _SETTLE_S = 2.0
-"""After a second signal: time to give back what the killed workers held."""
+"""Without workers: time to give back what those that were killed held."""
 
 
 class Phase(Enum):
@@ -63,6 +64,7 @@ class Supervisor:
         *,
         inbox: Inbox,
         crew: Crew,
+        exit_deadline: ExitDeadline,
         maintenance: LocalAddress,
         work_released: Callable[[], None],
         systemd: SystemdNotifier,
@@ -73,6 +75,8 @@ class Supervisor:
         self._settings = settings
         self._inbox = inbox
         self._crew = crew
+        self._replacements = Replacements(crew, settings)
+        self._exit_deadline = exit_deadline
         self._maintenance = maintenance
         self._work_released = work_released
         self._systemd = systemd
@@ -83,8 +87,8 @@ class Supervisor:
         self._start_by = 0.0
         self._drain_by = 0.0
         self._settle_by: float | None = None
-        self._to_replace: list[int] = []
-        self._releasing: set[int] = set()
+        self._is_reloading = False
+        self._releasing: set[Incarnation] = set()
         self._next_wake = 0.0
         self._next_maintenance = 0.0
         self._next_watchdog = 0.0
@@ -94,7 +98,7 @@ class Supervisor:
         """Start the workers, run until a signal or a fatal failure, drain. Raises the TaskerError that ends it.
 
         DrainDeadlineError if steps were left, WorkersCrashedError after too many crashes, StartupError if a worker
-        cannot boot.
+        cannot boot, ActorLostError if an actor of the supervisor failed for good.
         """
         self._start_by = time.monotonic() + self._settings.supervisor.startup_timeout_ms / 1000
         for _ in range(self._settings.worker.count):
@@ -102,7 +106,7 @@ class Supervisor:
         while not (self.phase is Phase.DRAINING and (self._crew.is_empty or time.monotonic() >= self._drain_by)):
             self._wait_and_handle()
             self._tick(time.monotonic())
-        self._crew.close(time.monotonic() + _SETTLE_S)
+        self._crew.close(min(time.monotonic() + _SETTLE_S, self._drain_by))
         if self._failure is not None:
             raise self._failure
         returned = self._crew.returned
@@ -125,12 +129,12 @@ class Supervisor:
 
     def _handle(self, sender: Any, message: object) -> None:
         match message:
-            case Signalled(number):
-                self._signal(number)
-            case ProcessEnded(incarnation):
-                self._crew.link_closed(sender, incarnation)
+            case Signalled(number, at):
+                self._signal(number, at)
+            case ProcessEnded():
+                self._crew.link_closed(sender)
             case JobDone() | JobFailed():
-                self._job(message)
+                self._job(sender, message)
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
             case WorkReleased():
@@ -138,61 +142,77 @@ class Supervisor:
             case WorkerReady():
                 self._crew.ready(sender)
             case WorkerBootFailed(text, exit_code):
-                self._fail(_boot_error(sender, text, exit_code))
+                if not self._crew.cannot_boot(sender, text):
+                    self._fail(_boot_error(sender, text, exit_code))
             case Recycle(reason):
-                self._crew.slot(sender).pending_reason = reason
+                self._crew.leaves(sender, reason)
             case Drained(returned):
-                self._crew.slot(sender).returned = returned
+                sender.returned = returned
+            case ActorLost(actor, reason):
+                # Without maintenance no lease expires, without the stats no figure is shown: a new start heals both.
+                self._fail(ActorLostError(f"the supervisor's actor {actor} failed for good: {reason}"))
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
 
-    def _job(self, message: JobDone | JobFailed) -> None:
+    def _job(self, incarnation: Incarnation, message: JobDone | JobFailed) -> None:
         match message:
-            case JobDone(slot, kind, result):
-                self._crew.job_done(slot, kind, result)
-            case JobFailed(slot, kind, error):
-                self._fail(StartupError(f"slot {slot}: {kind} failed: {error}"))
-            case _:
-                assert_never(message)
+            case JobDone(kind, result):
+                self._crew.job_done(incarnation, kind, result)
+            case JobFailed(kind, error):
+                self._crew.job_failed(incarnation)
+                self._fail(StartupError(f"slot {incarnation.slot}: {kind} failed: {error}"))
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals, at: float) -> None:
         logger.info("Signal received", signal=number.name)
         match number:
             case signal.SIGTERM | signal.SIGINT if self.phase is Phase.DRAINING:
-                self._drain_by = time.monotonic() + _SETTLE_S
+                self._drain_by = min(self._drain_by, at + _SETTLE_S)
+                self._exit_deadline.arm(at + AT_ONCE_S)
                 self._crew.kill_all()
             case signal.SIGTERM | signal.SIGINT:
-                self.drain()
-            case signal.SIGHUP:
-                self._to_replace = [slot.number for slot in self._crew.slots if slot.is_alive]
+                self.drain(at)
+            case signal.SIGHUP if self.phase is not Phase.DRAINING:
+                self._reload()
             case signal.SIGTTIN if self.phase is not Phase.DRAINING:
                 self._crew.add()
-            case signal.SIGTTOU:
+            case signal.SIGTTOU if self.phase is not Phase.DRAINING:
                 self._crew.remove_last()
             case signal.SIGUSR1:
                 self._dump()
             case _:
                 pass
 
-    def drain(self) -> None:
-        """Stop claiming everywhere; the loop ends when the last worker has."""
+    def drain(self, began: float) -> None:
+        """Stop claiming everywhere; the loop ends when the last worker has, and the process by the one deadline.
+
+        `began` is the moment of the signal, in monotonic seconds: what was done since then is part of the shutdown.
+        """
         if self.phase is Phase.DRAINING:
             return
-        logger.info("Draining", timeout_ms=self._settings.supervisor.drain_timeout_ms)
-        self._systemd.send("STOPPING=1", "STATUS=Draining")
+        timeout_ms = self._settings.supervisor.drain_timeout_ms
+        shutdown = Shutdown.within(began, timeout_ms / 1000)
+        self._exit_deadline.arm(shutdown.exit_by)
         self.phase = Phase.DRAINING
         self._main_loop.is_draining = True
-        timeouts_ms = self._settings.supervisor.drain_timeout_ms + drained_ms(self._settings)
-        self._drain_by = time.monotonic() + timeouts_ms / 1000 + END_S + _SETTLE_S
-        self._to_replace.clear()
-        self._crew.drain_all(self._settings.supervisor.drain_timeout_ms)
+        self._drain_by = shutdown.settled_until
+        self._replacements.clear()
+        self._crew.drain_all(shutdown)
+        logger.info("Draining", timeout_ms=timeout_ms)
+        self._systemd.send("STOPPING=1", "STATUS=Draining")
+
+    def _reload(self) -> None:
+        """Replace all workers, one by one; systemd hears when that begins and when it is over."""
+        self._is_reloading = True
+        self._replacements.replace_all()
+        self._systemd.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=Replacing workers")
 
     def _fail(self, error: TaskerError) -> None:
         """End everything because of an error; the first one is the one that is raised."""
         if self._failure is None:
             logger.error("The supervisor ends", error=str(error))
             self._failure = error
-        self.drain()
+            self._exit_deadline.exit_code = error.exit_code
+        self.drain(time.monotonic())
 
     def _tick(self, now: float) -> None:
         self._main_loop.last_round = now
@@ -205,7 +225,7 @@ class Supervisor:
             self._wake_others()
         if now >= self._next_maintenance:
             self._next_maintenance = now + self._settings.maintenance.interval_ms / 1000
-            self._maintenance.tell(Maintain(tuple(_state(slot) for slot in self._crew.slots if slot.is_alive)))
+            self._maintenance.tell(Maintain(tuple(_state(one) for one in self._crew.with_process)))
         if self._systemd.watchdog_interval_s is not None and now >= self._next_watchdog:
             self._next_watchdog = now + self._systemd.watchdog_interval_s
             self._systemd.send("WATCHDOG=1")
@@ -213,21 +233,21 @@ class Supervisor:
             case Phase.STARTING:
                 self._check_start(now)
             case Phase.RUNNING:
-                self._replace_next()
+                self._replace(now)
             case Phase.DRAINING:
-                if not any(slot.is_alive for slot in self._crew.slots):
+                if not self._crew.with_process:
                     # Only the database is waited for; what it is not told now, the next supervisor settles.
                     self._drain_by = min(self._drain_by, self._settle_by or now + _SETTLE_S)
                     self._settle_by = self._settle_by or self._drain_by
 
     def _check_start(self, now: float) -> None:
         slots = self._crew.slots
-        if all(slot.state is SlotState.RUNNING for slot in slots):
+        if all(slot.running for slot in slots):
             self.phase = Phase.RUNNING
             self._systemd.send("READY=1", f"STATUS={len(slots)} workers")
             self._on_ready()
         elif now >= self._start_by:
-            late = [str(slot.number) for slot in slots if slot.state is not SlotState.RUNNING]
+            late = [str(slot.number) for slot in slots if not slot.running]
             timeout_ms = self._settings.supervisor.startup_timeout_ms
             self._fail(StartupError(f"workers {', '.join(late)} were not ready within {timeout_ms} ms"))
 
@@ -238,24 +258,27 @@ class Supervisor:
         self._crew.wake(excluding=only)
         self._work_released()
 
-    def _replace_next(self) -> None:
-        """Replace workers one by one: the next only when the one before runs again."""
-        settled = (SlotState.RUNNING, SlotState.EMPTY)  # a slot that TTOU emptied stays empty
-        if not self._to_replace or any(slot.state not in settled for slot in self._crew.slots):
-            return
-        self._crew.replace(self._to_replace.pop(0), self._settings.supervisor.drain_timeout_ms)
+    def _replace(self, now: float) -> None:
+        self._replacements.tick(now)
+        if self._is_reloading and self._replacements.are_over:
+            self._is_reloading = False
+            self._systemd.send("READY=1", f"STATUS={len(self._crew.slots)} workers")
 
     def _dump(self) -> None:
-        states = {slot.number: f"{slot.state.value}, pid {slot.pid}" for slot in self._crew.slots}
+        states = {
+            f"{one.slot}, incarnation {one.number}": f"{one.state.value}, pid {one.pid}"
+            for slot in self._crew.slots
+            for one in slot.incarnations
+        }
         logger.warning("Stacks of all threads", stacks=thread_stacks(), slots=states)
         self._crew.dump_stacks()
 
 
-def _state(slot: Slot) -> WorkerState:
-    return WorkerState(slot.worker_id, slot.state.value, slot.in_flight)
+def _state(incarnation: Incarnation) -> WorkerState:
+    return WorkerState(incarnation.worker_id, incarnation.state.value, incarnation.in_flight)
 
 
-def _boot_error(slot: object, text: str, exit_code: int) -> TaskerError:
-    error = StartupError(f"worker {slot} cannot start: {text}")
+def _boot_error(incarnation: Incarnation, text: str, exit_code: int) -> TaskerError:
+    error = StartupError(f"worker {incarnation.slot} cannot start: {text}")
     error.exit_code = exit_code
     return error

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import orjson
 
 from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.notifications import Listener, notify
-from tasker_actors.postgres.session import DatabaseBusyError, Pool
+from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.session import PASSING_ERRORS, Pool
 from tasker_actors.telemetry.logging import get_logger
 
 WORK = "tasker_work"
@@ -19,7 +22,21 @@ CANCEL = "tasker_cancel"
 
 logger = get_logger("tasker_actors.wakeups")
 
-_PAUSE_S = 1.0
+_LISTENING = "listening for work"
+
+_LEASES_PER_NOTIFICATION = 150
+"""Each takes 46 bytes at most: a worker and a token of 19 digits, in quotes, brackets and commas."""
+
+
+def parts(leases: Mapping[int, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
+    """Yield leases by worker in parts that fit into one notification each, which PostgreSQL limits to 8,000 bytes."""
+    part: dict[str, list[int]] = defaultdict(list)
+    for count, (worker, token) in enumerate((worker, token) for worker, tokens in leases.items() for token in tokens):
+        if count and count % _LEASES_PER_NOTIFICATION == 0:
+            yield part
+            part = defaultdict(list)
+        part[str(worker)].append(token)
+    yield part
 
 
 class Wakeups:
@@ -27,6 +44,9 @@ class Wakeups:
 
     What is lost here costs time only: behind every wake-up stands the workers' slow poll, behind a cancellation the
     commit that finds the lease gone.
+
+    The listening connection is the one that is always open, so its end is the first sign of a server that has died:
+    then `revive` is called, in the listening thread, before it tries to connect again.
     """
 
     def __init__(
@@ -38,6 +58,9 @@ class Wakeups:
         on_work: Callable[[], None],
         on_cancel: Callable[[Mapping[int, Sequence[int]]], None],
         interval_ms: int,
+        backoff: Backoff,
+        availability: Availability,
+        revive: Callable[[], None],
     ) -> None:
         self._listener = listener
         self._pool = pool
@@ -45,6 +68,9 @@ class Wakeups:
         self._on_work = on_work
         self._on_cancel = on_cancel
         self._interval = interval_ms / 1000
+        self._backoff = backoff
+        self._availability = availability
+        self._revive = revive
         self._stopping = threading.Event()
         self._pending = threading.Event()
         self.others_exist = False
@@ -60,9 +86,10 @@ class Wakeups:
             self._pending.set()
 
     def leases_cancelled(self, leases: Mapping[int, Sequence[int]]) -> None:
-        """Tell other supervisors which leases (by worker) were cancelled; blocks for one round trip."""
-        payload = {"from": self._supervisor_id, "leases": {str(worker): tokens for worker, tokens in leases.items()}}
-        self._try(partial(notify, self._pool, CANCEL, orjson.dumps(payload).decode()))
+        """Tell other supervisors which leases (by worker) were cancelled; blocks for one round trip, or a few."""
+        for part in parts(leases):
+            payload = {"from": self._supervisor_id, "leases": part}
+            self._try(partial(notify, self._pool, CANCEL, orjson.dumps(payload).decode()))
 
     def stop(self) -> None:
         """Stop both threads."""
@@ -81,14 +108,21 @@ class Wakeups:
     def _listen(self) -> None:
         while not self._stopping.is_set():
             try:
-                for channel, payload in self._listener.notifications((WORK, CANCEL)):
+                for channel, payload in self._listener.notifications((WORK, CANCEL), self._listening):
                     self._heard(channel, payload)
             except DatabaseUnavailableError as error:
-                if not self._stopping.is_set():
-                    logger.warning("Listening for work was interrupted; workers poll meanwhile", error=str(error))
-                self._stopping.wait(_PAUSE_S)
-            if not self._stopping.is_set():
-                self._on_work()
+                if self._stopping.is_set():
+                    return
+                self._availability.failed(_LISTENING, str(error))
+                self._revive()
+                self._stopping.wait(self._backoff.pause_s())
+                self._backoff.failed()
+
+    def _listening(self) -> None:
+        """Look for work that was announced while nobody listened."""
+        self._backoff.worked()
+        self._availability.worked(_LISTENING)
+        self._on_work()
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == WORK:
@@ -105,5 +139,6 @@ class Wakeups:
     def _try(self, send: Callable[[], None]) -> None:
         try:
             send()
-        except (DatabaseUnavailableError, DatabaseBusyError) as error:
-            logger.warning("A wake-up could not be sent; the others poll", error=str(error))
+        except PASSING_ERRORS as error:
+            level = logger.warning if self._availability.reason is None else logger.debug  # an outage is told once
+            level("A wake-up could not be sent; the others poll", error=str(error))

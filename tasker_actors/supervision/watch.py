@@ -25,6 +25,9 @@ from tasker_actors.stats.block import BlockWriter
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.ledger import LedgerItem, Stage
+from tasker_actors.supervision.progress import ProgressWatch, Standstill
+from tasker_actors.supervision.stacks import thread_stacks
+from tasker_actors.supervision.stations import stations
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
@@ -47,22 +50,27 @@ class WorkerWatch:
         block: BlockWriter,
         settings: Settings,
         *,
-        sessions: Sequence[Session],
+        claims: Session,
+        commits: Session,
         exemplars: Callable[[Mapping[int, Exemplar]], None],
     ) -> None:
         self._pipeline = pipeline
         self._system = system
         self._block = block
         self._settings = settings
-        self._sessions = sessions
+        self._claims = claims
+        self._commits = commits
         self._exemplars = exemplars
+        self._progress = ProgressWatch()
+        self._is_stall_logged = False
+        self._is_hook_logged = False
         self._next_heartbeat = 0.0
         self._next_extension = time.monotonic() + settings.worker.lease_ms / 1000 / _LEASE_PARTS
         self._beats = 0
         self._were_ready = False
 
     def tick(self, now: float, supervisor: ActorAddress) -> bool:
-        """Do what is due; returns whether a handler is stuck past its limit, so that this worker must be replaced."""
+        """Do what is due; returns whether a user's function does not return, so that this worker must be replaced."""
         parts = self._pipeline.parts
         if now >= parts.clock.wake_at:
             parts.clock.wake_at = now + self._settings.database.poll_interval_ms / 1000
@@ -80,10 +88,17 @@ class WorkerWatch:
         for subscription in parts.subscriptions:
             subscription.check(now, grace)
         self._pipeline.channel.check(now)
-        parts.hooks_guard.check(now, grace)
+        stuck_publisher = parts.hooks_guard.check(now, grace)
+        parts.loop.look(now)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
-        abandoned = [self._abandon(item) for item in stuck]
-        return any(abandoned)
+        abandoned = [self._abandon(item) for item in stuck if not self._return_starved(item)]
+        if stuck_publisher is not None and not self._is_hook_logged:
+            self._is_hook_logged = True
+            logger.error(
+                "A publisher's hook does not return past its time limit; the worker is replaced",
+                publisher=stuck_publisher,
+            )
+        return stuck_publisher is not None or any(abandoned)
 
     def drain(self, timeout_ms: int) -> float:
         """Stop claiming, give back what has not begun, and return the moment at which the rest must end."""
@@ -113,6 +128,7 @@ class WorkerWatch:
         running = sum(1 for token in self._block.tokens if token)
         self._return_overdue()
         depths = {status.name: status.mailbox_depth for status in self._system.actors()}
+        standstill = self._look_for_progress()
         self._block.beat(time.monotonic_ns(), self._beats)
         self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
@@ -121,14 +137,33 @@ class WorkerWatch:
         supervisor.tell(
             Heartbeat(
                 in_flight=len(self._pipeline.parts.ledger),
-                running=running,
-                waiting_for_database=any(session.away_since is not None for session in self._sessions),
+                waits_for_database=any(session.away_since is not None for session in (self._claims, self._commits)),
+                stalled=standstill.station if standstill is not None else None,
+                stalled_ms=round(standstill.seconds * 1000) if standstill is not None else 0,
+                finished=self._pipeline.parts.ledger.finished,
             )
         )
         if exemplars := self._block.take_exemplars():
             # They are only samples: where the link has no room for them they are left out.
             with suppress(LinkFullError):
                 self._exemplars(exemplars)
+
+    def _look_for_progress(self) -> Standstill | None:
+        """Look at every station; one that stands still for half of its time gets its stack into the log."""
+        standstill = self._progress.look(
+            time.monotonic(),
+            stations(self._pipeline, self._system, self._block, claims=self._claims, commits=self._commits),
+        )
+        is_long = standstill is not None and standstill.seconds > self._settings.worker.hang_timeout_ms / 2000
+        if standstill is not None and is_long and not self._is_stall_logged:
+            logger.error(
+                "A part of this worker makes no progress",
+                actor=standstill.station,
+                stalled_s=round(standstill.seconds, 1),
+                stacks=thread_stacks(),
+            )
+        self._is_stall_logged = is_long
+        return standstill
 
     def _return_overdue(self) -> None:
         """Let go of waiting steps when no executor has become free for a while."""
@@ -138,6 +173,22 @@ class WorkerWatch:
         is_busy = len(running) == self._settings.worker.concurrency and time.monotonic() - busy_since >= _OVERDUE_S
         if is_busy and ledger.items(Stage.WAITING):
             self._pipeline.source.tell(ReturnOverdue())
+
+    def _return_starved(self, item: LedgerItem) -> bool:
+        """Give back, uncounted, the step of an async handler that another one kept from the event loop."""
+        limit_at = item.began_at + item.step.plan.timeout_ms / 1000
+        if item.handled is not None or not self._pipeline.parts.loop.is_blocked_by_another(item.step.token, limit_at):
+            return False
+        if self._pipeline.parts.ledger.give_up(item):
+            logger.warning(
+                "An async handler had no turn: another one blocks the event loop; its step goes back",
+                step_name=item.step.plan.name,
+                step_uuid=item.step.step_uuid,
+                task_uuid=item.step.task.task_uuid,
+                correlation_id=item.step.task.correlation_id,
+            )
+            self._system.address(PUBLISHER).tell(give_back([item]))
+        return True
 
     def _abandon(self, item: LedgerItem) -> bool:
         """Fail the attempt of a handler that does not return, in its place; its thread is left behind."""

@@ -5,6 +5,7 @@ Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -32,6 +33,7 @@ from tasker_actors.messages import (
 )
 from tasker_actors.native.bridge import NativeBridge
 from tasker_actors.pipeline import Pipeline
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect
@@ -45,7 +47,15 @@ from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import LoadedHandlers
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
-from tasker_actors.supervision.boot import EXIT_ESCALATED, EXIT_FENCED, EXIT_ORPHANED, WorkerBoot
+from tasker_actors.supervision.boot import (
+    EXIT_ESCALATED,
+    EXIT_FENCED,
+    EXIT_ORPHANED,
+    LIFECYCLE,
+    WorkerBoot,
+    mailbox_name,
+    process_name,
+)
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
 from tasker_actors.supervision.orphan import die_with_parent
@@ -57,8 +67,6 @@ from tasker_actors.telemetry.logging import get_logger, init_console_only
 
 if TYPE_CHECKING:
     from tasker_actors.delivery.tracer import Tracing
-
-LIFECYCLE = "lifecycle"
 
 _TICK_S = 0.05
 _BUSY_TICK_S = 0.01
@@ -82,7 +90,7 @@ class Worker:
         )
         self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
-            f"worker-{boot.slot}",
+            process_name(boot.slot),
             registry=wire_registry(),
             escalate=self._escalated,
             on_restart=self._actor_restarted,
@@ -90,7 +98,7 @@ class Worker:
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
-        self._supervisor = self._system.address(f"supervisor/slot-{boot.slot}")
+        self._supervisor = self._system.address(f"supervisor/{mailbox_name(boot.slot, boot.incarnation)}")
         self._stats = self._system.address("supervisor/stats")
 
     def run(self) -> int:
@@ -122,7 +130,8 @@ class Worker:
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
         self._start_exporting()
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
-        claims, commits = self._session("claim"), self._session("commit")
+        availability = Availability(logger)
+        claims, commits = self._session("claim", availability), self._session("commit", availability)
         claimer = PostgresClaimer(
             claims,
             worker_id=boot.worker_id,
@@ -152,7 +161,13 @@ class Worker:
             tracing=self._tracing(),
         )
         watch = WorkerWatch(
-            pipeline, self._system, self._block, settings, sessions=(claims, commits), exemplars=self._send_exemplars
+            pipeline,
+            self._system,
+            self._block,
+            settings,
+            claims=claims,
+            commits=commits,
+            exemplars=self._send_exemplars,
         )
         return pipeline, watch
 
@@ -170,13 +185,11 @@ class Worker:
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""
-        phases.init_tracing(worker=self._boot.slot)
-        spans = self._block.counter(metrics.SPANS_DROPPED, ())
-        log_records = self._block.counter(metrics.LOG_RECORDS_DROPPED, ())
+        phases.init_tracing(worker=self._boot.slot, max_queue_bytes=self._settings.telemetry.max_queue_bytes)
         if (exporter := phases.exporter()) is not None:
-            exporter.count_drops(spans.add, log_records.add)
+            exporter.count_drops(self._recorder.spans_dropped, self._recorder.log_records_dropped)
 
-    def _session(self, purpose: str) -> Session:
+    def _session(self, purpose: str, availability: Availability) -> Session:
         settings = self._settings
         return Session(
             partial(
@@ -187,6 +200,8 @@ class Worker:
             ),
             backoff_ms=settings.database.reconnect_backoff_ms,
             backoff_max_ms=settings.database.reconnect_backoff_max_ms,
+            availability=availability,
+            doing=purpose,
         )
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
@@ -206,7 +221,7 @@ class Worker:
                 case CancelLeases(tokens):
                     pipeline.parts.ledger.cancel(tokens)
                 case Drain(timeout_ms):
-                    drain_by = watch.drain(timeout_ms)
+                    drain_by = min(watch.drain(timeout_ms), math.inf if drain_by is None else drain_by)
                 case DumpStacks():
                     logger.warning("Stacks of all threads", stacks=thread_stacks())
                 case _:
@@ -259,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     boot = WorkerBoot.read(boot_fd)
+    if boot is None:
+        return EXIT_ORPHANED
     die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
     settings = settings_from_json(boot.settings)

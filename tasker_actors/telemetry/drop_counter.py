@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from threading import Lock
 
@@ -12,25 +13,27 @@ class DropCounter:
     def __init__(self) -> None:
         self._lock = Lock()
         self._count = 0
-        self._on_dropped: Callable[[int], None] | None = None
+        self._earlier: Counter[str] = Counter()
+        self._on_dropped: Callable[[int, str], None] | None = None
 
     @property
     def count(self) -> int:
         """How much was lost so far."""
         return self._count
 
-    def add(self, count: int) -> None:
+    def add(self, count: int, reason: str) -> None:
         """Count a loss."""
         with self._lock:
             self._count += count
+            self._earlier[reason] += count
             on_dropped = self._on_dropped
         if on_dropped is not None:
-            on_dropped(count)
+            on_dropped(count, reason)
 
-    def tell(self, on_dropped: Callable[[int], None]) -> None:
-        """Call `on_dropped(count)` for each loss, at once for earlier ones; in the thread that loses."""
+    def tell(self, on_dropped: Callable[[int, str], None]) -> None:
+        """Call `on_dropped(count, reason)` for each loss, at once for earlier ones; in the thread that loses."""
         with self._lock:
             self._on_dropped = on_dropped
-            earlier = self._count
-        if earlier:
-            on_dropped(earlier)
+            earlier = dict(self._earlier)
+        for reason, count in earlier.items():
+            on_dropped(count, reason)

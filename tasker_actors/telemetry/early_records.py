@@ -6,8 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from tasker_actors.telemetry.footprint import footprint
+
 MAX_EARLY_RECORDS: Final = 1000
 """Log records that are kept until phase 2 exports them; the oldest go first."""
+MAX_EARLY_RECORD_BYTES: Final = 16 * 1024
+"""A larger one is not kept, so that together they hold 16 MiB at most."""
 
 
 class EarlyRecords:
@@ -29,6 +33,7 @@ class EarlyRecords:
         return self._offered - len(self._records)
 
     def keep(self, record: Mapping[str, Any]) -> None:
-        """Keep a record in place of the oldest one, if there are too many."""
+        """Keep a record, unless it is too large, in place of the oldest one, if there are too many."""
         self._offered += 1
-        self._records.append(record)
+        if footprint(record) <= MAX_EARLY_RECORD_BYTES:
+            self._records.append(record)

@@ -15,6 +15,17 @@ from tasker_actors.telemetry.otlp import Signal
 from tasker_actors.telemetry.otlp_requests import requests
 from tasker_actors.telemetry.transmission import Transmission
 
+OnDropped = Callable[[int, str], None]
+"""Told how many messages were lost, and why."""
+
+TOO_MANY = "too_many"
+TOO_LARGE = "too_large"
+NOT_DELIVERED = "not_delivered"
+"""The collector did not take them in time, or rejected them, or they could not be encoded."""
+STOPPED = "stopped"
+"""They waited when the process ended its export, or came later."""
+DROP_REASONS = (TOO_MANY, TOO_LARGE, NOT_DELIVERED, STOPPED)
+
 
 class Batch(Protocol):
     """Spans or log records that are not encoded yet."""
@@ -23,6 +34,10 @@ class Batch(Protocol):
     def count(self) -> int:
         """How many messages `encode` will make, exactly: what is missing counts as lost."""
 
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it holds until then."""
+
     def encode(self) -> Sequence[bytes]:
         """Serialize each message; called once, in the exporter's thread."""
 
@@ -30,8 +45,8 @@ class Batch(Protocol):
 class ExportQueue:
     """`offer` and `close` are for any thread, `export` for the exporter's. `wake` is called when a full request waits.
 
-    It holds up to `limit` messages and sends up to `batch_size` in one request. `on_dropped(count)` is told of each
-    loss, outside the lock.
+    It holds up to `limit` messages of up to `max_bytes` together, and sends up to `batch_size` in one request.
+    `on_dropped(count, reason)` is told of each loss, outside the lock.
 
     A handler's time limit may interrupt `offer` wherever Python looks for such exceptions (HAZARDS 35). So the lock is
     one of C, taken by `with`: between a Python `__enter__` and the block that leaves it again there is such a place.
@@ -42,23 +57,26 @@ class ExportQueue:
         signal: Signal,
         *,
         limit: int,
+        max_bytes: int,
         batch_size: int,
         resource: Resource,
         wake: Callable[[], None],
         transmission: Transmission,
-        on_dropped: Callable[[int], None],
+        on_dropped: OnDropped,
     ) -> None:
         self._signal = signal
         self._logger = get_logger("tasker_actors.telemetry")
         self._limit = limit
+        self._max_bytes = max_bytes
         self._batch_size = batch_size
         self._resource = resource
         self._lock = RLock()
         self._wake = wake
         self._transmission = transmission
         self._on_dropped = on_dropped
-        self._items: deque[tuple[InstrumentationScope, Batch]] = deque()
+        self._items: deque[tuple[InstrumentationScope, Batch, int]] = deque()
         self._waiting = 0
+        self._bytes = 0
         self._under_way = 0
         self._closed = False
 
@@ -77,18 +95,29 @@ class ExportQueue:
 
         One that is larger than the whole queue fits into an empty one: it could never be exported otherwise.
         """
-        count = batch.count
+        count, size = batch.count, batch.size
         with self._lock:
             before = self._waiting
-            fits = not self._closed and (not self._items or before + count <= self._limit)
-            if fits:
-                # In this order: nothing can come between the two, because no call ends there.
+            refusal = self._refusal(count, size)
+            if refusal is None:
+                # In this order: nothing can come between them, because no call ends there.
                 self._waiting = before + count
-                self._items.append((scope, batch))
-        if not fits:
-            self._on_dropped(count)
+                self._bytes += size
+                self._items.append((scope, batch, size))
+        if refusal is not None:
+            self._on_dropped(count, refusal)
         elif before < self._batch_size <= before + count:
             self._wake()
+
+    def _refusal(self, count: int, size: int) -> str | None:
+        """Say why a batch finds no room, None if it does."""
+        if self._closed:
+            return STOPPED
+        if self._items and self._waiting + count > self._limit:
+            return TOO_MANY
+        if self._items and self._bytes + size > self._max_bytes:
+            return TOO_LARGE
+        return None
 
     def export(self, *, everything: bool) -> int:
         """Send the oldest of what waits, as much as fits one request; return how much that was, lost or not.
@@ -108,24 +137,24 @@ class ExportQueue:
                 closed = self._closed  # which counted all that was under way as lost
                 self._under_way = 0
             if lost > 0 and not closed:
-                self._on_dropped(lost)
+                self._on_dropped(lost, NOT_DELIVERED)
         return taken
 
     def close(self) -> None:
         """Drop and count what waits or is under way, and everything that is offered from now on."""
         with self._lock:
             self._closed = True
-            lost, self._waiting, self._under_way = self._waiting + self._under_way, 0, 0
+            lost, self._waiting, self._under_way, self._bytes = self._waiting + self._under_way, 0, 0, 0
             self._items.clear()
         if lost:
-            self._on_dropped(lost)
+            self._on_dropped(lost, STOPPED)
 
     def abandon(self) -> None:
         """In the child of a fork: forget everything without counting it, under a lock that nobody holds."""
         self._lock = RLock()
         self._closed = True
         self._items.clear()
-        self._waiting = self._under_way = 0
+        self._waiting = self._under_way = self._bytes = 0
         self._on_dropped = _ignore
 
     def _take(self, least: int) -> tuple[int, list[tuple[InstrumentationScope, Batch]]]:
@@ -139,9 +168,10 @@ class ExportQueue:
             if self._waiting < least:
                 return count, taken
             while self._items and (not taken or count + self._items[0][1].count <= self._batch_size):
-                item = self._items.popleft()
-                taken.append(item)
-                count += item[1].count
+                scope, batch, size = self._items.popleft()
+                taken.append((scope, batch))
+                count += batch.count
+                self._bytes -= size
             self._waiting -= count
             self._under_way = count
             return count, taken
@@ -158,5 +188,5 @@ class ExportQueue:
         return messages
 
 
-def _ignore(_count: int) -> None:
+def _ignore(_count: int, _reason: str) -> None:
     """Count nothing: the parent does."""

@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.drop_counter import DropCounter
-from tasker_actors.telemetry.export_queue import Batch, ExportQueue
+from tasker_actors.telemetry.export_queue import Batch, ExportQueue, OnDropped
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import OtlpSender, Signal
 from tasker_actors.telemetry.otlp_requests import metrics_requests
@@ -28,12 +28,21 @@ MetricsSource = Callable[[], ExportMetricsServiceRequest | None]
 
 MAX_WAITING_LOG_RECORDS: Final = 8192
 MAX_LOG_RECORDS_IN_REQUEST: Final = 512
+MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
+"""Memory that spans, and log records, may hold while they wait; the default of a setting."""
 
 
 class Exporter:
     """Its thread begins with `start`. All methods are for any thread."""
 
-    def __init__(self, sender: OtlpSender, config: TelemetryConfig, resource_attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        sender: OtlpSender,
+        config: TelemetryConfig,
+        resource_attributes: Mapping[str, Any],
+        *,
+        max_queue_bytes: int = MAX_QUEUE_BYTES,
+    ) -> None:
         limits = config.batch_spans
         self._logger = get_logger("tasker_actors.telemetry")
         self._resource = resource(resource_attributes)
@@ -56,6 +65,7 @@ class Exporter:
             wake=self._wake,
             transmission=self._transmission,
             limit=limits.max_queue_size,
+            max_bytes=max_queue_bytes,
             batch_size=limits.max_export_batch_size,
             resource=self._resource,
             on_dropped=self._spans_lost.add,
@@ -65,6 +75,7 @@ class Exporter:
             wake=self._wake,
             transmission=self._transmission,
             limit=MAX_WAITING_LOG_RECORDS,
+            max_bytes=max_queue_bytes,
             batch_size=MAX_LOG_RECORDS_IN_REQUEST,
             resource=self._resource,
             on_dropped=self._logs_lost.add,
@@ -103,8 +114,8 @@ class Exporter:
         """Start the thread."""
         self._thread.start()
 
-    def count_drops(self, spans: Callable[[int], None], log_records: Callable[[int], None]) -> None:
-        """Call these with the number of each loss, at once for earlier ones; in the thread that loses."""
+    def count_drops(self, spans: OnDropped, log_records: OnDropped) -> None:
+        """Call these with number and reason of each loss, at once for earlier ones; in the thread that loses."""
         self._spans_lost.tell(spans)
         self._logs_lost.tell(log_records)
 
@@ -127,10 +138,10 @@ class Exporter:
         """Take log records to be exported, or drop and count them where they do not fit; never waits."""
         self._logs.offer(scope, batch)
 
-    def count_lost_logs(self, count: int) -> None:
+    def count_lost_logs(self, count: int, reason: str) -> None:
         """Count log records that were to be exported and were lost before anybody could offer them."""
         if count:
-            self._logs_lost.add(count)
+            self._logs_lost.add(count, reason)
 
     def flush(self, deadline: float) -> bool:
         """Export everything offered so far, metrics too; True if that was tried to the end before the deadline."""

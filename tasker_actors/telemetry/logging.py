@@ -31,7 +31,7 @@ _LEAST_LEVELS: Final = {
     "httpx": logging.WARNING,
     "psycopg": logging.INFO,
     "uvicorn": logging.WARNING,
-    "psycopg.pool": logging.WARNING,
+    "psycopg.pool": logging.ERROR,  # a warning each attempt to connect; `postgres.availability` tells of an outage
     "pykka": logging.INFO,
 }
 _RECORD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}

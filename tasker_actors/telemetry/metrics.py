@@ -194,6 +194,12 @@ LOG_RECORDS_DROPPED: Final = _counter(
     ("worker",),
     "Log records that were to be exported and dropped, because there were too many or not in time",
 )
+DROPS: Final = _counter(
+    "tasker.drops.total", ("worker", "buffer", "reason"), "What bounded buffers let go, by buffer and reason"
+)
+HTTP_REFUSALS: Final = _counter(
+    "tasker.http.refusals.total", ("reason",), "HTTP requests and connections that a bound or a rule of access refused"
+)
 OVERFLOWS: Final = _counter(
     "tasker.telemetry.overflows.total",
     ("metric",),

@@ -10,6 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from tasker_actors.telemetry.exporter import Exporter
+from tasker_actors.telemetry.footprint import footprint
 from tasker_actors.telemetry.otlp_values import any_value, key_values
 
 _SEVERITIES: Final[Mapping[str, SeverityNumber.ValueType]] = {
@@ -33,6 +34,11 @@ class LoggedLine:
 
     def __init__(self, line: Mapping[str, Any]) -> None:
         self._line = line
+
+    @property
+    def size(self) -> int:
+        """Bytes that its fields hold until then."""
+        return footprint(self._line)
 
     def encode(self) -> Sequence[bytes]:
         """Make the record."""

@@ -32,11 +32,14 @@ class _Telemetry:
 _telemetry: Final = _Telemetry()
 
 
-def init_tracing(config: TelemetryConfig | None = None, worker: int | None = None) -> None:
+def init_tracing(
+    config: TelemetryConfig | None = None, worker: int | None = None, *, max_queue_bytes: int | None = None
+) -> None:
     """Phase 2: export traces, metrics and (opt-in) logs from now on, if the configuration says so.
 
     Phase 1 is run first where it has not been, also in the child of a fork. A second call does nothing. If the exporter
-    cannot be built the process stays console-only, with one warning. Raises ConfigurationError like phase 1.
+    cannot be built the process stays console-only, with one warning. Spans that wait to be exported hold
+    `max_queue_bytes` of memory at most, and log records as much. Raises ConfigurationError like phase 1.
     """
     output = log_output()
     if output is None:
@@ -54,7 +57,7 @@ def init_tracing(config: TelemetryConfig | None = None, worker: int | None = Non
         log.info("Console logging initialized", environment=config.environment, opentelemetry_enabled=False)
         return
     try:
-        _start(config, output.worker, output)
+        _start(config, output.worker, output, max_queue_bytes)
     except Exception as error:
         output.export_to(None)
         log.warning(
@@ -109,9 +112,9 @@ def shut_down(timeout_ms: float = DEFAULT_SHUTDOWN_MS) -> None:
         output.export_to(None)
 
 
-def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> None:
+def _start(config: TelemetryConfig, worker: int | None, output: LogOutput, max_queue_bytes: int | None) -> None:
     # Only now: importing these loads gRPC and OpenTelemetry's SDK.
-    from tasker_actors.telemetry.exporter import Exporter  # noqa: PLC0415
+    from tasker_actors.telemetry.exporter import MAX_QUEUE_BYTES, Exporter  # noqa: PLC0415
     from tasker_actors.telemetry.otlp import make_sender  # noqa: PLC0415
     from tasker_actors.telemetry.otlp_logs import LogExport  # noqa: PLC0415
     from tasker_actors.telemetry.providers import Providers, current_span_ids  # noqa: PLC0415
@@ -120,7 +123,7 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
     if _telemetry.exporter is not None:  # phase 1 was run again with other values, and so is phase 2
         shut_down()
     attributes = resource_attributes(config, worker)
-    exporter = Exporter(make_sender(config), config, attributes)
+    exporter = Exporter(make_sender(config), config, attributes, max_queue_bytes=max_queue_bytes or MAX_QUEUE_BYTES)
     if _telemetry.providers is None:
         _telemetry.providers = Providers(config, attributes)
     _telemetry.providers.feed(exporter, logs=config.logs_enabled)
@@ -128,7 +131,7 @@ def _start(config: TelemetryConfig, worker: int | None, output: LogOutput) -> No
     _telemetry.exporter = exporter
     output.span_ids = current_span_ids
     dropped = output.export_to(LogExport(exporter) if config.logs_enabled else None)
-    exporter.count_lost_logs(dropped)
+    exporter.count_lost_logs(dropped, "too_many")
     if not _telemetry.hooks_are_set:
         _telemetry.hooks_are_set = True
         atexit.register(shut_down)

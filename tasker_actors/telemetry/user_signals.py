@@ -7,7 +7,8 @@ what they get ends here. Imported in phase 2 only.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
@@ -21,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope as SdkScope
 
 from tasker_actors.telemetry.exporter import Exporter
+from tasker_actors.telemetry.footprint import footprint, footprint_of
 from tasker_actors.telemetry.otlp_values import key_values
 
 
@@ -72,6 +74,10 @@ class UserLogs(_Outlet, LogRecordProcessor):
             exporter.offer_log(_UserLog(log_record), self.scope(log_record.instrumentation_scope))
 
 
+_SPAN_BYTES = 2048
+"""About what a span or a record of OpenTelemetry's SDK holds besides what users put into it."""
+
+
 class _UserSpan:
     """One span, encoded by OpenTelemetry."""
 
@@ -79,6 +85,15 @@ class _UserSpan:
 
     def __init__(self, span: ReadableSpan) -> None:
         self._span = span
+
+    @property
+    def size(self) -> int:
+        """Bytes that its attributes, its events' and its links' hold until then."""
+        span = self._span
+        parts: list[Mapping[str, Any] | None] = [span.attributes]
+        parts += [event.attributes for event in span.events]
+        parts += [link.attributes for link in span.links]
+        return _SPAN_BYTES + footprint(span.name) + footprint_of(parts)
 
     def encode(self) -> Sequence[bytes]:
         (encoded,) = encode_spans([self._span]).resource_spans[0].scope_spans[0].spans
@@ -92,6 +107,12 @@ class _UserLog:
 
     def __init__(self, record: ReadWriteLogRecord) -> None:
         self._record = record
+
+    @property
+    def size(self) -> int:
+        """Bytes that its body and its attributes hold until then."""
+        record = self._record.log_record
+        return _SPAN_BYTES + footprint(record.body) + footprint(record.attributes)
 
     def encode(self) -> Sequence[bytes]:
         # The exporter puts in the resource, which a fork has made anew.

@@ -7,8 +7,6 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
-READ_TIMEOUT_S = 30.0
-
 
 class BodyTooLargeError(Exception):
     """The body is larger than allowed; the server drops the rest of it, so that the client gets to see the answer."""
@@ -22,18 +20,18 @@ def has_body(scope: Scope) -> bool:
     )
 
 
-async def read_body_message(scope: Scope, receive: Receive, max_bytes: int) -> Message:
+async def read_body_message(scope: Scope, receive: Receive, max_bytes: int, timeout_s: float) -> Message:
     """Return the whole body as one ASGI message; at most a chunk more than `max_bytes` is ever in memory.
 
-    Raises BodyTooLargeError (at once where the length is declared), TimeoutError for a client that takes longer than
-    30 s, and ClientDisconnect.
+    Raises BodyTooLargeError (at once where the length is declared), TimeoutError for a client that takes too
+    long, and ClientDisconnect.
     """
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     if declared.isdigit() and int(declared) > max_bytes:
         raise BodyTooLargeError
     chunks: list[bytes] = []
     size = 0
-    async with asyncio.timeout(READ_TIMEOUT_S):
+    async with asyncio.timeout(timeout_s):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":

@@ -37,7 +37,7 @@ def dead_letter_routes(runtime: Runtime) -> APIRouter:
     @router.post("/redrive", openapi_extra=accepts(RedriveBody), responses=answers(200, RedriveView, 400, 404, 422))
     def redrive_dead_letters(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Publish dead letters into their durable queue, with the same event_id, and remove them in the same commit."""
-        body = read_body(raw, RedriveBody)
+        body = read_body(raw, RedriveBody, runtime.settings.http.max_json_depth)
         result = redrive(runtime.pool, _request(body, runtime), request_context(request).trace)
         if result is None:
             raise unknown_namespace(body.namespace)

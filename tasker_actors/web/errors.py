@@ -142,8 +142,10 @@ async def _database_error(request: Request, error: Exception) -> JsonResponse:
         case OutcomeUnknownError() if request.method not in _READING:
             code = "database_unavailable"
             message = f"{error}: look before you ask again (an idempotency_key makes creating a task safe to repeat)"
+        case OutcomeUnknownError():
+            code, message = "database_unavailable", "the connection to the database was lost; try again"
         case _:
-            code, message = "database_unavailable", "the database cannot be reached; try again"
+            code, message = "database_unavailable", str(error)
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, code, message)
 
 

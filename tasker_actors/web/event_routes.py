@@ -50,7 +50,7 @@ def event_routes(runtime: Runtime) -> APIRouter:
     )
     def publish_event(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Publish an event; the answer comes after its commit."""
-        event = read_body(raw, NewEvent)
+        event = read_body(raw, NewEvent, runtime.settings.http.max_json_depth)
         _require_namespace(runtime, event.namespace)
         context = request_context(request)
         context.correlation_id = event.correlation_id or context.given_correlation_id or new_uuid7()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
@@ -21,10 +22,6 @@ from tasker_actors.web.request_context import RequestContext, add_headers, read_
 from tasker_actors.web.runtime import Runtime
 from tasker_actors.web.security import has_key, is_open, is_own_host
 
-MAX_ACTIVE = 64
-"""Requests that are read and answered at the same time; with the largest bodies they hold 128 MiB."""
-MAX_WAITING = 2_000
-"""Requests that may wait for that; their bodies stay in the sockets."""
 STREAM_PATH = "/v1/events/stream"
 """Answered for as long as the client stays, so it holds no place among the active."""
 
@@ -38,8 +35,8 @@ class Guard:
         self._app = app
         self._runtime = runtime
         self._api_key = runtime.settings.http.api_key
-        self._max_body_bytes = runtime.settings.http.max_body_bytes
-        self._places = asyncio.Semaphore(MAX_ACTIVE)
+        self._limits = runtime.settings.http
+        self._places = asyncio.Semaphore(self._limits.max_active_requests)
         self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,13 +70,13 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = scope["path"]
-        refusal = None if is_open(path) else self._refusal(scope)
+        refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, answer.send)
         elif is_open(path) or path == STREAM_PATH:
             await self._app(scope, receive, answer.send)
-        elif self._waiting >= MAX_WAITING:
-            response = error_response(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "too many requests at once")
+        elif self._waiting >= self._limits.max_waiting_requests:
+            response = self._refused(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "too many requests at once")
             await response(scope, receive, answer.send)
         else:
             await self._answer_in_turn(scope, receive, answer)
@@ -99,29 +96,45 @@ class Guard:
             self._places.release()
 
     async def _answer_with_body(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        limits = self._limits
         try:
-            body = await read_body_message(scope, receive, self._max_body_bytes)
+            body = await read_body_message(scope, receive, limits.max_body_bytes, limits.body_timeout_ms / 1000)
         except BodyTooLargeError:
-            message = f"a body has at most {self._max_body_bytes} bytes"
-            response = error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
+            message = f"a body has at most {limits.max_body_bytes} bytes"
+            response = self._refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", message)
             await response(scope, receive, answer.send)
         except TimeoutError:
-            response = error_response(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "the body did not arrive in time")
+            message = "the body did not arrive in time"
+            response = self._refused(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", message)
             await response(scope, receive, answer.send)
         else:
             await self._app(scope, replay(body, receive), answer.send)
 
     def _refusal(self, scope: Scope) -> JsonResponse | None:
         headers = scope["headers"]
+        size = (
+            len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
+        )
+        if size > self._limits.max_header_bytes:  # it came in one piece, of which the connection takes more
+            message = f"request line and headers have at most {self._limits.max_header_bytes} bytes"
+            return self._refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", message)
+        if is_open(scope["path"]):
+            return None
         if self._api_key is None:
             if is_own_host(headers):
                 return None
             message = "without TASKER_API_KEY only requests to localhost are answered: set a key, and send it"
-            return error_response(HTTPStatus.FORBIDDEN, "forbidden_host", message)
+            return self._refused(HTTPStatus.FORBIDDEN, "forbidden_host", message)
         if has_key(headers, self._api_key):
             return None
         message = "send the API key as Authorization: Bearer KEY, or as X-API-Key"
-        return error_response(HTTPStatus.UNAUTHORIZED, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+        return self._refused(HTTPStatus.UNAUTHORIZED, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+
+    def _refused(
+        self, status: HTTPStatus, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> JsonResponse:
+        self._runtime.refused(code)
+        return error_response(status, code, message, headers=headers)
 
 
 class _Answer:

@@ -15,9 +15,6 @@ from pydantic import ValidationError
 from tasker_actors.web.api_model import ApiModel
 from tasker_actors.web.errors import ApiError, faults_of, json_pointer
 
-MAX_DEPTH = 100
-"""Levels of nesting in a body; far below what recursion in Python or PostgreSQL can take."""
-
 _Model = TypeVar("_Model", bound=ApiModel)
 # What a valid JSON text must contain for one of its values to be out of bounds. 19 digits can be beyond 64 bits.
 _SUSPICIOUS = re.compile(rb"\\u0000|\d{19}")
@@ -37,12 +34,12 @@ async def raw_body(request: Request) -> bytes:
     return await request.body()
 
 
-def read_body(raw: bytes, model: type[_Model]) -> _Model:
+def read_body(raw: bytes, model: type[_Model], max_depth: int) -> _Model:
     """Read a body into a model, in a thread that may take its time: a large body is tens of ms of work.
 
     Raises ApiError 400 for what is no JSON or cannot be stored, 422 for what does not fit the model, with every fault.
     """
-    document = parse_json(raw)
+    document = parse_json(raw, max_depth)
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -51,28 +48,28 @@ def read_body(raw: bytes, model: type[_Model]) -> _Model:
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", message, faults=faults) from error
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, max_depth: int) -> Any:
     """Parse JSON strictly; raises ApiError 400 naming the place of what is wrong.
 
     Besides what the grammar forbids these are refused: NUL and lone surrogates, which PostgreSQL cannot store, NaN and
-    infinity, integers beyond 64 bits, which would come back as other numbers, and nesting deeper than 100 levels.
+    infinity, integers beyond 64 bits, which would come back as other numbers, and deeper nesting than this.
     """
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise _syntax_error(raw, error) from error
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-        _check(document)
+        raise _syntax_error(raw, error, max_depth) from error
+    if raw.count(b"[") + raw.count(b"{") > max_depth:
+        _check(document, max_depth)
     if _SUSPICIOUS.search(raw) is not None:
         # orjson turns integers that are too large into floats; only the standard library still shows them.
-        _check(json.loads(raw))
+        _check(json.loads(raw), max_depth)
     return document
 
 
-def _syntax_error(raw: bytes, error: orjson.JSONDecodeError) -> ApiError:
+def _syntax_error(raw: bytes, error: orjson.JSONDecodeError, max_depth: int) -> ApiError:
     """Find the place of NaN, infinity or a lone surrogate, which Python's own parser lets through."""
     try:
-        _check(json.loads(raw))
+        _check(json.loads(raw), max_depth)
     except ApiError as fault:
         return fault
     except (ValueError, RecursionError):
@@ -80,7 +77,7 @@ def _syntax_error(raw: bytes, error: orjson.JSONDecodeError) -> ApiError:
     return ApiError(HTTPStatus.BAD_REQUEST, "bad_json", f"the body is no valid JSON: {error}")
 
 
-def _check(document: Any) -> None:
+def _check(document: Any, max_depth: int) -> None:
     """Raise ApiError at the first value that cannot be stored. Walks without recursion, about 0.3 µs a value."""
     levels: list[Iterator[tuple[str | int, Any]]] = [iter((("", document),))]
     path: list[str | int] = [""]
@@ -93,8 +90,8 @@ def _check(document: Any) -> None:
         path[-1], value = step
         is_container = isinstance(value, (dict, list))
         reason = _key_fault(path[-1]) or _value_fault(value)
-        if is_container and len(levels) > MAX_DEPTH:
-            reason = f"nested deeper than {MAX_DEPTH} levels"
+        if is_container and len(levels) > max_depth:
+            reason = f"nested deeper than {max_depth} levels"
         if reason is not None:
             raise _fault(path[1:], reason)
         if is_container:

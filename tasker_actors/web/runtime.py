@@ -90,6 +90,9 @@ class Runtime(Protocol):
     def pool(self) -> Pool:
         """Connections in autocommit mode for short statements."""
 
+    def refused(self, reason: str) -> None:
+        """Note that a bound or a rule of access refused a request or a connection: counts it; does not block."""
+
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
         """Return a version of a template, the newest for None; does not block."""
 
@@ -114,7 +117,8 @@ class Runtime(Protocol):
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through a worker; blocks until it is committed, `timeout` seconds at most.
 
-        Raises PublishUnavailableError, PublicationRefusedError, and TimeoutError, after which the outcome is unknown.
+        Raises PublishUnavailableError, DatabaseUnavailableError where nothing was tried, PublicationRefusedError, and
+        TimeoutError, after which the outcome is unknown.
         """
 
     def figures(self) -> Figures:

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 
 from tasker_actors.errors import StartupError
 from tasker_actors.web.app import create_app
+from tasker_actors.web.connection import Connections
 from tasker_actors.web.runtime import Runtime
 
 _BACKLOG = 2_048
@@ -80,8 +81,11 @@ class HttpServer:
         if self._socket is None:
             msg = "bind comes before start"
             raise ValueError(msg)
+        limits = self._runtime.settings.http
         config = uvicorn.Config(
             create_app(self._runtime, self._more_routes),
+            http=Connections(limits, self._runtime.refused).protocol(),
+            h11_max_incomplete_event_size=limits.max_header_bytes,
             # The process has its own logging, and its own word on every request.
             log_config=None,
             log_level="warning",

@@ -60,7 +60,7 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     def create_task(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create a task; its first steps can be claimed at once."""
         context = request_context(request)
-        planned = plan_task(read_body(raw, NewTask), runtime, context)
+        planned = plan_task(read_body(raw, NewTask, runtime.settings.http.max_json_depth), runtime, context)
         try:
             created_at = tasks.create_tasks(runtime.pool, [planned.row])
         except tasks.DuplicateTaskError as error:
@@ -78,7 +78,9 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     )
     def create_tasks(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create up to 1,000 tasks in one transaction, all or none."""
-        planned = plan_tasks(read_body(raw, NewTasks).tasks, runtime, request_context(request))
+        planned = plan_tasks(
+            read_body(raw, NewTasks, runtime.settings.http.max_json_depth).tasks, runtime, request_context(request)
+        )
         try:
             tasks.create_tasks(runtime.pool, [each.row for each in planned])
         except tasks.DuplicateTaskError as error:

@@ -56,7 +56,10 @@ def test_the_client_of_the_pgmq_package_reads_the_queue_and_headers(one):
         init_extension=False,
     )
 
-    batch = queue.read_batch("ev_domain_events", vt=1, batch_size=1000) or []
+    try:
+        batch = queue.read_batch("ev_domain_events", vt=1, batch_size=1000) or []
+    finally:
+        queue.close()
 
     mine = [message for message in batch if message.message["metadata"]["task_uuid"] == task_uuid]
     assert {message.message["event_name"] for message in mine} == {"seen.durable", "seen.both"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import time
 
+import psycopg
 import pytest
+from support.cutting_proxy import CuttingProxy
 from support.project import Project
-from support.supervised import Supervised, run_to_end
+from support.supervised import Supervised, run_to_end, supervised
 
 NOWHERE = "postgresql://somebody:sesame-open@127.0.0.1:1/nothing"
 
@@ -199,3 +201,31 @@ def test_options_that_cannot_be_used_are_2_and_named_at_once(project):
     assert code == 2
     assert "worker.count" in output
     assert "http.bind" in output
+
+
+@pytest.mark.parametrize("statement", [b"INTO tasker.templates", b"process_space ="])
+def test_a_connection_that_is_lost_in_the_middle_of_a_start_does_not_end_it(project, embedded_server, statement):
+    """Templates are registered, and what dead workers left is settled, as soon as the database answers again."""
+    with embedded_server.database(migrated=True) as url:
+        proxy = CuttingProxy(url)
+        proxy.cut(statement, "request")
+        try:
+            with supervised(project, proxy.url) as one:
+                assert len(one.logged("The start waits for the database")) == 1
+        finally:
+            proxy.close()
+
+
+def test_a_supervisor_that_loses_an_actor_of_its_own_ends_with_4_and_names_it(project, embedded_server):
+    """Its maintenance cannot write heartbeats any more, whatever it tries: nothing but a new start can help."""
+    with embedded_server.database(migrated=True) as url:
+        one = Supervised(project, url)
+        try:
+            one.wait_ready()
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("ALTER TABLE tasker.workers RENAME COLUMN heartbeat_at TO other")
+            assert one.wait_ended() == 4
+        finally:
+            one.close()
+        assert "the supervisor's actor maintenance failed for good" in one.last_words()
+        assert one.worker_pids() == set()

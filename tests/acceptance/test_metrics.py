@@ -104,7 +104,12 @@ def one(tmp_path_factory, embedded_server):
     retry = {"max_attempts": 2, "backoff": "none"}
     project.template("job", {"counted": {"publishes_events": events, "retry": retry}}, namespace="figures")
     project.template("wait", {"held": {}}, namespace="figures")
-    with embedded_server.database(migrated=True) as url, supervised(project, url, concurrency=CONCURRENCY) as found:
+    # A worker that was killed stays away for so long that nobody who looks can miss it.
+    away = {f"TASKER_WORKER__RESTART_BACKOFF_{name}": "4000" for name in ("MS", "MAX_MS")}
+    with (
+        embedded_server.database(migrated=True) as url,
+        supervised(project, url, concurrency=CONCURRENCY, variables=away) as found,
+    ):
         yield found
 
 

@@ -14,7 +14,9 @@ from support.supervised import Supervised, is_running, supervised
 from support.waiting import until
 
 HANDLERS = """
+import os
 import subprocess
+import threading
 from tasker_actors import step_handler
 
 @step_handler("plain")
@@ -24,6 +26,13 @@ def plain():
 @step_handler("subprocess")
 def in_a_subprocess():
     return {"code": subprocess.run(["sh", "-c", "exit 7"]).returncode}
+
+@step_handler("held")
+def held(context):
+    never = threading.Event()
+    while not os.path.exists(context.get_input("gate")):
+        never.wait(0.05)
+    return {}
 """
 
 CHANGED = "A native library changed signals that the worker owns; they are as before"
@@ -121,14 +130,18 @@ def test_native_code_is_loaded_between_the_phases_into_a_process_that_has_begun_
         assert said[phase_1 + 1] == "Native library loaded", said
 
 
+def worked(receiver: OtlpReceiver) -> set[int]:
+    """Workers from which the span of a step has come."""
+    return {span.resource["tasker.worker.slot"] for span in receiver.spans() if span.name == "step_execution"}
+
+
 def work_until_all_have(one: Supervised, receiver: OtlpReceiver, slots: set[int]) -> None:
     """Run tasks until spans of steps have come from every worker."""
 
     def all_have() -> bool:
         one.create_many("rounds", 100, namespace="native")
         until(lambda: one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL") == [{"n": 0}], 60)
-        worked = {span.resource["tasker.worker.slot"] for span in receiver.spans() if span.name == "step_execution"}
-        return worked >= slots
+        return worked(receiver) >= slots
 
     until(all_have, 120)
 
@@ -174,10 +187,12 @@ def test_a_library_that_forks_starts_threads_and_takes_signals_over_harms_nothin
 
 @pytest.mark.timeout(420)
 def test_twenty_workers_with_such_a_library_work_and_export(
-    project: Project, database_url: str, libraries: Path
+    project: Project, database_url: str, libraries: Path, tmp_path: Path
 ) -> None:
     hostile(project)
-    slots = set(range(MANY))
+    steps = {"held": {}, "rounds": {"handler": handler("tell_rounds", "hostile.so"), "dependencies": ["held"]}}
+    project.template("held", steps, namespace="native")
+    slots, gate = set(range(MANY)), tmp_path / "gate"
     with OtlpReceiver() as receiver:
         variables = receiver.environment() | native(libraries, TASKER_SUPERVISOR__STARTUP_TIMEOUT_MS="240000")
         # Twenty interpreters at once, on few CPUs: what is measured elsewhere must not count as a hang here.
@@ -187,7 +202,11 @@ def test_twenty_workers_with_such_a_library_work_and_export(
             until(lambda: bool(one.logged("Supervisor ready")) or one.process.poll() is not None, 240)
             one.wait_ready()
             assert len(one.logged(CHANGED)) == MANY
-            work_until_all_have(one, receiver, slots)
+            # A worker with one executor that knows no durations yet takes one step, so each of them gets one.
+            one.create_many("held", MANY, namespace="native", context={"gate": str(gate)})
+            until(lambda: sum(one.metrics()["tasker_steps_active_executions"].values()) == MANY, 120)
+            gate.touch()
+            until(lambda: worked(receiver) == slots, 120)
             assert len(one.worker_pids()) == MANY
             assert one.stop() == 0, one.last_words()
             assert {line["exit_code"] for line in one.logged("Worker ended")} == {0}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -82,3 +84,19 @@ def test_even_a_worker_that_holds_the_interpreter_and_one_that_is_stopped_end_wi
 
         until(lambda: not any(is_running(worker.pid) for worker in workers), 2)
         one.process.wait()
+
+
+def test_a_worker_whose_supervisor_died_before_it_said_anything_ends_without_a_word():
+    read, write = os.pipe()
+    os.close(write)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tasker_actors.supervision.worker", str(read), "0"],
+            pass_fds=(read,),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(read)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (72, b"", b"")

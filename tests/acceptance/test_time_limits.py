@@ -44,6 +44,19 @@ async def async_slow(context):
         await asyncio.sleep(60)
     return {}
 
+@step_handler("blocks_the_loop")
+async def blocks_the_loop(context):
+    "Never awaits: no other async handler of its worker gets a turn."
+    if not context.is_retry():
+        Path(context.get_input("marks")).touch()
+        threading.Event().wait(60)
+    return {}
+
+@step_handler("async_short")
+async def async_short(context):
+    await asyncio.sleep(0.01)
+    return {"attempt": context.retry_count + 1}
+
 @step_handler("gate")
 def gate(context):
     marks = Path(context.get_input("marks"))
@@ -77,6 +90,8 @@ def one(tmp_path_factory, embedded_server):
             },
             namespace="limits",
         )
+    project.template("blocks_the_loop", {"blocks_the_loop": {"timeout_seconds": 3, "retry": RETRY}}, namespace="limits")
+    project.template("async_short", {"async_short": {"timeout_seconds": 0.8, "retry": RETRY}}, namespace="limits")
     project.template("gate", {"gate": {}}, namespace="limits")
     project.template("short", {"short": {}}, namespace="limits")
     variables = {"TASKER_WORKER__TIMEOUT_GRACE_MS": "400"}
@@ -140,3 +155,21 @@ def test_the_deadline_is_told_to_the_handler(one):
 
     result = one.steps(task["task_uuid"])["loop"]["result"]
     assert 0 < result["remaining_ms"] <= 400
+
+
+def test_an_async_handler_that_never_awaits_is_the_only_one_that_pays_for_it(one, tmp_path):
+    """The others of its worker can neither go on nor be cancelled; they run again elsewhere, uncounted."""
+    before = one.restarts().get("hang", 0)
+    blocker = one.create("blocks_the_loop", namespace="limits", context={"marks": str(tmp_path / "begun")})
+    until((tmp_path / "begun").exists)
+
+    one.create_many("async_short", 40, namespace="limits")
+
+    one.wait(blocker, "complete")
+    assert [row["outcome"] for row in one.attempts(blocker, "blocks_the_loop")] == ["waiting_for_retry", "complete"]
+    open_tasks = "SELECT count(*) AS n FROM tasker.tasks WHERE name = 'async_short' AND completed_at IS NULL"
+    until(lambda: one.rows(open_tasks) == [{"n": 0}])
+    attempts = "SELECT DISTINCT attempts, state FROM tasker.steps WHERE name = 'async_short'"
+    assert one.rows(attempts) == [{"attempts": 1, "state": "complete"}]
+    assert one.logged("An async handler had no turn: another one blocks the event loop; its step goes back")
+    until(lambda: one.restarts().get("hang", 0) == before + 1)

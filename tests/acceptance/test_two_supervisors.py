@@ -44,7 +44,11 @@ def two(tmp_path_factory, embedded_server):
     project.template("cancelled", {"until_cancelled": {}}, namespace="shared")
     with embedded_server.database(migrated=True) as url:
         # Both at once: registering templates and settling this host's dead workers must not trip over each other.
-        both = [Supervised(project, url, workers=1, concurrency=4, log=f"{name}.log") for name in ("a", "b")]
+        variables = {"TASKER_WORKER__LEASE_MS": "600000"}  # no extension tells a handler that it was cancelled
+        both = [
+            Supervised(project, url, workers=1, concurrency=4, log=f"{name}.log", variables=variables)
+            for name in ("a", "b")
+        ]
         try:
             yield [one.wait_ready() for one in both]
         finally:
@@ -73,7 +77,7 @@ def test_work_created_at_one_is_taken_at_once_by_the_other(two, tmp_path):
         assert a.http.delete(f"/v1/tasks/{task_uuid}").status_code == 200
 
     for marks, _ in begun:
-        until(marks.with_suffix(".cancelled").exists)
+        until(marks.with_suffix(".cancelled").exists, 20)
 
 
 def test_they_share_the_work_and_each_counts_its_own(two):

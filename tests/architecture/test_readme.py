@@ -34,9 +34,8 @@ from tasker_actors.settings import Settings, settings_table
 from tasker_actors.settings.layers import sections
 from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
 from tasker_actors.steps.failures import ErrorType
-from tasker_actors.supervision.crew import END_S
-from tasker_actors.supervision.run import _POOL_SIZE, _STOP_S
-from tasker_actors.supervision.supervisor import _SETTLE_S
+from tasker_actors.supervision.run import _POOL_SIZE
+from tasker_actors.supervision.shutdown import Shutdown
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.metrics import TABLE
 from tasker_actors.web.task_requests import MAX_PRIORITY
@@ -228,8 +227,8 @@ def test_the_unit_gives_a_drain_its_time() -> None:
     unit = configparser.ConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep upper case
     unit.read_string(block(section("Deployment"), "ini"))
-    drain_s = Settings().supervisor.drain_timeout_ms / 1000
-    assert float(unit["Service"]["TimeoutStopSec"]) > drain_s + END_S + 2 * _SETTLE_S + 2 * _STOP_S
+    exit_by = Shutdown.within(0.0, Settings().supervisor.drain_timeout_ms / 1000).exit_by
+    assert float(unit["Service"]["TimeoutStopSec"]) > exit_by
     assert unit["Service"]["KillMode"] == "mixed"
 
 

@@ -13,15 +13,23 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support
+
+import cancelling
 import fast_events
 import latency
 import messaging
+import recovery
+import server_restart
+import soak
 import start
 import telemetry
 import throughput
-from rich.console import Console
-from rich.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,10 @@ AIMS: Mapping[str, Aim] = {
     "steps_per_pgbench_commit": Aim("steps per pgbench commit", "", 0.7),
     "chain_p50_ms": Aim("four-step chain, idle, p50", " ms", 20.0, is_limit=True),
     "chain_p99_ms": Aim("four-step chain, idle, p99", " ms", None),
+    "cancel_p50_ms": Aim("a cancel reaches a running handler, p50", " ms", 200.0, is_limit=True),
+    "cancel_p99_ms": Aim("a cancel reaches a running handler, p99", " ms", 200.0, is_limit=True),
+    "cancel_elsewhere_p50_ms": Aim("the same, asked at another supervisor, p50", " ms", 200.0, is_limit=True),
+    "cancel_elsewhere_p99_ms": Aim("the same, asked at another supervisor, p99", " ms", 200.0, is_limit=True),
     "fast_events_per_s": Aim("fast events, one worker, one subscriber", "/s", 40_000),
     "tell_per_second": Aim("tell to another process, 500 bytes", "/s", 60_000),
     "ask_per_second_one_asker": Aim("ask to another process, one asker", "/s", None),
@@ -63,6 +75,16 @@ AIMS: Mapping[str, Aim] = {
     "telemetry_off_worker_rss_mb": Aim("memory of a worker after it, telemetry off", " MB", None),
     "telemetry_dead_collector_worker_rss_mb": Aim("the same, dead collector", " MB", None),
     "worker_rss_mb": Aim("resident memory of a worker at rest", " MB", 90.0, is_limit=True),
+    "recovery_p50_s": Aim("kill -9 of a worker until its steps run again, p50", " s", 2.0, is_limit=True),
+    "recovery_p99_s": Aim("the same, p99", " s", 2.0, is_limit=True),
+    "server_restart_down_s": Aim("a restart of the server under load: seconds without it", " s", None),
+    "server_restart_full_speed_s": Aim("from its return until full speed again", " s", None),
+    "backlog_worker_peak_mb": Aim("100,000 steps in backlog, peak memory of a worker", " MB", 150.0, is_limit=True),
+    "backlog_supervisor_peak_mb": Aim("the same, of the supervisor", " MB", None),
+    "fast_events_worker_peak_mb": Aim(
+        "a million fast events to a slow subscriber, peak memory of a worker", " MB", 150.0, is_limit=True
+    ),
+    "fast_events_supervisor_peak_mb": Aim("the same, of the supervisor", " MB", None),
 }
 
 
@@ -74,10 +96,14 @@ def _messaging(rounds: int) -> dict[str, list[float]]:
 CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "throughput": throughput.run,
     "latency": latency.run,
+    "cancelling": cancelling.run,
     "fast_events": fast_events.run,
     "messaging": _messaging,
     "start": start.run,
     "telemetry": telemetry.run,
+    "recovery": recovery.run,
+    "server_restart": server_restart.run,
+    "soak": soak.run,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasker_actors.actors import Actor, ActorSystem
+from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.ffi_channel import FfiChannel
@@ -62,6 +63,10 @@ def run(rounds: int) -> dict[str, list[float]]:
         return {"fast_events_per_s": [_round(Path(directory), number) for number in range(rounds + 1)][1:]}
 
 
+def no_drops(_count: int, _reason: str) -> None:
+    """Nothing is dropped here."""
+
+
 def _round(directory: Path, number: int) -> float:
     block = BlockWriter(create_block(directory, slot=0, incarnation=number, executors=1))
     recorder = WorkerRecorder(block, [])
@@ -77,12 +82,26 @@ def _round(directory: Path, number: int) -> float:
     spec = SubscriberSpec("benchmark", ("bench.*",), subscriber, is_async=False)
     counter = block.shared_bus_counter(3)
     subscription = Subscription(
-        spec, buffer_size=EVENTS, timeout_ms=5000, errors=counter, drops=lambda _count: None, logger=Never()
+        spec,
+        buffer_size=EVENTS,
+        buffer_bytes=1 << 30,
+        timeout_ms=5000,
+        errors=counter,
+        drops=no_drops,
+        logger=Never(),
     )
     subscription.start()
     system = ActorSystem("worker-0")
     index = PatternIndex([(0, "bench.*")])
-    channel = FfiChannel((), buffer_size=1, timeout_ms=5000, errors=counter, drops=lambda _count: None, logger=Never())
+    channel = FfiChannel(
+        (),
+        buffer_size=1,
+        buffer_bytes=1,
+        timeout_ms=5000,
+        errors=counter,
+        drops=no_drops,
+        logger=Never(),
+    )
     bus = system.start(
         "bus",
         lambda: InProcessEventBus(subscriptions=[subscription], index=index, channel=channel, recorder=recorder),
@@ -96,6 +115,8 @@ def _round(directory: Path, number: int) -> float:
             publisher=other,
             bus=bus,
             hooks=other,
+            hooks_backlog=Backlog(1, 1),
+            publications=Backlog(1, 1),
             recorder=recorder,
             log=log,
             max_payload_bytes=1024,

@@ -1,4 +1,4 @@
-"""A supervisor of its own for a benchmark: two workers, the embedded server, nothing else."""
+"""A supervisor of its own for a benchmark: two workers, the embedded server unless another is given, nothing else."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def running(home: Path, *, workers: int = 2, variables: Mapping[str, str] | None
     }
     command = [str(Path(sys.executable).parent / "tasker-actors"), "run", "--workers", str(workers)]
     command += ["--bind", "127.0.0.1:0", "--templates", str(WORKLOAD / "templates"), "--handlers", "bench_handlers"]
+    command += ["--handlers", "soak_handlers"]
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     try:
@@ -81,7 +82,8 @@ def running(home: Path, *, workers: int = 2, variables: Mapping[str, str] | None
         seconds = time.perf_counter() - began
         with (home / "supervisor.log").open("a") as log:
             threading.Thread(target=lambda: log.writelines(process.stderr or ()), daemon=True).start()
-            database_url = f"postgresql://postgres@/tasker?host={home}/postgres/run"
+            embedded = f"postgresql://postgres@/tasker?host={home}/postgres/run"
+            database_url = environ.get("DATABASE_URL", embedded)
             yield RunningSystem(ready["url"], database_url, home, process.pid, seconds)
             _stop(process)
     finally:
@@ -109,8 +111,13 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def create_chains(client: httpx.Client, count: int) -> None:
     """Create this many chains, a thousand in one request."""
+    create_tasks(client, "chain", count)
+
+
+def create_tasks(client: httpx.Client, name: str, count: int) -> None:
+    """Create this many tasks of a template, a thousand in one request."""
     for start in range(0, count, BATCH):
-        tasks = [{"namespace": "bench", "name": "chain", "context": {"number": start + n}} for n in range(BATCH)]
+        tasks = [{"namespace": "bench", "name": name, "context": {"number": start + n}} for n in range(BATCH)]
         client.post("/v1/tasks/batch", json={"tasks": tasks[: count - start]}).raise_for_status()
 
 

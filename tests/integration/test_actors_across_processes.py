@@ -141,15 +141,21 @@ class Supervisor:
     undeliverable: list[tuple[str, str, str]] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
 
-    def start_worker(self, name: str, *, role: str = "clerk", limits: LinkLimits | None = None) -> Worker:
+    def start_worker(
+        self, name: str, *, role: str = "clerk", limits: LinkLimits | None = None, beside: bool = False
+    ) -> Worker:
         ours, theirs = socket.socketpair()
         command = [sys.executable, str(Path(__file__).resolve()), role, name, str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
         reasons: list[str] = []
         link = ProcessLink(ours, limits=limits or LinkLimits(), on_close=reasons.append)
-        self.system.add_link(name, link)
-        worker = Worker(process, link, self.system.address(f"{name}/clerk"), reasons)
+        if beside:
+            self.system.open_link(name, link)
+        else:
+            self.system.add_link(name, link)
+        over = link if beside else None
+        worker = Worker(process, link, self.system.address(f"{name}/clerk", over=over), reasons)
         self.workers.append(worker)
         if role == "clerk":
             wait_for(lambda: answers(worker.clerk))
@@ -325,6 +331,34 @@ def test_the_next_incarnation_is_reached_by_the_same_address(supervisor):
     wait_for(lambda: first.reasons)
     second = supervisor.start_worker("worker-1")
     assert first.clerk.ask(Report(), ALLOWED_SECONDS).pid == second.process.pid
+
+
+def test_a_second_incarnation_is_reached_over_its_own_link_and_by_name_once_it_is_led_to(supervisor):
+    """What takes its predecessor's place hears nothing that was meant for it before, and all of it afterwards."""
+    first = supervisor.start_worker("worker-1")
+    asker = supervisor.start_worker("worker-2").clerk
+    second = supervisor.start_worker("worker-1", beside=True)
+    by_name = supervisor.system.address("worker-1/clerk")
+
+    assert by_name.ask(Report(), ALLOWED_SECONDS).pid == first.process.pid
+    assert second.clerk.ask(Report(), ALLOWED_SECONDS).pid == second.process.pid
+
+    supervisor.system.route("worker-1", second.link)
+    assert by_name.ask(Report(), ALLOWED_SECONDS).pid == second.process.pid
+    first_alone = supervisor.system.address("worker-1/clerk", over=first.link)
+    assert first_alone.ask(Report(), ALLOWED_SECONDS).pid == first.process.pid
+    # Whoever asks gets its answer, also where its name stands for another by now.
+    answer = first_alone.ask(PassOn("worker-2/clerk", "relayed", 10.0), ALLOWED_SECONDS)
+    assert answer == Say("relayed")
+    assert asker.ask(Report(), ALLOWED_SECONDS).sender == "worker-1/clerk"
+
+    first.process.kill()
+    wait_for(lambda: first.reasons)
+    assert by_name.ask(Report(), ALLOWED_SECONDS).pid == second.process.pid
+    with pytest.raises(ActorUnavailableError, match="worker-1/clerk"):
+        first_alone.ask(Report(), ALLOWED_SECONDS)
+    supervisor.system.route("worker-1", first.link)
+    assert by_name.ask(Report(), ALLOWED_SECONDS).pid == second.process.pid
 
 
 def test_a_relayed_ask_fails_at_once_when_its_answerer_is_killed(supervisor):

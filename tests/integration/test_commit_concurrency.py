@@ -5,6 +5,10 @@ DESIGN 3 rules 1 (order of locks), 2 (who won), 4 (the lock on the worker), 5 (t
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +22,7 @@ from tasker_actors.stats.counters import CommittedCount
 
 COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
 CLAIM = "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)"
-FENCE = "SELECT tasker.fence_worker_v1(%s, 'test')"
+FENCE = "SELECT tasker.fence_worker_v2(%s, 'test')"
 CANCEL = "SELECT tasker.cancel_task_v1(%s)"
 
 
@@ -255,13 +259,58 @@ def test_a_batch_that_is_sent_again_while_the_first_try_still_runs_is_stored_onc
     assert flow.rows("SELECT seq FROM tasker.worker_commits WHERE worker_id = %s", worker.worker_id) == [{"seq": 1}]
 
 
+# A client that is stopped in the middle of a commit (rule 12: the server ends its session)
+
+
+STOPPED = """
+import os, signal, sys
+import psycopg
+from tasker_actors.postgres.connect import connect
+from tasker_actors.settings import DatabaseSettings
+
+limits = DatabaseSettings(idle_in_transaction_timeout_ms=300)
+connection = connect(sys.argv[1], application_name="stopped", database=limits, autocommit=False)
+connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [sys.stdin.read()])
+os.kill(os.getpid(), signal.SIGSTOP)
+try:
+    connection.commit()
+except psycopg.errors.IdleInTransactionSessionTimeout:
+    sys.exit(7)
+"""
+
+
+def test_others_go_on_when_a_client_is_stopped_that_holds_locks_and_what_it_had_not_committed_never_happened(
+    flow: Flow, threads
+):
+    (row,) = flow.create(flow.register({"left": [], "right": []}, publishes_events=[event()]))
+    one, two = Worker(flow), Worker(flow)
+    held, free = one.claim(1)[0], two.claim(1)[0]
+    with flow.pool.connection() as connection:
+        connection.execute("ALTER FUNCTION tasker.commit_batch_v1 SET lock_timeout = '50ms'")
+    stopped = subprocess.Popen([sys.executable, "-c", STOPPED, flow.url], stdin=subprocess.PIPE)
+    assert stopped.stdin is not None
+    stopped.stdin.write(one.batch(finish(held)))
+    stopped.stdin.close()
+    assert os.WIFSTOPPED(os.waitpid(stopped.pid, os.WUNTRACED)[1])
+
+    assert two.commit(finish(free)).won == {free.token}
+
+    stopped.send_signal(signal.SIGCONT)
+    assert stopped.wait(60) == 7
+    with flow.pool.connection() as connection:
+        connection.execute("ALTER FUNCTION tasker.commit_batch_v1 SET lock_timeout = '5s'")
+    assert {error.sqlstate for error in two.commits.errors} == {"55P03"}
+    assert flow.states(row.task_uuid) == {held.plan.name: "in_progress", free.plan.name: "complete"}
+    assert [one["message"]["metadata"]["step_uuid"] for one in flow.queue()] == [free.step_uuid]
+
+
 # Rule 7: nobody waits for a lock without an end
 
 
 def test_every_function_that_takes_locks_has_a_lock_timeout(flow: Flow):
     found = flow.rows(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'tasker'::regnamespace AND prokind = 'f' "
-        "AND proname ~ '^(claim|commit|extend|fence|settle|expire|cancel|create)' "
+        "AND proname ~ '^(begin|claim|commit|extend|fence|settle|expire|cancel|create)' "
         "AND NOT coalesce(proconfig::text, '') LIKE '%%lock_timeout=%%'"
     )
     assert found == []

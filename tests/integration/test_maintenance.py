@@ -15,11 +15,13 @@ from support.waiting import until
 
 from tasker_actors.actors import ActorSystem
 from tasker_actors.messages import Maintain, ShowGauges
+from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import WorkerState, try_lead
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.maintenance import MaintenanceActor
 from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger
 
 QUIET = "UPDATE tasker.workers SET heartbeat_at = heartbeat_at - interval '1 minute' RETURNING 1"
 
@@ -56,6 +58,7 @@ def maintain(flow: Flow, shown: queue.SimpleQueue[Any]) -> Iterator[Rounds]:
                 stats=stats,
                 supervisor_id="00000000-0000-0000-0000-000000000000",
                 others=rounds.append,
+                availability=Availability(get_logger("tests")),
                 revive=lambda: None,
             ),
         )

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -66,7 +68,7 @@ def start(protocol: str, lines: Lines) -> Iterator[Start]:
     """Start an exporter to an endpoint; all are stopped at the end."""
     with ExitStack() as stack:
 
-        def make(endpoint: str, **variables: str) -> Exporter:
+        def make(endpoint: str, **variables: Any) -> Exporter:
             one = exporter_to(endpoint, protocol, **variables)
             one.start()
             stack.callback(lambda: one.shutdown(time.monotonic() + 1))
@@ -256,16 +258,17 @@ def test_metrics_that_are_too_large_go_one_by_one(to: Start, receiver: OtlpRecei
 
 def test_offering_never_waits_and_what_does_not_fit_is_counted(start: Start) -> None:
     """The collector never answers, so that nothing leaves: as many as fit wait, and all others are lost at once."""
-    dropped: list[int] = []
+    dropped: Counter[str] = Counter()
     with silent_endpoint() as endpoint:
         exporter = start(endpoint, OTEL_BSP_MAX_QUEUE_SIZE="100", OTEL_BSP_SCHEDULE_DELAY="3600000")
-        exporter.count_drops(spans=dropped.append, log_records=dropped.append)
+        exporter.count_drops(lambda count, reason: dropped.update({reason: count}), lambda *_: None)
         for _ in range(1000):
             exporter.offer(Spans(7))
             assert exporter.waiting_spans <= 100
         began = time.monotonic()
         exporter.shutdown(began + 0.2)
-    assert sum(dropped) == exporter.spans_dropped == 7000
+    assert exporter.spans_dropped == 7000
+    assert dropped == {"too_many": 7000 - 98, "stopped": 98}
 
 
 def test_a_batch_larger_than_the_whole_queue_is_exported_when_nothing_else_waits(
@@ -281,26 +284,42 @@ def test_losses_from_before_somebody_counted_are_told(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_MAX_QUEUE_SIZE="10", OTEL_BSP_SCHEDULE_DELAY="3600000")
     exporter.offer(Spans(5))
     exporter.offer(Spans(6))
-    exporter.count_lost_logs(3)
-    spans: list[int] = []
-    log_records: list[int] = []
-    exporter.count_drops(spans.append, log_records.append)
+    exporter.count_lost_logs(3, "too_many")
+    spans: list[tuple[int, str]] = []
+    log_records: list[tuple[int, str]] = []
+    exporter.count_drops(lambda *lost: spans.append(lost), lambda *lost: log_records.append(lost))
     exporter.offer(Spans(7))
-    exporter.count_lost_logs(0)
-    exporter.count_lost_logs(2)
-    assert (spans, log_records) == ([6, 7], [3, 2])
+    exporter.count_lost_logs(0, "too_many")
+    exporter.count_lost_logs(2, "too_many")
+    assert spans == [(6, "too_many"), (7, "too_many")]
+    assert log_records == [(3, "too_many"), (2, "too_many")]
     assert (exporter.spans_dropped, exporter.log_records_dropped) == (13, 5)
 
 
 def test_log_records_are_bounded_too(start: Start) -> None:
     exporter = start(dead_endpoint(), OTEL_BSP_SCHEDULE_DELAY="3600000")
     dropped: list[int] = []
-    exporter.count_drops(spans=lambda _: None, log_records=dropped.append)
+    exporter.count_drops(lambda *_: None, lambda count, _: dropped.append(count))
     export = LogExport(exporter)
     for number in range(MAX_WAITING_LOG_RECORDS + 2000):
         export(line(number))
     exporter.shutdown(soon(0.5))
     assert exporter.log_records_dropped == sum(dropped) == MAX_WAITING_LOG_RECORDS + 2000
+
+
+def test_what_waits_is_bounded_in_bytes_too(start: Start) -> None:
+    dropped: Counter[tuple[str, str]] = Counter()
+    exporter = start(dead_endpoint(), max_queue_bytes=100_000, OTEL_BSP_SCHEDULE_DELAY="3600000")
+    exporter.count_drops(
+        lambda count, reason: dropped.update({("spans", reason): count}),
+        lambda count, reason: dropped.update({("log_records", reason): count}),
+    )
+    export = LogExport(exporter)
+    for number in range(20):
+        export({**line(number), "text": "x" * 20_000})
+        exporter.offer(Spans(1, padding=20_000))
+    assert dropped == {("spans", "too_large"): 15, ("log_records", "too_large"): 16}
+    exporter.shutdown(soon(0.5))
 
 
 def test_a_line_after_the_end_is_on_the_console_and_not_lost(to: Start) -> None:

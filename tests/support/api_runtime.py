@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import httpx
+from fastapi import APIRouter
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
@@ -38,8 +40,12 @@ class RecordingRuntime:
         self.publish_error: Exception | None = None
         self.checks = (HealthCheck("database", healthy=True, message="answers", duration_ms=1.0),)
         self.alive = True
+        self.refusals: Counter[str] = Counter()
         self.on_health: Callable[[], None] = lambda: None
         self.on_metrics: Callable[[], None] = lambda: None
+
+    def refused(self, reason: str) -> None:
+        self.refusals[reason] += 1
 
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
         found = [
@@ -85,9 +91,9 @@ class RecordingRuntime:
 
 
 @contextmanager
-def serving(runtime: RecordingRuntime, **client: Any) -> Iterator[httpx.Client]:
+def serving(runtime: RecordingRuntime, more_routes: Sequence[APIRouter] = (), **client: Any) -> Iterator[httpx.Client]:
     """A client of a server that runs over the runtime on a free port."""
-    server = HttpServer(runtime, "127.0.0.1", 0)
+    server = HttpServer(runtime, "127.0.0.1", 0, more_routes)
     server.bind()
     server.start()
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import queue
-import threading
 import time
 from collections import deque
 from typing import Any
@@ -16,6 +14,7 @@ from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.ledger import Ledger, LedgerItem
 from tasker_actors.telemetry.logging import get_logger
 
@@ -45,10 +44,10 @@ class Bench:
         self.ledger = Ledger()
         self.ready: deque[Any] = deque()
         self.tokens = Tokens()
+        self.deadlines = [0]
         self.guard: CallGuard[LedgerItem] = CallGuard(StepTimeoutError)
-        self.loop = asyncio.new_event_loop()
-        self._loop_thread = threading.Thread(target=self.loop.run_forever)
-        self._loop_thread.start()
+        self.loop = HandlerLoop(get_logger("tests"))
+        self.loop.start()
         self.freed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         source = self.system.start("source", lambda: Inbox(self.freed))
@@ -61,7 +60,7 @@ class Bench:
                 ready=self.ready,
                 source=source,
                 router=router,
-                tokens=self.tokens,
+                cells=self,
                 guard=self.guard,
                 loop=self.loop,
                 logger=get_logger("tests"),
@@ -91,7 +90,6 @@ class Bench:
     def close(self) -> None:
         """Stop everything."""
         left = self.system.stop_all([], time.monotonic() + 5)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._loop_thread.join()
-        self.loop.close()
+        self.loop.stop(time.monotonic() + 5)
+        self.loop.loop.close()
         assert left == ()

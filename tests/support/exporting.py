@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tasker_actors.telemetry.config import TelemetryConfig
-from tasker_actors.telemetry.exporter import Exporter
+from tasker_actors.telemetry.exporter import MAX_QUEUE_BYTES, Exporter
 from tasker_actors.telemetry.otlp import make_sender
 
 RESOURCE = {"service.name": "tests"}
@@ -27,6 +27,11 @@ class Spans:
     name: str = "span"
     padding: int = 0
     encoded_in: threading.Thread | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that they hold."""
+        return self.count * self.padding
 
     def encode(self) -> Sequence[bytes]:
         """Build them."""
@@ -55,7 +60,9 @@ class Lines(io.TextIOWrapper):
         return [json.loads(line) for line in self.buffer.getvalue().splitlines()]
 
 
-def exporter_to(endpoint: str, protocol: str = "grpc", **variables: str) -> Exporter:
+def exporter_to(
+    endpoint: str, protocol: str = "grpc", *, max_queue_bytes: int = MAX_QUEUE_BYTES, **variables: str
+) -> Exporter:
     """An exporter to this collector, which exports soon; not started."""
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -64,4 +71,4 @@ def exporter_to(endpoint: str, protocol: str = "grpc", **variables: str) -> Expo
         **variables,
     }
     config = TelemetryConfig.from_environ(environ)
-    return Exporter(make_sender(config), config, RESOURCE)
+    return Exporter(make_sender(config), config, RESOURCE, max_queue_bytes=max_queue_bytes)

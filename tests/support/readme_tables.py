@@ -46,14 +46,14 @@ _EXIT_CODES = {
     1: "the work failed: a task that was waited for did not complete, a request was refused",
     2: "usage or configuration: an option, a setting, a variable, a template",
     3: "could not start: database, handler import, port in use; for clients: no supervisor answers",
-    4: "gave up after too many crashes of workers",
+    4: "gave up after too many crashes, of workers or of a part of the supervisor",
     5: "the drain deadline passed; the steps that were not finished went back to their queue",
     130: "interrupted (a client command; `run` takes Ctrl-C as a drain)",
 }
 _SIGNALS = {
     signal.SIGTERM: "drain and stop; a second one kills the workers and stops at once",
     signal.SIGINT: "the same (Ctrl-C)",
-    signal.SIGHUP: "replace the workers one by one: same settings, handler modules imported anew",
+    signal.SIGHUP: "replace the workers one by one, the successor first: same settings, handler modules imported anew",
     signal.SIGTTIN: "add a worker",
     signal.SIGTTOU: "remove the worker with the highest slot, after it has drained; one always stays",
     signal.SIGUSR1: "log the state of every process and the stacks of all its threads",

@@ -1,8 +1,30 @@
 """Handlers that do nothing, so that what is measured is the runtime."""
 
+import os
+import threading
+import time
+from pathlib import Path
+
 from tasker_actors import step_handler
 
 
 @step_handler("bench.nothing")
 def nothing(context):
     return {"done": True}
+
+
+@step_handler("bench.until_cancelled")
+def until_cancelled(context):
+    """Note which process runs this, and when it saw that its task was cancelled."""
+    directory, pause = Path(context.input_data["directory"]), threading.Event()
+    _note(directory / f"{context.task_uuid}.begun", str(os.getpid()))
+    while not context.cancelled:
+        pause.wait(0.001)
+    _note(directory / f"{context.task_uuid}.cancelled", repr(time.monotonic()))
+
+
+def _note(path, text):
+    """Write a file that is there at once or not at all."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(text)
+    unfinished.rename(path)

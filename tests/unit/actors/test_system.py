@@ -319,3 +319,20 @@ def test_systems_of_one_process_are_strangers_and_pykkas_registry_stays_empty(sy
     with pytest.raises(ActorUnavailableError, match="no link leads to worker-1"):
         other.address("worker-1/echo").ask(1, 5)
     assert pykka.ActorRegistry.get_all() == []
+
+
+def test_an_actor_that_is_forgotten_handles_what_waits_and_leaves_no_trace(system, until):
+    handled: list[object] = []
+
+    class Keeping(Actor):
+        def receive(self, message):
+            handled.append(message)
+
+    keeping = system.start("keeping", Keeping)
+    keeping.tell(1)
+    system.forget("keeping")
+    until(lambda: handled == [1])
+    assert [status.name for status in system.actors()] == []
+    with pytest.raises(ActorUnavailableError):
+        system.address("keeping").ask(2, 5)
+    system.forget("keeping")

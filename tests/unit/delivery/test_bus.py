@@ -21,8 +21,9 @@ class Buffer:
     def __init__(self) -> None:
         self.offered: list[str] = []
 
-    def offer(self, taken: Any, trace: TraceContext) -> None:
+    def offer(self, taken: Any, size: int, trace: TraceContext) -> None:
         """Keep an event's name."""
+        assert size > 100
         self.offered.append(taken.event_name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasker_actors.native.bridge import NativeSubscriber
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import CURRENT, new_trace
 
+MIB = 1024 * 1024
 TRACE = new_trace()
 
 
@@ -53,14 +55,17 @@ class Taker:
 class Line:
     """A channel with its counters."""
 
-    def __init__(self, *takers: tuple[Callable[[bytes], int], str], buffer_size: int = 100) -> None:
-        self.errors, self.drops = Count(), Count()
+    def __init__(
+        self, *takers: tuple[Callable[[bytes], int], str], buffer_size: int = 100, buffer_bytes: int = MIB
+    ) -> None:
+        self.errors, self.drops = Count(), Counter[str]()
         self.channel = FfiChannel(
             [NativeSubscriber(f"lib.so#{n}", (pattern,), taker) for n, (taker, pattern) in enumerate(takers)],
             buffer_size=buffer_size,
+            buffer_bytes=buffer_bytes,
             timeout_ms=60_000,
             errors=self.errors,
-            drops=self.drops.add,
+            drops=lambda count, reason: self.drops.update({reason: count}),
             logger=self,
         )
         self.said: list[tuple[str, str | None, Any]] = []
@@ -112,7 +117,7 @@ def test_events_reach_those_that_want_them_in_order(line):
 
     assert every.taken == ["payment.done", "order.done", "payment.card.done"]
     assert payments.taken == ["payment.done", "payment.card.done"]
-    assert (one.errors.value, one.drops.value) == (0, 0)
+    assert (one.errors.value, one.drops.total()) == (0, 0)
 
 
 def test_an_event_that_no_native_subscriber_wants_is_not_taken(line):
@@ -127,6 +132,22 @@ def test_without_subscribers_there_is_no_thread(line):
     assert one.offer("order.done") == [False]
 
 
+def test_the_buffer_is_full_by_the_bytes_of_its_events_too(line):
+    taker = Taker()
+    one = line((taker, "*"), buffer_bytes=1_024)
+    taker.gate.clear()
+    one.offer("a.held")
+    assert taker.entered.acquire(timeout=20)
+
+    one.offer("a.1", "a.2", "a.3", "a.4", "a.5")
+    taker.gate.set()
+    one.end()
+
+    assert taker.taken[-1] == "a.5"
+    assert one.drops == {"too_large": 6 - len(taker.taken)}
+    assert 2 <= len(taker.taken) < 5
+
+
 def test_when_the_buffer_is_full_the_oldest_events_are_dropped_and_counted(line):
     taker = Taker()
     one = line((taker, "*"), buffer_size=3)
@@ -139,7 +160,7 @@ def test_when_the_buffer_is_full_the_oldest_events_are_dropped_and_counted(line)
     one.end()
 
     assert taker.taken == ["a.held", "a.3", "a.4", "a.5"]
-    assert one.drops.value == 2
+    assert one.drops.total() == 2
 
 
 def test_a_subscriber_that_reports_an_error_is_counted_and_gets_the_next_event(line):
@@ -203,7 +224,7 @@ def test_a_subscriber_that_hangs_holds_up_no_other_one(line):
     until(lambda: well.taken == ["a.1", "a.2", "a.3"])
     until(lambda: one.errors.value == 3)
     one.late()
-    assert (one.errors.value, one.drops.value) == (3, 0)
+    assert (one.errors.value, one.drops.total()) == (3, 0)
 
 
 def test_a_subscriber_that_comes_back_gets_events_again(line):

@@ -16,9 +16,11 @@ from support.leases import DONE, Inbox, event, finish, leased, sampled_task
 from support.logging_state import logging_put_back
 from support.waiting import until
 
-from tasker_actors.actors import ActorSystem, RestartPolicy
+from tasker_actors.actors import ActorSystem, ActorUnavailableError, RestartPolicy
+from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.event_log import EventLog
+from tasker_actors.delivery.publisher_hooks import callbacks_size
 from tasker_actors.delivery.router import EventRouter, commit_item
 from tasker_actors.delivery.tracer import CommitTracer
 from tasker_actors.events.publisher import BasePublisher
@@ -67,11 +69,17 @@ class Told:
         """Take note."""
         self.calls.append(("bus refused", [one.event_name for one, _, _ in events]))
 
+    def dropped(self, buffer: str, count: int, reason: str) -> None:
+        """Take note."""
+        self.calls.append(("dropped", (buffer, count, reason)))
+
 
 class Router:
     """A router with everything around it in the test's hands."""
 
     def __init__(self) -> None:
+        self.hooks_backlog = Backlog(3, 10_000)
+        self.publications = Backlog(2, 1_000)
         self.system = ActorSystem("worker-0", on_restart=lambda *_: None)
         self.ledger = Ledger()
         self.told = Told()
@@ -92,6 +100,8 @@ class Router:
                 publisher=publisher,
                 bus=bus,
                 hooks=hooks,
+                hooks_backlog=self.hooks_backlog,
+                publications=self.publications,
                 max_payload_bytes=1000,
                 recorder=self.told,
                 log=log,
@@ -291,19 +301,55 @@ def test_publishers_that_do_not_are_not_bothered(router: Router):
     assert router.to_hooks.empty()
 
 
+def test_callbacks_that_nobody_takes_up_are_let_go_and_counted(router: Router):
+    result = finish(leased(publishers={"hooked": Hooked()}, publishes_events=[event("a.heard", publisher="hooked")]))
+    for _ in range(5):
+        router.commit(result)
+    waiting = [router.to_hooks.get(timeout=5) for _ in range(3)]
+    assert router.to_hooks.empty()
+    assert [call for call in router.told.calls if call[0] == "dropped"] == [
+        ("dropped", ("publisher_hooks", 1, "too_many"))
+    ] * 2
+
+    router.hooks_backlog.remove(1, callbacks_size(waiting[0]))
+    router.commit(result)
+    assert router.to_hooks.get(timeout=5).events
+
+
+def test_callbacks_are_bounded_by_what_they_hold_too(router: Router):
+    declared = [event("a.heard", publisher="hooked")]
+    large = finish(leased(publishers={"hooked": Hooked()}, publishes_events=declared), StepSuccess("x" * 900))
+    for _ in range(3):
+        router.commit(large)
+    assert router.hooks_backlog.count == 3
+    assert router.hooks_backlog.add(0, 10_000) == "too_large"
+
+
 # Events from outside a step
+
+
+def publication(payload: Any, mode: str = "durable") -> PublishEvent:
+    """What the supervisor sends."""
+    text = orjson.dumps(payload).decode()
+    trace = new_trace().traceparent
+    return PublishEvent(new_uuid7(), "ops.noted", "shop", text, mode, new_uuid7(), None, trace, None)
 
 
 def ask(router: Router, payload: Any, mode: str = "durable") -> tuple[CommitItem, queue.SimpleQueue[Any]]:
     """Ask for a publication; returns its entry of the batch and where the answer will come."""
-    text = orjson.dumps(payload).decode()
-    trace = new_trace().traceparent
-    message = PublishEvent(new_uuid7(), "ops.noted", "shop", text, mode, new_uuid7(), None, trace, None)
+    message = publication(payload, mode)
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=lambda: answer.put(router.address.ask(message, 10))).start()
     entries = router.to_publisher.get(timeout=5)
     assert isinstance(entries, CommitItems)
     return entries.items[0], answer
+
+
+def committed(router: Router, asked: tuple[CommitItem, queue.SimpleQueue[Any]]) -> None:
+    """Tell the router of its commit, and see that the asker hears."""
+    item, answer = asked
+    router.address.tell(StepsCommitted((item,), (), (), 0, {}, 1.0, 2.0))
+    assert answer.get(timeout=5).code is None
 
 
 def test_an_outside_event_is_answered_after_its_commit(router: Router):
@@ -316,6 +362,26 @@ def test_an_outside_event_is_answered_after_its_commit(router: Router):
     assert item.publication is not None
     assert answer.get(timeout=5) == EventPublished(item.publication.event_id)
     assert [one.event.event_name for one in router.to_bus.get(timeout=5).events] == ["ops.noted"]
+
+
+def test_events_from_outside_that_are_not_committed_are_bounded(router: Router):
+    """Their askers give up after a while, and what they sent waits all the same."""
+    waiting = [ask(router, {"n": 1}), ask(router, {"n": 2})]
+    with pytest.raises(ActorUnavailableError, match="too many events from outside of steps wait"):
+        router.address.ask(publication({"n": 3}), 10)
+    assert router.told.calls == [("dropped", ("publications", 1, "too_many"))]
+
+    committed(router, waiting.pop())
+    committed(router, ask(router, {"n": 4}))
+    committed(router, waiting.pop())
+
+
+def test_large_events_from_outside_are_bounded_by_their_bytes(router: Router):
+    waiting = ask(router, "x" * 600)
+    with pytest.raises(ActorUnavailableError, match="too many events"):
+        router.address.ask(publication("x" * 600), 10)
+    assert router.told.calls == [("dropped", ("publications", 1, "too_large"))]
+    committed(router, waiting)
 
 
 def test_an_outside_event_that_cannot_be_published_is_a_dead_letter_and_its_asker_hears_why(router: Router):

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.trace_context import new_trace
 
+MIB = 1024 * 1024
 TRACE = new_trace(sampled=True)
 
 
@@ -35,14 +37,17 @@ class Count:
 class Desk:
     """A subscription with its counters, and gates that hold deliveries back."""
 
-    def __init__(self, call: Callable[[Any], Any], *, is_async: bool = False, buffer_size: int = 100) -> None:
-        self.errors, self.drops = Count(), Count()
+    def __init__(
+        self, call: Callable[[Any], Any], *, is_async: bool = False, buffer_size: int = 100, buffer_bytes: int = MIB
+    ) -> None:
+        self.errors, self.drops = Count(), Counter[str]()
         self.subscription = Subscription(
             SubscriberSpec("tests.subscriber", ("*",), call, is_async),
             buffer_size=buffer_size,
+            buffer_bytes=buffer_bytes,
             timeout_ms=60_000,
             errors=self.errors,
-            drops=self.drops.add,
+            drops=lambda count, reason: self.drops.update({reason: count}),
             logger=get_logger("tests"),
         )
 
@@ -50,7 +55,7 @@ class Desk:
         """Offer events with these names."""
         for name in names:
             (one,) = finish(leased(publishes_events=[event(name, "fast")])).derived.events
-            self.subscription.offer(one.event, TRACE)
+            self.subscription.offer(one.event, len(one.message), TRACE)
 
     def late(self, grace: float = 1000.0) -> None:
         """Let the clock be past the limit of what runs now."""
@@ -91,7 +96,7 @@ def test_events_are_delivered_in_order_and_one_at_a_time(desk: Callable[..., Des
     one.offer(*names)
 
     until(lambda: one.subscription.is_idle)
-    assert (got, len(threads), one.errors.value, one.drops.value) == (names, 1, 0, 0)
+    assert (got, len(threads), one.errors.value, one.drops.total()) == (names, 1, 0, 0)
     assert threading.get_ident() not in threads
 
 
@@ -139,6 +144,29 @@ def test_a_subscriber_that_ends_its_thread_goes_on(desk: Callable[..., Desk]):
     assert one.errors.value == 2
 
 
+def test_a_buffer_is_full_by_the_bytes_of_its_events_too(desk: Callable[..., Desk]):
+    entered, leave = threading.Event(), threading.Event()
+    got: list[str] = []
+
+    def call(taken: Any) -> None:
+        entered.set()
+        assert leave.wait(10)
+        got.append(taken.event_name)
+
+    one = desk(call, buffer_bytes=1_024)
+    one.offer("a.first")
+    assert entered.wait(10)
+    one.offer("a.n1", "a.n2", "a.n3", "a.n4", "a.n5")
+    kept = one.subscription.waiting
+    assert 1 <= kept < 4
+    assert one.drops == {"too_large": 5 - kept}
+    leave.set()
+    until(lambda: one.subscription.is_idle)
+    assert got == ["a.first", *(f"a.n{number}" for number in range(6 - kept, 6))]
+    one.offer("a.last")  # what was taken out has made room
+    until(lambda: got[-1] == "a.last")
+
+
 def test_a_full_buffer_drops_its_oldest_entries_and_counts_each(desk: Callable[..., Desk]):
     entered, leave = threading.Event(), threading.Event()
     got: list[str] = []
@@ -152,7 +180,7 @@ def test_a_full_buffer_drops_its_oldest_entries_and_counts_each(desk: Callable[.
     one.offer("a.first")
     assert entered.wait(10)
     one.offer("a.n1", "a.n2", "a.n3", "a.n4", "a.n5")
-    assert (one.subscription.waiting, one.drops.value) == (3, 2)
+    assert (one.subscription.waiting, one.drops.total()) == (3, 2)
     leave.set()
 
     until(lambda: one.subscription.is_idle)
@@ -234,13 +262,18 @@ def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(d
     assert got.count("a.more") == 1
 
 
-def test_a_subscriber_that_is_stuck_again_and_again_is_given_up(desk: Callable[..., Desk]):
+def test_a_subscriber_that_is_stuck_again_and_again_gets_nothing_until_a_delivery_returns(desk: Callable[..., Desk]):
     entered: threading.Semaphore = threading.Semaphore(0)
-    leave = threading.Event()
+    leave = [threading.Event() for _ in range(MAX_STUCK_THREADS)]
+    calls = iter(leave)
+    got: list[str] = []
 
     def call(taken: Any) -> None:
         entered.release()
-        leave.wait()
+        gate = next(calls, None)
+        if gate is not None:
+            gate.wait()
+        got.append(taken.event_name)
 
     one = desk(call, buffer_size=10)
     one.offer(*(f"a.n{number}" for number in range(MAX_STUCK_THREADS + 2)))
@@ -250,9 +283,47 @@ def test_a_subscriber_that_is_stuck_again_and_again_is_given_up(desk: Callable[.
 
     assert (one.errors.value, one.subscription.waiting) == (MAX_STUCK_THREADS, 2)
     one.offer(*(f"b.n{number}" for number in range(20)))
-    assert (one.subscription.waiting, one.drops.value) == (10, 12)
+    one.late(grace=0.0)
+    assert (one.subscription.waiting, one.drops.total()) == (10, 12)
     assert not entered.acquire(blocking=False)
-    leave.set()
+
+    leave[0].set()
+
+    def goes_on() -> bool:
+        one.subscription.check(time.monotonic(), 0.0)
+        return len(got) == 10
+
+    until(goes_on)
+    assert got == [f"b.n{number}" for number in range(10, 20)]
+    for gate in leave:
+        gate.set()
+
+
+def test_deliveries_that_return_late_are_no_longer_counted_as_stuck(desk: Callable[..., Desk]):
+    """However many there were in a worker's life: only those that are stuck at the same time make it stop."""
+    entered = threading.Semaphore(0)
+    held: list[tuple[threading.Thread, threading.Event]] = []
+
+    def call(taken: Any) -> None:
+        leave = threading.Event()
+        held.append((threading.current_thread(), leave))
+        entered.release()
+        leave.wait()
+
+    one = desk(call)
+    for number in range(2 * MAX_STUCK_THREADS):
+        one.offer("a.slow")
+        assert entered.acquire(timeout=10)
+        one.late(grace=0.0)
+        thread, leave = held[number]
+        leave.set()
+        until(lambda thread=thread: not thread.is_alive())
+
+    one.offer("a.last")
+    assert entered.acquire(timeout=10)
+    held[-1][1].set()
+    until(lambda: one.subscription.is_idle)
+    assert one.errors.value == 2 * MAX_STUCK_THREADS
 
 
 def test_what_is_buffered_at_the_stop_is_still_delivered(desk: Callable[..., Desk]):
@@ -270,6 +341,6 @@ def test_a_subscription_that_was_not_started_keeps_its_newest_events():
     one = Desk(forever, buffer_size=2)
     one.offer("a.one", "a.two", "a.three")
 
-    assert (one.subscription.waiting, one.drops.value, one.subscription.is_idle) == (2, 1, False)
+    assert (one.subscription.waiting, one.drops.total(), one.subscription.is_idle) == (2, 1, False)
     one.subscription.check(time.monotonic() + 1000, 0.0)
     one.subscription.join(time.monotonic())

@@ -177,6 +177,52 @@ def test_a_publisher_that_changes_what_it_got_changes_neither_the_result_nor_ano
     assert payloads == [{"payment_id": "p-1", "amount": 100.0}] * 2 + [RESULT]
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    [StepSuccess({"list": [1]}, {"list": [1]}), StepFailure("no", "failed", metadata={"list": [1]})],
+    ids=["success", "failure"],
+)
+def test_whatever_a_publisher_changes_the_next_one_and_the_event_do_not_see_it(outcome):
+    seen = []
+
+    class Vandal(BasePublisher):
+        def should_publish(self, context):
+            everything = [context.payload, context.metadata, context.input_data, context.outcome.metadata]
+            everything.append(getattr(context.outcome, "result", {}))
+            seen.append(orjson.dumps(everything))
+            for one in everything:
+                one.setdefault("list", []).append("vandal")
+                one["new"] = "vandal"
+            return True
+
+        def transform_payload(self, context):
+            return {"list": [1]}
+
+        def before_publish(self, event_name, payload, metadata):
+            metadata.clear()
+            return True
+
+    declared = [
+        EventDeclaration(name=f"payment.{name}", publisher=publisher, condition="always")
+        for name, publisher in (("first", "vandal"), ("second", "vandal"), ("third", None))
+    ]
+    derived = derive(
+        facts(input_data={"list": [1]}),
+        outcome,
+        will_retry=False,
+        moment=MOMENT,
+        declarations=bind_declarations(declared, {"vandal": Vandal()}),
+    )
+
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert outcome.metadata in ({}, {"list": [1]})
+    messages = [orjson.loads(each.message) for each in derived.events]
+    assert [message["payload"]["list"] for message in messages] == [[1]] * 3
+    assert not any(b"vandal" in each.message for each in derived.events)
+    assert [message["metadata"]["step_name"] for message in messages] == ["charge"] * 3
+
+
 @pytest.mark.parametrize("hook", ["should_publish", "before_publish"])
 def test_a_hook_that_says_no_ends_the_event_silently(hook):
     publisher = type("Silent", (BasePublisher,), {hook: lambda *_: False})()

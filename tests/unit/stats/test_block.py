@@ -41,7 +41,7 @@ def path(tmp_path):
 
 def small(tmp_path, cells, **limits):
     """A block whose directory has room for so many cells beside the reserve."""
-    size = (layout.TOKENS + 1 + cells + layout.RESERVE_CELLS) * layout.CELL_BYTES
+    size = (layout.TOKENS + 2 + cells + layout.RESERVE_CELLS) * layout.CELL_BYTES
     path = create_block(tmp_path, slot=0, incarnation=1, executors=1, size_bytes=size)
     return BlockWriter(path, **limits), BlockReader(path)
 
@@ -80,6 +80,8 @@ def test_router_bus_tokens_and_heartbeat_reach_the_reader(writer, reader):
     writer.bus[layout.FFI_SUBSCRIBERS] = 1
     writer.shared_bus_counter(layout.HANDLER_ERRORS).add(2)
     writer.tokens[1] = 2**63 + 5
+    writer.deadlines[1] = 77
+    writer.deadlines[2] = 88  # of a step that has ended
     writer.beat(123456789, 42)
     snapshot = reader.snapshot()
     assert snapshot.router.stats() == EventRouterStats(5, 3, 0, 2, 1, 0)
@@ -87,7 +89,21 @@ def test_router_bus_tokens_and_heartbeat_reach_the_reader(writer, reader):
         total_events_dispatched=5, rust_handler_errors=2, ffi_subscriber_count=1
     )
     assert reader.running_tokens() == (0, 2**63 + 5, 0)
+    assert reader.running_until_ns() == 77
     assert reader.heartbeat() == Heartbeat(123456789, 42)
+
+
+def test_the_attempts_that_have_begun_reach_the_reader_and_leave_the_directory_alone(tmp_path):
+    path = create_block(tmp_path, slot=0, incarnation=1, executors=2, places=3)
+    writer, reader = BlockWriter(path), BlockReader(path)
+    assert (len(writer.begun), reader.begun_tokens()) == (3, frozenset())
+    writer.tokens[1] = 5
+    writer.begun[0], writer.begun[2] = 7, 2**63 + 5
+    writer.counter(EVENT_REFUSALS, ("flights", "code")).add(3)
+
+    assert reader.begun_tokens() == {7, 2**63 + 5}
+    assert reader.running_tokens() == (0, 5)
+    assert reader.snapshot().figures.counters == {EVENT_REFUSALS: {("flights", "code"): 3}}
 
 
 def test_every_bus_counter_can_be_shared_and_adds_to_the_bus_threads_own(writer, reader):
@@ -111,7 +127,7 @@ def test_labelled_figures_of_every_kind_reach_the_reader(writer, reader):
     assert figures.counters == {EVENTS_PUBLISHED: {DELAYED: 5}, SPANS_DROPPED: {(): 9}}
     assert figures.gauges == {STEPS_ACTIVE: {(): 2.5}}
     value = figures.histograms[STEP_EXECUTION_DURATION]["flights", "success"]
-    assert value == HistogramValue((1, 1, *(0,) * (len(DURATION_BOUNDS_MS) - 2), 1), 0.1 + 0.2 + 99999.0)
+    assert value == HistogramValue.of((1, 1, *(0,) * (len(DURATION_BOUNDS_MS) - 2), 1), 0.1 + 0.2 + 99999.0)
     assert value.count == 3
 
 

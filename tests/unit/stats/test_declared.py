@@ -7,7 +7,9 @@ from support.leases import event, leased
 
 from tasker_actors.stats.declared import (
     FAILURES,
+    HTTP_REFUSALS,
     REFUSAL_CODES,
+    WORKER_DROPS,
     declared_label_sets,
     overflow_label_sets,
     slot_label_sets,
@@ -15,6 +17,7 @@ from tasker_actors.stats.declared import (
 )
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.export_queue import DROP_REASONS
 from tasker_actors.telemetry.metrics import TABLE, MetricKind
 
 PACKAGE = Path(__file__).parents[3] / "tasker_actors"
@@ -22,13 +25,14 @@ PLAN = leased(publishes_events=[event("order.placed", "durable"), event("order.s
 
 # Labels that users' code makes up, and gauges, which are shown while there is something to show.
 UNKNOWN_BEFOREHAND = {metrics.ACTORS_RESTARTS}
-OF_A_SLOT = {metric for metric in TABLE if metric.labels == ("worker",)}
+OF_A_SLOT = {metric for metric in TABLE if metric.labels == ("worker",)} | {metrics.DROPS}
+OF_THE_SUPERVISOR = {metrics.HTTP_REFUSALS}
 
 
 def test_every_metric_of_the_table_that_can_be_known_has_its_label_sets():
     declared = {metric for metric, _ in (*declared_label_sets([PLAN]), *overflow_label_sets(), *slot_label_sets(0))}
     expected = {metric for metric in TABLE if metric.kind is not MetricKind.GAUGE and metric.counted_in is None}
-    assert declared == expected - UNKNOWN_BEFOREHAND - OF_A_SLOT
+    assert declared == expected - UNKNOWN_BEFOREHAND - OF_A_SLOT - OF_THE_SUPERVISOR
 
 
 def test_each_label_set_fits_its_metric_and_is_named_once():
@@ -52,10 +56,25 @@ def test_what_is_timed_in_a_namespace_is_declared_under_success_and_failure():
 
 
 def test_a_supervisor_shows_what_it_loses_itself_beside_the_slots():
-    assert list(supervisor_label_sets()) == [
+    found = list(supervisor_label_sets())
+    assert [pair for pair in found if pair[0] not in (metrics.HTTP_REFUSALS, metrics.DROPS)] == [
         (metrics.SPANS_DROPPED, ("supervisor",)),
         (metrics.LOG_RECORDS_DROPPED, ("supervisor",)),
     ]
+    reasons = [("spans", reason) for reason in DROP_REASONS] + [("log_records", reason) for reason in DROP_REASONS]
+    assert [labels for metric, labels in found if metric is metrics.DROPS] == [
+        ("supervisor", *labels) for labels in reasons
+    ]
+    assert set(reasons) < set(WORKER_DROPS)
+
+
+def test_the_reasons_of_the_ports_refusals_are_those_of_the_code():
+    text = "\n".join(file.read_text(encoding="utf-8") for file in sorted((PACKAGE / "web").glob("*.py")))
+    direct = re.findall(r'(?:refused|_refuse)\(\s*"([a-z_0-9]+)"', text)
+    by_timer = re.findall(r'self\._refuse, "([a-z_]+)"', text)
+    by_code = re.findall(r'_refused\(\s*HTTPStatus\.\w+, "([a-z_]+)"', text)
+    chosen = re.findall(r'_refuse\("([a-z_]+)" if \w+ else "([a-z_]+)"\)', text)
+    assert {*direct, *by_timer, *by_code, *(code for pair in chosen for code in pair)} == set(HTTP_REFUSALS)
 
 
 def test_the_runtimes_own_error_types_are_all_there():

@@ -33,6 +33,14 @@ def test_a_gauge_shows_its_last_value_and_histograms_add_up():
     assert (value.buckets[0], value.buckets[-1], value.count, value.total) == (1, 1, 2, 20000.05)
 
 
+def test_sums_are_the_same_in_whatever_order_they_are_added():
+    """Incarnations end in any order; a sum that fell by its last digit would be a reset to Prometheus."""
+    one, two, three = (HistogramValue().observe(value) for value in (0.1, 0.2, 0.3))
+    assert 0.1 + 0.2 + 0.3 != 0.1 + (0.2 + 0.3)
+    assert (one + two) + three == one + (two + three)
+    assert (one + two + three).total == 0.6
+
+
 @pytest.mark.parametrize("bound", DURATION_BOUNDS_MS)
 def test_a_bound_is_inclusive(bound):
     bucket = DURATION_BOUNDS_MS.index(bound)

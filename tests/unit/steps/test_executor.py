@@ -162,7 +162,7 @@ def test_a_failure_result_is_a_failure(bench: Bench):
 def test_an_async_handler_runs_on_the_one_event_loop(bench: Bench):
     async def handler(context: Any) -> dict[str, Any]:
         await asyncio.sleep(0)
-        return {"loop": asyncio.get_running_loop() is bench.loop, "id": current_correlation_id()}
+        return {"loop": asyncio.get_running_loop() is bench.loop.loop, "id": current_correlation_id()}
 
     step = leased(handler=handler, is_async=True)
     (finished,) = bench.run(step)
@@ -203,6 +203,31 @@ def test_an_async_handler_past_its_limit_is_cancelled_on_the_loop(bench: Bench):
     (finished,) = bench.run(leased(handler=handler, is_async=True, timeout_ms=20))
 
     assert getattr(finished.outcome, "error_type", None) == "timeout"
+
+
+def test_a_handler_that_swallows_its_interruption_is_given_to_the_clock_after_the_grace(bench: Bench):
+    entered, swallowed, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def handler(context: Any) -> None:
+        while not leave.is_set():
+            try:
+                entered.set()
+                leave.wait(0.001)
+            except BaseException:  # noqa: BLE001 - what this test is about
+                swallowed.set()
+
+    step = leased(handler=handler)
+    bench.start(step)
+    assert entered.wait(10)
+    assert bench.interrupt() is None
+    assert swallowed.wait(10)
+
+    given_up = bench.interrupt(grace=0.0)
+
+    assert given_up is not None
+    assert given_up.step is step
+    leave.set()
+    assert bench.finished.get(timeout=10).finished.state == "complete"  # where the clock does not end it first
 
 
 def test_a_handler_within_its_limit_is_left_alone(bench: Bench):

@@ -151,3 +151,90 @@ def test_the_bytes_of_what_is_held_are_those_of_its_input(ledger: Ledger):
     ledger.add(steps)
 
     assert ledger.bytes() == sum(step.bytes for step in steps) == len('{"text":""}') + 1000 + 2
+
+
+def test_what_was_cancelled_before_it_began_never_begins(ledger: Ledger):
+    waiting = leased()
+    ledger.add([waiting])
+
+    ledger.cancel([waiting.token])
+
+    assert (ledger.begin(waiting.token, 0, 1.0), len(ledger), ledger.emptied.is_set()) == (None, 0, True)
+
+
+def test_a_cancellation_that_comes_before_the_reply_of_its_claim_counts(ledger: Ledger):
+    """The server answers a claim, then a cancel; the news of the second may be here first."""
+    early, other = leased(), leased()
+    ledger.cancel([early.token])
+
+    ledger.add([early, other])
+
+    assert [item.step for item in ledger.items()] == [other]
+    ledger.add([early])  # only once: it is remembered no longer
+    assert len(ledger) == 2
+
+
+def test_only_the_newest_cancellations_are_remembered(ledger: Ledger):
+    oldest, newest = leased(), leased()
+    ledger.cancel([oldest.token])
+    ledger.cancel(range(-1, -1001, -1))
+    ledger.cancel([newest.token])
+
+    ledger.add([oldest, newest])
+
+    assert [item.step for item in ledger.items()] == [oldest]
+
+
+def test_the_oldest_step_that_only_has_to_be_committed_is_told(ledger: Ledger):
+    assert ledger.oldest_with_result() is None
+    ledger.add([leased()])
+    begun(ledger)
+    finished, later = begun(ledger), begun(ledger)
+    assert ledger.oldest_with_result() is None
+    for item in (later, finished):
+        ledger.finish(item, finish(item.step))
+    assert ledger.oldest_with_result() == finished.step.token
+    ledger.committing([finished.step.token])
+    assert ledger.oldest_with_result() == finished.step.token
+    ledger.remove([finished.step.token])
+    assert ledger.oldest_with_result() == later.step.token
+
+
+# Rule 3: who may have caused the death of this process
+
+
+class Block:
+    """Stands for the slot's memory block."""
+
+    def __init__(self, places: int) -> None:
+        self.begun = [0] * places
+
+
+def test_an_attempt_is_among_those_that_have_begun_until_it_is_let_go():
+    block = Block(4)
+    ledger = Ledger(block)
+    waiting = leased()
+    ledger.add([waiting])
+    first, second = begun(ledger), begun(ledger)
+    tokens = {first.step.token, second.step.token}
+    assert {*block.begun} == {0, *tokens}
+
+    ledger.finish(first, finish(first.step))
+    ledger.committing([first.step.token])
+    ledger.give_up_running()
+    assert {*block.begun} == {0, *tokens}
+    assert ledger.has_begun()
+
+    ledger.remove([first.step.token, waiting.token])
+    assert {*block.begun} == {0, second.step.token}
+    ledger.remove([second.step.token])
+    assert (block.begun, ledger.has_begun()) == ([0] * 4, False)
+
+
+def test_the_places_of_those_that_were_let_go_are_used_again():
+    block = Block(2)
+    ledger = Ledger(block)
+    for _ in range(5):
+        one, other = begun(ledger), begun(ledger)
+        assert {*block.begun} == {one.step.token, other.step.token}
+        ledger.remove([one.step.token, other.step.token])

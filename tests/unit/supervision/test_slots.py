@@ -1,66 +1,43 @@
-"""When a dead worker is started again, and when the supervisor gives up (DESIGN G11)."""
+"""What a slot says of its incarnations."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tasker_actors.supervision.slots import RestartBudget, Slot, SlotState
+from tasker_actors.supervision.slots import Incarnation, IncarnationState, Slot
 
 
-def budget(limit: int = 5) -> RestartBudget:
-    return RestartBudget(limit=limit, window_s=30.0, backoff_s=0.1, backoff_max_s=1.0)
+@pytest.mark.parametrize("state", IncarnationState)
+def test_an_incarnation_has_a_process_in_three_of_its_states(state: IncarnationState):
+    with_process = {IncarnationState.STARTING, IncarnationState.RUNNING, IncarnationState.DRAINING}
+    assert Incarnation(0, 1, state).has_process is (state in with_process)
+    assert Incarnation(0, 1, state).pid is None
 
 
-def test_pauses_double_from_the_first_crash_on_and_are_bounded():
-    one = budget(limit=10)
+def test_of_two_running_incarnations_the_newest_stands_for_the_slot():
+    slot = Slot(3)
+    assert slot.running is None
+    first, second = slot.add_incarnation(), slot.add_incarnation()
+    assert [(one.slot, one.number) for one in (first, second)] == [(3, 1), (3, 2)]
 
-    assert [one.crashed(float(moment)) for moment in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-
-
-def test_more_crashes_in_a_window_than_the_limit_are_the_end():
-    one = budget(limit=3)
-
-    assert [one.crashed(float(moment)) is None for moment in range(4)] == [False, False, False, True]
-
-
-def test_crashes_that_are_long_over_do_not_count():
-    one = budget(limit=2)
-
-    assert [one.crashed(moment) for moment in (0.0, 1.0, 30.5, 31.5, 32.0)] == [0.1, 0.2, 0.2, 0.2, None]
+    first.state = IncarnationState.RUNNING
+    assert slot.running is first
+    second.state = IncarnationState.RUNNING
+    assert slot.running is second
+    first.state = IncarnationState.DRAINING
+    slot.remove(second)
+    assert slot.running is None
+    assert slot.incarnations == (first,)
 
 
-def test_a_limit_of_zero_allows_no_crash():
-    assert budget(limit=0).crashed(0.0) is None
-
-
-@given(st.lists(st.floats(0, 1000), max_size=40), st.integers(1, 10))
-def test_it_gives_up_exactly_when_a_window_has_too_many_crashes(gaps, limit):
-    one, now = budget(limit), 0.0
-    moments: list[float] = []
-    for gap in gaps:
-        now += gap
-        moments.append(now)
-        recent = [moment for moment in moments if moment > now - 30.0]
-        assert (one.crashed(now) is None) == (len(recent) > limit)
-
-
-@pytest.mark.parametrize(
-    ("state", "is_alive"),
-    [
-        (SlotState.REGISTERING, False),
-        (SlotState.STARTING, True),
-        (SlotState.RUNNING, True),
-        (SlotState.DRAINING, True),
-        (SlotState.SETTLING, False),
-        (SlotState.WAITING, False),
-        (SlotState.EMPTY, False),
-    ],
-)
-def test_a_slot_has_a_process_in_three_of_its_states(state: SlotState, is_alive: bool):
-    assert Slot(0, state=state).is_alive is is_alive
-
-
-def test_a_slot_without_a_process_has_no_pid():
-    assert Slot(0).pid is None
+def test_a_slot_is_empty_without_incarnations_unless_one_is_due():
+    slot = Slot(0)
+    assert slot.is_empty
+    slot.start_after = 5.0
+    assert not slot.is_empty
+    only = slot.add_incarnation()
+    assert slot.start_after is None
+    assert not slot.is_empty
+    slot.remove(only)
+    assert slot.is_empty
+    assert slot.add_incarnation().number == 2

@@ -99,14 +99,15 @@ def test_no_interruption_splits_what_belongs_together(exporter: Exporter) -> Non
     sys.setswitchinterval(1e-5)
     gc.disable()  # what it calls back is not to be interrupted
     try:
-        handler = Handler(lambda: exporter.offer(Spans(3)))
+        handler = Handler(lambda: exporter.offer(Spans(3, padding=1)))
         while handler.interruptions < 200:
             handler.interrupt()
         handler.end()
     finally:
         gc.enable()
         sys.setswitchinterval(interval)
-    assert exporter.waiting_spans == sum(batch.count for _, batch in exporter._spans._items) > 0
+    assert exporter.waiting_spans == sum(batch.count for _, batch, _ in exporter._spans._items) > 0
+    assert exporter._spans._bytes == sum(size for _, _, size in exporter._spans._items) > 0
 
 
 def test_an_interruption_of_a_log_line_leaves_logging_working(lines: Lines) -> None:

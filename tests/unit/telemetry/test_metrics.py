@@ -57,7 +57,12 @@ EXPECTED = [
     ("tasker.actors.mailbox.depth", "tasker_actors_mailbox_depth", "worker, actor"),
     ("tasker.telemetry.spans_dropped.total", "tasker_telemetry_spans_dropped_total", "worker"),
 ]
-ADDED = {"tasker.telemetry.log_records_dropped.total", "tasker.telemetry.overflows.total"}
+ADDED = {
+    "tasker.drops.total",
+    "tasker.http.refusals.total",
+    "tasker.telemetry.log_records_dropped.total",
+    "tasker.telemetry.overflows.total",
+}
 EXPORTED = [metric for metric in TABLE if metric.counted_in is None]
 
 

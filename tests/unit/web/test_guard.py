@@ -151,7 +151,7 @@ def test_a_refused_chunked_body_is_not_kept_in_memory(client, runtime, monkeypat
     largest = 0
     original = body_limit.read_body_message
 
-    async def watched(scope, receive, max_bytes):
+    async def watched(scope, receive, max_bytes, timeout_s):
         nonlocal largest
         size = 0
 
@@ -162,7 +162,7 @@ def test_a_refused_chunked_body_is_not_kept_in_memory(client, runtime, monkeypat
             largest = max(largest, size)
             return message
 
-        return await original(scope, counted, max_bytes)
+        return await original(scope, counted, max_bytes, timeout_s)
 
     monkeypatch.setattr(guard, "read_body_message", watched)
     response = client.post("/v1/tasks", content=iter([b" " * 65_536] * 256), headers=JSON)
@@ -170,13 +170,15 @@ def test_a_refused_chunked_body_is_not_kept_in_memory(client, runtime, monkeypat
     assert largest < runtime.settings.http.max_body_bytes + 1_000_000
 
 
-def test_a_client_that_sends_too_slowly_is_told_so(client, monkeypatch) -> None:
-    monkeypatch.setattr(body_limit, "READ_TIMEOUT_S", 0.1)
-    address = urlsplit(str(client.base_url))
+def test_a_client_that_sends_too_slowly_is_told_so() -> None:
+    runtime = SlowRuntime({"body_timeout_ms": 100})
     head = b"POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        connection.sendall(head + b"content-length: 100\r\n\r\n{")
-        assert connection.recv(65_536).startswith(b"HTTP/1.1 408")
+    with serving(runtime) as client:
+        address = urlsplit(str(client.base_url))
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(head + b"content-length: 100\r\n\r\n{")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 408")
+    assert runtime.refusals == {"request_timeout": 1}
 
 
 def test_unknown_paths_and_methods_are_answered_like_everything_else(client) -> None:
@@ -222,8 +224,9 @@ def test_a_client_that_goes_away_costs_nothing(client) -> None:
 class SlowRuntime(RecordingRuntime):
     """Takes as long as it is told to for every task."""
 
-    def __init__(self) -> None:
-        super().__init__(pool=None)  # type: ignore[arg-type]  # nothing here reaches the database
+    def __init__(self, http: dict[str, int] | None = None) -> None:
+        settings = Settings.model_validate({"http": http or {}})
+        super().__init__(None, settings)  # type: ignore[arg-type]  # nothing here reaches the database
         self.release = threading.Event()
         self.entered = threading.Semaphore(0)
 
@@ -252,9 +255,8 @@ def posting(runtime: SlowRuntime, count: int) -> Iterator[httpx.Client]:
     assert answers == [[404] * count]
 
 
-def test_only_so_many_requests_are_read_and_answered_at_once(monkeypatch) -> None:
-    monkeypatch.setattr(guard, "MAX_ACTIVE", 3)
-    runtime = SlowRuntime()
+def test_only_so_many_requests_are_read_and_answered_at_once() -> None:
+    runtime = SlowRuntime({"max_active_requests": 3})
     with posting(runtime, 8):
         for _ in range(3):
             assert runtime.entered.acquire(timeout=10)
@@ -272,10 +274,8 @@ def test_requests_that_hold_every_thread_hold_up_neither_probes_nor_scrapes(monk
         assert not runtime.entered.acquire(timeout=0.1)
 
 
-def test_too_many_waiting_requests_are_turned_away(monkeypatch) -> None:
-    monkeypatch.setattr(guard, "MAX_ACTIVE", 1)
-    monkeypatch.setattr(guard, "MAX_WAITING", 2)
-    runtime = SlowRuntime()
+def test_too_many_waiting_requests_are_turned_away() -> None:
+    runtime = SlowRuntime({"max_active_requests": 1, "max_waiting_requests": 2})
     refused: list[httpx.Response] = []
     with serving(runtime) as client:
 
@@ -289,6 +289,7 @@ def test_too_many_waiting_requests_are_turned_away(monkeypatch) -> None:
             return response.status_code
 
         assert sorted(in_threads(post, 6)) == [404] * 3 + [503] * 3
+    assert runtime.refusals == {"overloaded": 3}
     for response in refused:
         error(response, 503, "overloaded")
         assert response.headers["retry-after"] == "1"

@@ -13,14 +13,15 @@ from pydantic import Field
 
 from tasker_actors.web.api_model import BodyModel, Text, Uuid
 from tasker_actors.web.errors import ApiError
-from tasker_actors.web.json_body import MAX_DEPTH, parse_json, read_body
+from tasker_actors.web.json_body import parse_json, read_body
 
 ONE = "0199c3e0-ccdb-7581-87ab-3f67daeaa4a5"
+MAX_DEPTH = 100
 
 
 def refused(raw: bytes) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        parse_json(raw)
+        parse_json(raw, MAX_DEPTH)
     assert (caught.value.status, caught.value.code) == (400, "bad_json")
     json.dumps(caught.value.details, ensure_ascii=False).encode()
     return caught.value
@@ -77,14 +78,14 @@ def test_what_cannot_be_stored_is_refused_with_its_place(raw, path, reason) -> N
     ],
 )
 def test_what_only_looks_suspicious_is_taken(raw) -> None:
-    assert parse_json(raw) == json.loads(raw)
+    assert parse_json(raw, MAX_DEPTH) == json.loads(raw)
 
 
 def test_nesting_is_bounded() -> None:
     def nested(levels: int) -> bytes:
         return b'{"a":' * (levels - 1) + b"[]" + b"}" * (levels - 1)
 
-    assert parse_json(nested(MAX_DEPTH)) is not None
+    assert parse_json(nested(MAX_DEPTH), MAX_DEPTH) is not None
     path, reason = fault(nested(MAX_DEPTH + 1))
     assert path == "/a" * MAX_DEPTH
     assert "100 levels" in reason
@@ -107,7 +108,7 @@ def test_a_path_of_long_keys_is_shortened() -> None:
 
 def taken_or_refusal(raw: bytes) -> object:
     try:
-        return parse_json(raw)
+        return parse_json(raw, MAX_DEPTH)
     except ApiError as error:
         return error
 
@@ -154,7 +155,7 @@ class Order(BodyModel):
 
 def faults(raw: bytes) -> list[tuple[str, str]]:
     with pytest.raises(ApiError) as caught:
-        read_body(raw, Order)
+        read_body(raw, Order, MAX_DEPTH)
     assert (caught.value.status, caught.value.code) == (422, "invalid")
     return [(each["path"], each["message"]) for each in caught.value.details["faults"]]
 
@@ -184,4 +185,4 @@ def test_faults_are_bounded() -> None:
 
 
 def test_a_uuid_is_read_into_lower_case() -> None:
-    assert read_body(b'{"name": "x", "id": "%s"}' % ONE.upper().encode(), Order).id == ONE
+    assert read_body(b'{"name": "x", "id": "%s"}' % ONE.upper().encode(), Order, MAX_DEPTH).id == ONE

@@ -1,0 +1,47 @@
+"""Whether the database does what this process asks of it, told in two lines an outage."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+
+class Availability:
+    """Hears from everything in a process that uses the database, and logs when an outage begins and when it ends.
+
+    An outage lasts from the first failure of any user until each that failed has been answered again: with several
+    connections some may work while others cannot be made. For any thread.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._reasons: dict[str, str] = {}
+        self._since = 0.0
+
+    @property
+    def reason(self) -> str | None:
+        """Why what fails just now fails, and what that is; None while everything is answered."""
+        with self._lock:
+            return "; ".join(f"{doing}: {why}" for doing, why in self._reasons.items()) or None
+
+    def failed(self, doing: str, why: str) -> None:
+        """Take note of a failure that passes by itself; only the first of an outage is a line in the log."""
+        with self._lock:
+            begins = not self._reasons
+            self._reasons[doing] = why
+            if begins:
+                self._since = time.monotonic()
+        if begins:
+            self._logger.warning("Waiting for the database", doing=doing, error=why)
+
+    def worked(self, doing: str) -> None:
+        """Take note of an answer; the last one that was missing ends the outage."""
+        if doing not in self._reasons:  # without the lock: called for every commit
+            return
+        with self._lock:
+            ends = self._reasons.pop(doing, None) is not None and not self._reasons
+            away_s = time.monotonic() - self._since
+        if ends:
+            self._logger.info("The database answers again", away_s=round(away_s, 3))

@@ -1,0 +1,92 @@
+"""The sections about processes: workers, how they are restarted and recycled, and the start and stop of the whole."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from tasker_actors.settings.section import Section
+from tasker_actors.settings.values import (
+    Count,
+    Fraction,
+    Lifetime,
+    Limit,
+    Memory,
+    Milliseconds,
+    WorkDone,
+    available_cpus,
+)
+
+
+class WorkerSettings(Section):
+    """One worker process, and how its supervisor restarts it."""
+
+    count: Count = Field(default_factory=available_cpus, description="Worker processes; the number of CPUs by default.")
+    concurrency: Count = Field(default=8, description="Steps that a worker runs at the same time.")
+    prefetch: Limit = Field(
+        default=256,
+        description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
+    )
+    handler_timeout_ms: Milliseconds = Field(
+        default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
+    )
+    timeout_grace_ms: Milliseconds = Field(
+        default=1_000, description="Time that a handler past its limit gets to return before its worker is replaced."
+    )
+    lease_ms: Milliseconds = Field(
+        default=30_000, description="Length of a claim on a step; the worker extends it while it holds the step."
+    )
+    heartbeat_interval_ms: Milliseconds = Field(
+        default=250, description="How often a worker reports progress and figures to its supervisor."
+    )
+    hang_timeout_ms: Milliseconds = Field(
+        default=10_000, description="A worker that makes no progress for this long is replaced."
+    )
+    restart_limit: Limit = Field(
+        default=5, description="More crashes of one slot within `restart_window_ms`, and the supervisor gives up."
+    )
+    restart_limit_overall: Limit | None = Field(
+        default=None,
+        description="The same for all slots together; by default `restart_limit` and one more for each worker.",
+    )
+    restart_window_ms: Milliseconds = Field(default=30_000, description="Window in which crashes are counted.")
+    restart_backoff_ms: Milliseconds = Field(
+        default=100, description="Pause before the first restart of a slot; doubles with each crash in the window."
+    )
+    restart_backoff_max_ms: Milliseconds = Field(default=5_000, description="Longest pause before a restart.")
+    recycle_steps: WorkDone | None = Field(
+        default=None, description="A worker that has finished so many attempts is replaced."
+    )
+    recycle_age_ms: Lifetime | None = Field(default=None, description="A worker is replaced at this age.")
+    recycle_memory_bytes: Memory | None = Field(
+        default=None, description="A worker whose resident memory reaches this is replaced."
+    )
+    recycle_jitter: Fraction = Field(
+        default=0.1, description="Share (0 to 1) by which these three are lowered at most, for each worker by chance."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for shorter, longer in (
+            ("heartbeat_interval_ms", "hang_timeout_ms"),
+            ("heartbeat_interval_ms", "lease_ms"),
+            ("restart_backoff_ms", "restart_backoff_max_ms"),
+        ):
+            if getattr(self, shorter) > getattr(self, longer):
+                msg = f"{shorter} ({getattr(self, shorter)}) must not be above {longer} ({getattr(self, longer)})"
+                raise ValueError(msg)
+        return self
+
+
+class SupervisorSettings(Section):
+    """Start and stop of the whole."""
+
+    startup_timeout_ms: Milliseconds = Field(
+        default=15_000, description="Time for the database to answer and the workers to become ready."
+    )
+    drain_timeout_ms: Milliseconds = Field(
+        default=25_000,
+        description="From TERM or INT to the end of the process, 5000 at least. Running steps may take all but the "
+        "last 9 s of it (36 % if it is below 25000); the rest goes back unfinished. Workers that are replaced get all.",
+    )

@@ -1,0 +1,40 @@
+"""Whether a worker hangs, as far as its supervisor can see."""
+
+from __future__ import annotations
+
+from tasker_actors.settings import Settings
+from tasker_actors.supervision.process import is_stopped
+from tasker_actors.supervision.progress import Station, is_hung
+from tasker_actors.supervision.slots import Incarnation, IncarnationState
+
+
+def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> str | None:
+    """Say why a worker that has a process has to be killed; None while it starts, works or drains in time.
+
+    Its main thread's beats are read from its memory block: they are there also when this process was stopped itself
+    and its link is full of older messages. What its flow does, the worker says in its heartbeats.
+    """
+    worker, reader = settings.worker, incarnation.reader
+    assert reader is not None  # noqa: S101 - it came with the process
+    main_thread = Station("main thread", reader.heartbeat().progress, has_work=True)
+    silence = incarnation.signs_of_life.look(now, [main_thread])
+    silent_s = 0.0 if silence is None else silence.seconds
+    match incarnation.state:
+        case IncarnationState.STARTING if silent_s > settings.supervisor.startup_timeout_ms / 1000:
+            return f"it was not ready after {silent_s:.1f} s"
+        case IncarnationState.RUNNING if is_hung(
+            silent_s,
+            hang_s=worker.hang_timeout_ms / 1000,
+            lease_s=worker.lease_ms / 1000,
+            is_stopped=_is_stopped(incarnation, silent_s > worker.hang_timeout_ms / 1000),
+            handlers_end_in_s=reader.running_until_ns() / 1e9 + worker.timeout_grace_ms / 1000 - now,
+        ):
+            return f"its main thread gave no sign of life for {silent_s:.1f} s"
+        case IncarnationState.RUNNING if incarnation.stalled_ms > worker.hang_timeout_ms:
+            return f"its {incarnation.stalled} made no progress for {incarnation.stalled_ms / 1000:.1f} s"
+        case _:
+            return None
+
+
+def _is_stopped(incarnation: Incarnation, is_silent: bool) -> bool:  # noqa: FBT001 - asked only of those that are silent, for its cost
+    return is_silent and incarnation.pid is not None and is_stopped(incarnation.pid)

@@ -1,0 +1,121 @@
+"""Handlers, publishers and subscribers of the chaos runs; copied into their project, and imported by its workers.
+
+What begins, what ends and what is delivered goes into a journal, one file a process.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tasker_actors import (
+    BasePublisher,
+    DomainEvent,
+    PermanentError,
+    PublishContext,
+    RetryableError,
+    StepContext,
+    step_handler,
+    subscriber,
+)
+
+HOLD_S = 30
+"""Longer than the hang limit: a handler that holds the interpreter for so long must cost its worker."""
+
+MODULUS = 1_000_003
+PAUSE = threading.Event()
+JOURNAL = os.open(f"journal-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def note(*words: object) -> None:
+    """One line, one system call: a killed process leaves no half of one."""
+    os.write(JOURNAL, (" ".join(map(str, (*words, time.time()))) + "\n").encode())
+
+
+def grow() -> None:
+    """Take memory until there is none, in a process that may have little more than it has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(2**20))
+    finally:
+        taken.clear()
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def behave(behaviour: str) -> None:
+    match behaviour:
+        case "retryable":
+            raise RetryableError("for now")
+        case "permanent":
+            raise PermanentError("for good")
+        case "exit":
+            sys.exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hold":
+            ctypes.PyDLL(None).sleep(HOLD_S)  # unlike CDLL it keeps the interpreter's lock
+        case "overrun":
+            while True:
+                PAUSE.wait(0.05)
+        case "grow":
+            grow()
+
+
+@step_handler("act")
+def act(context: StepContext) -> dict[str, Any]:
+    """Do what the script says for this attempt, and add up what the steps above came to."""
+    script = context.get_input("scripts").get(context.step_name, ["ok"])
+    note("begin", context.step_uuid, context.retry_count + 1)
+    try:
+        PAUSE.wait(context.get_input("pause_s"))
+        if context.get_input("code_events"):
+            context.publish("code.success", {"by": "code"}, delivery="durable")
+            context.publish("code.failure", {"by": "code"}, delivery="durable", when="failure")
+            context.publish("code.always", {"by": "code"}, delivery="fast", when="always")
+        behave(script[min(context.retry_count, len(script) - 1)])
+        total = sum(one["value"] for one in context.dependency_results.values())
+    finally:
+        note("end", context.step_uuid, context.retry_count + 1)
+    return {"value": (context.get_input("number") + total + 1) % MODULUS, "attempt": context.retry_count + 1}
+
+
+class Raising(BasePublisher):
+    def transform_payload(self, context: PublishContext) -> NoReturn:
+        raise RuntimeError("no thanks")
+
+
+class Quiet(BasePublisher):
+    def should_publish(self, context: PublishContext) -> bool:
+        return False
+
+
+class Slow(BasePublisher):
+    def transform_payload(self, context: PublishContext) -> Any:
+        PAUSE.wait(0.02)
+        return context.payload
+
+
+class Hanging(BasePublisher):
+    def transform_payload(self, context: PublishContext) -> Any:
+        return PAUSE.wait(3600)
+
+
+@subscriber("#")
+def journal(event: DomainEvent) -> None:
+    note("event", event.event_id, event.event_name, event.metadata["step_uuid"] or "-")
+
+
+@subscriber("chain.#")
+def stalled(event: DomainEvent) -> None:
+    """Take longer than any time limit while the file is there."""
+    while Path("stalled").exists():
+        PAUSE.wait(0.1)

@@ -1,0 +1,150 @@
+"""What must have become of a task: derived from its template, its script and its attempts, by rules of its own.
+
+Nothing of the runtime is used here, so that a mistake there is not made twice. What the rules cannot know is which
+attempts were lost when something died: these are taken from the attempts, and judged by the checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from chaos.history import Attempt, Task
+from chaos.workload import (
+    EXIT,
+    GROW,
+    HOLD,
+    KILL,
+    OK,
+    OVERRUN,
+    PERMANENT,
+    RETRYABLE,
+    EventSpec,
+    StepSpec,
+    TemplateSpec,
+)
+
+MODULUS = 1_000_003
+WORKER_LOST = "worker_lost"
+TIMEOUT = "timeout"
+_ERROR_TYPES = {
+    RETRYABLE: "retryable_error",
+    PERMANENT: "permanent_error",
+    EXIT: "handler_error",
+    GROW: "handler_error",
+    KILL: WORKER_LOST,
+    HOLD: WORKER_LOST,
+    OVERRUN: TIMEOUT,
+}
+_BY_CODE = (
+    ("code.success", "durable", "success"),
+    ("code.failure", "durable", "failure"),
+    ("code.always", "fast", "always"),
+)
+
+
+def behaviour(task: Task, step: str, attempt: int) -> str:
+    """What the script says that a step does in an attempt, the first being 1."""
+    script = task.scripts.get(step, (OK,))
+    return script[min(attempt, len(script)) - 1]
+
+
+def kills(task: Task, step: str, attempt: int) -> bool:
+    """Whether an attempt ends its worker by itself."""
+    return behaviour(task, step, attempt) in (KILL, HOLD)
+
+
+def allowed_ends(task: Task, name: str, step: StepSpec, attempt: int) -> Iterator[tuple[str, str | None]]:
+    """Every outcome with its error type that an attempt which counts may have."""
+    does = behaviour(task, name, attempt)
+    again = "error" if attempt >= step.max_attempts else "waiting_for_retry"
+    if does == OK:
+        yield "complete", None
+    else:
+        yield "error" if does == PERMANENT else again, _ERROR_TYPES[does]
+    yield again, WORKER_LOST
+    if step.timeout_s is not None:
+        yield again, TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """What a step must have come to."""
+
+    state: str
+    blocked: bool
+    value: int | None
+
+
+def step_ends(task: Task, template: TemplateSpec, attempts: Mapping[str, Sequence[Attempt]]) -> dict[str, StepEnd]:
+    """Derive the end of every step of a task that ran to its own end; `attempts` are those that count, by step."""
+    ends: dict[str, StepEnd] = {}
+    for name, step in template.steps.items():
+        above = [ends[each] for each in step.needs]
+        counted = attempts.get(name, ())
+        if any(each.state == "error" or each.blocked for each in above):
+            ends[name] = StepEnd("pending", blocked=True, value=None)
+        elif counted and counted[-1].outcome == "complete":
+            values = [ends[each].value or 0 for each in ancestors(template, name)]
+            ends[name] = StepEnd("complete", blocked=False, value=(task.number + sum(values) + 1) % MODULUS)
+        else:
+            ends[name] = StepEnd("error", blocked=False, value=None)
+    return ends
+
+
+def ancestors(template: TemplateSpec, name: str) -> set[str]:
+    """Every step above a step."""
+    direct = template.steps[name].needs
+    return set(direct).union(*(ancestors(template, each) for each in direct))
+
+
+def task_status(ends: Mapping[str, StepEnd]) -> str:
+    """What a task comes to that nobody cancels."""
+    return "error" if any(each.state == "error" for each in ends.values()) else "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An event that an attempt calls for: `where` is `queue`, `letters`, `either` of the two, or `fast`."""
+
+    event_name: str
+    where: str
+    is_broadcast: bool = False
+
+
+def events_due(task: Task, step: StepSpec, attempt: Attempt) -> Iterator[Due]:
+    """Derive what an attempt that counts must have published, one each."""
+    lost = attempt.error_type == WORKER_LOST
+    if lost and attempt.outcome != "error":
+        return
+    for event in step.events:
+        if _applies(event.condition, attempt.outcome) and (event.is_durable or not lost):
+            where = _place(event)
+            if where is not None:
+                yield Due(event.name, where, event.mode == "broadcast")
+    if task.code_events and not lost:
+        for name, mode, when in _BY_CODE:
+            if _applies(when, attempt.outcome):
+                yield Due(name, "fast" if mode == "fast" else "queue")
+
+
+def _applies(condition: str, outcome: str) -> bool:
+    outcomes = {
+        "success": ("complete",),
+        "failure": ("waiting_for_retry", "error"),
+        "retryable_failure": ("waiting_for_retry",),
+        "permanent_failure": ("error",),
+        "always": ("complete", "waiting_for_retry", "error"),
+    }
+    return outcome in outcomes[condition]
+
+
+def _place(event: EventSpec) -> str | None:
+    if event.publisher == "Quiet":
+        return None
+    if event.publisher in ("Raising", "Hanging"):
+        return "letters"
+    if event.publisher == "Slow":
+        # On a stopped worker it is over its limit, which makes its event a dead letter.
+        return "either"
+    return "queue" if event.is_durable else "fast"

@@ -1,0 +1,68 @@
+"""The short form of the chaos runs: every kind of fault at least once, by the command of the long form.
+
+It runs as a process of its own beside these tests, which wait for its two halves: no single one of them takes long.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from chaos.schedule import FaultKind, make_schedule
+from support.waiting import until
+
+SEED = 65
+SECONDS = 62
+PAUSE_S = 2.0
+FAULTS_OVER = "no more faults"
+WAIT_S = 165.0
+
+
+class Running(NamedTuple):
+    """The run: its process, and where it says what it does."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    said: Path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    directory = tmp_path_factory.mktemp("chaos")
+    running = Path(__file__).parent
+    options = ["--seed", str(SEED), "--minutes", str(SECONDS / 60), "--pause", str(PAUSE_S), "--workers", "2", "--json"]
+    with (directory / "report.json").open("wb") as output, (directory / "said.txt").open("wb") as said:
+        process = subprocess.Popen([sys.executable, running, *options], stdout=output, stderr=said)
+    yield Running(process, directory / "report.json", directory / "said.txt")
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
+
+
+def test_the_schedule_has_every_kind_of_fault():
+    assert {fault.kind for fault in make_schedule(SEED, SECONDS, pause_s=PAUSE_S)} == set(FaultKind)
+
+
+@pytest.mark.timeout(WAIT_S + 10)
+def test_every_kind_of_fault_finds_its_victim_under_load(run):
+    until(lambda: FAULTS_OVER in run.said.read_text() or run.process.poll() is not None, WAIT_S)
+    assert FAULTS_OVER in run.said.read_text()
+
+
+@pytest.mark.timeout(WAIT_S + 10)
+def test_nothing_is_lost_whatever_breaks(run):
+    run.process.wait(WAIT_S)
+    said = run.said.read_text()[-4000:]
+    report = json.loads(run.output.read_text() or "null")
+    assert report is not None, said
+    assert report["complaints"] == [], said
+    assert run.process.returncode == 0
+    assert report["given_up"] == {}
+    assert set(report["faults"]) == set(FaultKind)
+    assert report["work"]["tasks"] > 0
+    assert report["work"]["deliveries"] > 0

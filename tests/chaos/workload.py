@@ -1,0 +1,190 @@
+"""The work that is done while things break: templates, as plain values because the model reads them too.
+
+Each step does in each attempt what its task's context says: `scripts` has for a step the behaviours of its attempts, of
+which the last goes for all later ones. The handler that does it is in handlers.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.project import Project
+
+OK = "ok"
+RETRYABLE = "retryable"
+PERMANENT = "permanent"
+EXIT = "exit"
+KILL = "kill"
+HOLD = "hold"
+OVERRUN = "overrun"
+GROW = "grow"
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """A declared event."""
+
+    name: str
+    mode: str = "durable"
+    condition: str = "success"
+    publisher: str | None = None
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it is in the queue."""
+        return self.mode != "fast"
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """A step of a template."""
+
+    needs: Sequence[str] = ()
+    events: Sequence[EventSpec] = ()
+    max_attempts: int = 30
+    backoff_ms: int = 40
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """A template; the order of its steps is one in which they can run."""
+
+    namespace: str
+    name: str
+    steps: Mapping[str, StepSpec]
+    scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The scripts that its tasks are created with; what is not named succeeds at once."""
+
+
+def _chain() -> dict[str, StepSpec]:
+    events = {
+        "one": [EventSpec("chain.one")],
+        "two": [EventSpec("chain.two", "broadcast"), EventSpec("chain.seen", "fast")],
+        "three": [EventSpec("chain.three", condition="always"), EventSpec("chain.never", condition="failure")],
+        "four": [EventSpec("chain.four"), EventSpec("chain.both", "broadcast", "always")],
+    }
+    names = list(events)
+    return {name: StepSpec(needs=names[:i][-1:], events=events[name]) for i, name in enumerate(names)}
+
+
+def _diamond() -> dict[str, StepSpec]:
+    return {
+        "top": StepSpec(events=[EventSpec("diamond.top")]),
+        "left": StepSpec(["top"], [EventSpec("diamond.left", "broadcast")]),
+        "right": StepSpec(["top"], [EventSpec("diamond.right", publisher="Slow")]),
+        "bottom": StepSpec(["left", "right"], [EventSpec("diamond.bottom", condition="always")]),
+    }
+
+
+def _fan() -> dict[str, StepSpec]:
+    middle = {f"part{number:02}": StepSpec(["split"], [EventSpec("fan.part")]) for number in range(24)}
+    return {"split": StepSpec(), **middle, "join": StepSpec(list(middle), [EventSpec("fan.joined", "broadcast")])}
+
+
+def _every_condition(prefix: str) -> list[EventSpec]:
+    conditions = ("success", "failure", "retryable_failure", "permanent_failure", "always")
+    modes = ("durable", "broadcast", "durable", "durable", "fast")
+    return [
+        EventSpec(f"{prefix}.{condition}", mode, condition) for condition, mode in zip(conditions, modes, strict=True)
+    ]
+
+
+def _alone(prefix: str, **keys: Any) -> dict[str, StepSpec]:
+    return {"only": StepSpec(events=_every_condition(prefix), **keys)}
+
+
+ORDINARY: Sequence[TemplateSpec] = (
+    TemplateSpec("chaos", "chain", _chain()),
+    TemplateSpec("chaos", "diamond", _diamond()),
+    TemplateSpec("storm", "fan", _fan()),
+    TemplateSpec(
+        "storm",
+        "retries",
+        {
+            "first": StepSpec(events=_every_condition("retries")),
+            "second": StepSpec(["first"], [EventSpec("retries.end")]),
+        },
+        {"first": [RETRYABLE, RETRYABLE, OK]},
+    ),
+    TemplateSpec(
+        "storm",
+        "blocked",
+        {
+            "start": StepSpec(),
+            "bad": StepSpec(["start"], _every_condition("blocked")),
+            "after": StepSpec(["bad"], [EventSpec("blocked.after", condition="always")]),
+            "good": StepSpec(["start"], [EventSpec("blocked.good")]),
+            "last": StepSpec(["good"], [EventSpec("blocked.last", "broadcast")]),
+            "both": StepSpec(["after", "last"]),
+        },
+        {"bad": [RETRYABLE, PERMANENT]},
+    ),
+    TemplateSpec(
+        "chaos",
+        "publishers",
+        {
+            "refuse": StepSpec(
+                events=[EventSpec("publishers.refused", publisher="Raising"), EventSpec("publishers.ok")]
+            ),
+            "keep": StepSpec(["refuse"], [EventSpec("publishers.kept", publisher="Quiet")]),
+        },
+    ),
+)
+
+SPECIAL: Mapping[str, TemplateSpec] = {
+    "poison": TemplateSpec("chaos", "poison", _alone("poison", max_attempts=3), {"only": [KILL]}),
+    "exit": TemplateSpec("chaos", "exit", _alone("exit"), {"only": [EXIT, EXIT, OK]}),
+    "hold": TemplateSpec("chaos", "hold", _alone("hold"), {"only": [HOLD, OK]}),
+    "overrun": TemplateSpec("chaos", "overrun", _alone("overrun", timeout_s=1.0), {"only": [OVERRUN, OK]}),
+    "grow": TemplateSpec("chaos", "grow", _alone("grow"), {"only": [GROW, OK]}),
+    "hanging": TemplateSpec(
+        "chaos", "hanging", {"only": StepSpec(events=[EventSpec("hanging.hook", publisher="Hanging")])}
+    ),
+}
+"""Work that is itself a fault: each is created when the schedule says so."""
+
+TEMPLATES: Mapping[tuple[str, str], TemplateSpec] = {
+    (each.namespace, each.name): each for each in (*ORDINARY, *SPECIAL.values())
+}
+
+HANDLERS = Path(__file__).with_name("handlers.py")
+"""The module of handlers, publishers and subscribers; the project gets a copy."""
+
+
+def write_project(project: Project) -> None:
+    """Write the templates and the module."""
+    project.module("chaos_handlers", HANDLERS.read_text(encoding="utf-8"))
+    for template in TEMPLATES.values():
+        project.template(
+            template.name,
+            {name: _step_document(step) for name, step in template.steps.items()},
+            namespace=template.namespace,
+        )
+
+
+def _step_document(step: StepSpec) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "handler": "act",
+        "dependencies": list(step.needs),
+        "retry": {
+            "max_attempts": step.max_attempts,
+            "backoff": "linear",
+            "backoff_base_ms": step.backoff_ms,
+            "max_backoff_ms": 400,
+        },
+        "publishes_events": [_event_document(event) for event in step.events],
+    }
+    if step.timeout_s is not None:
+        document["timeout_seconds"] = step.timeout_s
+    return document
+
+
+def _event_document(event: EventSpec) -> dict[str, Any]:
+    document = {"name": event.name, "delivery_mode": event.mode, "condition": event.condition}
+    if event.publisher is not None:
+        document["publisher"] = event.publisher
+    return document
