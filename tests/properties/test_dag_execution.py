@@ -35,6 +35,7 @@ from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.dead_letters import RedriveRequest, redrive
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import expire_leases
+from tasker_actors.steps.claimer import Beginning
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.telemetry.trace_context import new_trace
 
@@ -230,6 +231,19 @@ class DagExecution(RuleBasedStateMachine):
                 task.give_back(step)
         for token in lost:
             del self.held[number][token]
+
+    @precondition(is_busy)
+    @rule(whose=few)
+    def begin_alone(self, whose: int) -> None:
+        """A worker notes that the first suspect it holds begins now, with nothing beside it."""
+        number = self._busy(whose)
+        suspects = [step for step in self.held[number].values() if step.suspect]
+        if suspects:
+            has_lease = self._holds(number, suspects[0])
+            said = self.workers[number].claimer.begin_alone(suspects[0])
+            assert said is (Beginning.BEGUN if has_lease else Beginning.LOST)
+            if has_lease:
+                self._model_of(suspects[0]).begun = suspects[0].token
 
     @precondition(is_busy)
     @rule(whose=few, running=st.sampled_from([1, 2, 0, None]), acts_late=st.booleans())

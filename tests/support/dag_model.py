@@ -36,7 +36,7 @@ Published = tuple[str, int, str]
 class ModelStep:
     """One step; `outcomes` is what its attempts will come to: done, again or never.
 
-    `place` is when it may be claimed, and so its place in the queue.
+    `place` is when it may be claimed, and so its place in the queue; `begun` the lease under which it began alone.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ModelStep:
     suspect: bool = False
     token: int | None = None
     worker: int | None = None
+    begun: int | None = None
     place: Moment = (0, 0)
 
     @property
@@ -228,13 +229,20 @@ class Model:
         self.counts.update((worker_id, name, counted) for name, counted in events)
 
     def settle(self, worker: int, worker_id: int, running: Collection[int] | None) -> None:
-        """A worker died while it ran these tokens; None if nobody knows."""
+        """A worker died while it ran these tokens.
+
+        None if nobody saw it die: then a suspect had begun if that was noted, and else all that was no suspect. What
+        killed it may have been in another process, so nobody pays but a suspect that was alone everywhere.
+        """
         leases = self.leases(worker)
-        begun = {token for token in leases if running is None or token in running}
+        begun = {token for token in leases if running is not None and token in running}
+        if running is None:
+            noted = {token for token, (_, step) in leases.items() if step.begun == token}
+            begun = noted or {token for token, (_, step) in leases.items() if not step.suspect}
         for token, (task, step) in leases.items():
             if token not in begun:
                 task.give_back(step)
-            elif len(begun) == 1 or step.suspect:
+            elif step.suspect or (running is not None and len(begun) == 1):
                 self.finish(worker_id, task, step, "lost")
             else:
                 task.history.append((step.name, step.attempts + 1, "lost"))
