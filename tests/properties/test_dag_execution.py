@@ -384,7 +384,7 @@ def test_whatever_happens_every_task_ends_with_one_result_a_step_and_exactly_its
     run_state_machine_as_test(
         lambda: DagExecution(database),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=examples(30),
+            max_examples=examples(20),
             stateful_step_count=20,
             deadline=None,
             phases=[Phase.generate],  # a shorter example would take minutes of round trips to find
