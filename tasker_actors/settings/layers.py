@@ -71,6 +71,11 @@ def variable_name(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
 
 
+def printable(name: str) -> str:
+    """Return a name as an error shows it: one with line breaks or control characters is quoted and escaped."""
+    return name if name.isprintable() else ascii(name)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` for the known name that is most like this one, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -89,7 +94,7 @@ def file_layer(path: Path) -> Layer:
     except OSError as error:
         msg = f"configuration file {path}: {error.strerror}"
         raise ConfigurationError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a path with NUL, a text that is no UTF-8, a year 0
         msg = f"configuration file {path}: not valid TOML: {error}"
         raise ConfigurationError(msg) from error
     return _nested_layer(content, str(path))
@@ -102,10 +107,12 @@ def _nested_layer(content: Mapping[str, Any], source: str) -> Layer:
     for name, value in content.items():
         if name == "actors" and isinstance(value, Mapping):
             values.update({f"actors.{actor}": Given(path, source) for actor, path in value.items()})
+        elif name == "actors":
+            faults.append(f"{source}: actors is a section: write [actors] and the names of your actors below")
         elif name in known:
             values[name] = Given(value, source)
         elif name not in sections():
-            faults.append(f"{source}: unknown section or key {name}{nearest(name, (*sections(), *known))}")
+            faults.append(f"{source}: unknown section or key {printable(name)}{nearest(name, (*sections(), *known))}")
         elif not isinstance(value, Mapping):
             faults.append(f"{source}: {name} is a section: write [{name}] and its keys below")
         else:
@@ -114,7 +121,7 @@ def _nested_layer(content: Mapping[str, Any], source: str) -> Layer:
                 if dotted in known:
                     values[dotted] = Given(inner, source)
                 else:
-                    faults.append(f"{source}: unknown key {dotted}{nearest(dotted, known)}")
+                    faults.append(f"{source}: unknown key {printable(dotted)}{nearest(dotted, known)}")
     return Layer(values, tuple(faults))
 
 
@@ -135,7 +142,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (*NAMED_VARIABLES, CLIENT_VARIABLE):
             continue
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-        source = f"environment variable {variable}"
+        source = f"environment variable {printable(variable)}"
         if key in known and "." in key:
             values[key] = Given(environ[variable] or None, source)
         elif key.startswith("actors."):
@@ -150,5 +157,5 @@ def override_layer(overrides: Mapping[str, Any]) -> Layer:
     """Read explicit values by dotted key; one that is None was not given."""
     known = known_keys()
     given = {key: Given(value, "option") for key, value in overrides.items() if value is not None}
-    faults = [f"option: unknown key {key}{nearest(key, known)}" for key in given if key not in known]
+    faults = [f"option: unknown key {printable(key)}{nearest(key, known)}" for key in given if key not in known]
     return Layer({key: value for key, value in given.items() if key in known}, tuple(faults))
