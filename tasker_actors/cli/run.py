@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -57,6 +58,10 @@ def run(
         "database.url": database_url,
     }
     settings = read_settings(config, options)
+    if os.getpid() == 1:
+        from tasker_actors.supervision.init_process import leave_init_behind  # noqa: PLC0415  only in a container
+
+        leave_init_behind()
     # After the settings, so that a mistake in an option is told at once.
     from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
 
