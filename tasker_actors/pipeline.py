@@ -69,7 +69,7 @@ class Parts:
 
     hooks_backlog: Backlog
     publications: Backlog
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger
     ready: deque[LeasedStep] = field(default_factory=deque)
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
@@ -102,6 +102,7 @@ class Pipeline:
         self.parts = Parts(
             hooks_backlog=Backlog(bus.hooks_buffer_size, bus.hooks_buffer_bytes),
             publications=Backlog(events.max_waiting_publications, events.max_waiting_publication_bytes),
+            ledger=Ledger(block),
         )
         self._system = system
         self._settings = settings

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tasker_actors.cli.configuration import read_settings
-from tasker_actors.cli.options import ConfigFile, DatabaseUrl
+from tasker_actors.cli.options import ConfigFile, DatabaseUrl, TemplateDirectories
 
 
 def run(
@@ -27,9 +26,7 @@ def run(
         ),
     ] = None,
     config: ConfigFile = None,
-    templates: Annotated[
-        list[Path] | None, typer.Option("--templates", metavar="DIR", help="Directory of templates; may be repeated.")
-    ] = None,
+    templates: TemplateDirectories = None,
     handlers: Annotated[
         list[str] | None,
         typer.Option(

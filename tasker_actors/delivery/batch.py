@@ -19,6 +19,10 @@ from tasker_actors.workflow.states import StepState
 MAX_CONTINUED_BYTES = 1024 * 1024
 """Input of all steps that one commit may lease to its worker: the reply stays small."""
 
+MAX_BATCH_BYTES = 256 * 1024 * 1024
+"""What one jsonb value can hold. PostgreSQL ends the connection of who sends it four times as much, which looks like an
+outage that never ends: a batch that is larger than this is not sent."""
+
 _OVERHEAD_BYTES = 1024
 """What an entry weighs beside its result and its events."""
 
@@ -86,21 +90,27 @@ def fallbacks(item: CommitItem, reason: str) -> Iterator[CommitItem]:
         yield _failed(item, item.finished, reason)
 
 
+def as_dead_letters(derived: Derived, reason: str) -> Derived:
+    """Turn durable events into dead letters, because PostgreSQL refuses them for this reason."""
+    refused = [_refused(event, reason) for event in derived.events if event.delivery_mode.is_durable]
+    return Derived(
+        tuple(event for event in derived.events if not event.delivery_mode.is_durable), (*derived.refused, *refused)
+    )
+
+
 def _with_dead_letters(item: CommitItem, reason: str) -> CommitItem:
     finished, publication = item.finished, item.publication
     source = finished or publication
     assert source is not None  # noqa: S101 - only these two have events
-    refused = [_refused(event, reason) for event in source.derived.events if event.delivery_mode.is_durable]
-    derived = Derived(
-        tuple(event for event in source.derived.events if not event.delivery_mode.is_durable),
-        (*source.derived.refused, *refused),
-    )
+    derived = as_dead_letters(source.derived, reason)
     document = {key: value for key, value in item.document.items() if key not in ("events", "dead_letters")}
     document["dead_letters"] = dead_letter_documents(derived.refused)
+    size = sum(len(one.dead_letter) for one in derived.refused)
     if finished is not None:
-        return replace(item, document=document, finished=replace(finished, derived=derived))
+        size += len(finished.result or b"")
+        return replace(item, document=document, size=size, finished=replace(finished, derived=derived))
     assert publication is not None  # noqa: S101 - as above
-    return replace(item, document=document, publication=replace(publication, derived=derived))
+    return replace(item, document=document, size=size, publication=replace(publication, derived=derived))
 
 
 def _failed(item: CommitItem, finished: FinishedStep, reason: str) -> CommitItem:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasker_actors.actors import Actor, LocalAddress
-from tasker_actors.delivery.batch import batch_json, cut, fallbacks
+from tasker_actors.delivery.batch import MAX_BATCH_BYTES, batch_json, cut, fallbacks
 from tasker_actors.delivery.committer import BatchRefusedError, Committer
 from tasker_actors.delivery.returns import returned
 from tasker_actors.delivery.router import commit_item
+from tasker_actors.events.text import described
 from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
@@ -125,14 +126,22 @@ class DurablePublisher(Actor):
                 batch[0].publication.reply.fail(BatchRefusedError(reason))
 
     def _try(self, batch: list[CommitItem]) -> str | None:
+        """Commit a batch; returns why it cannot be stored as it is, None if it was."""
+        size = sum(item.size for item in batch)
+        if size > MAX_BATCH_BYTES:
+            return f"it has {size} bytes, and no value of PostgreSQL can have more than {MAX_BATCH_BYTES}"
         held_after = len(self._ledger) - sum(1 for item in batch if item.publication is None)
-        payload = batch_json(
-            batch,
-            worker_id=self._worker_id,
-            seq=self._state.seq + 1,
-            lease_ms=self._lease_ms,
-            places=self._capacity.free(held_after),
-        )
+        try:
+            payload = batch_json(
+                batch,
+                worker_id=self._worker_id,
+                seq=self._state.seq + 1,
+                lease_ms=self._lease_ms,
+                places=self._capacity.free(held_after),
+            )
+        except (MemoryError, TypeError, ValueError) as error:
+            # Nothing was sent. Whatever is in one entry, the others are stored without it.
+            return f"it cannot be written as JSON: {described(error)}"
         try:
             self._send(payload, batch)
         except BatchRefusedError as error:

@@ -11,11 +11,12 @@ import psycopg
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.outages import Session, Trouble, reason_of
 from tasker_actors.postgres.templates import load_definition
-from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans, task_facts
 
 _CLAIM = "SELECT tasker.claim_steps_v1(%s, %s, %s, %s, %s)"
+_BEGIN_ALONE = "SELECT tasker.begin_alone_v1(%s, %s, %s, %s)"
 _EXTEND = "SELECT tasker.extend_leases_v1(%s, %s::uuid[], %s::smallint[], %s::bigint[], %s, %s)"
 
 _UNKNOWN_LEASE_MARGIN_MS = 5_000
@@ -94,6 +95,21 @@ class PostgresClaimer:
             return None
         self._answered()
         return frozenset(row[0]) if row is not None else ()
+
+    def begin_alone(self, step: LeasedStep) -> Beginning:
+        """Note that a suspect begins, as `Claimer` says; one round trip."""
+        try:
+            row = (
+                self._session.connection()
+                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.plan.position, step.token))
+                .fetchone()
+            )
+        except psycopg.Error as error:
+            self._note(error, "begin a suspect")
+            return Beginning.LATER
+        self._answered()
+        assert row is not None  # noqa: S101 - a function call returns one row
+        return Beginning(row[0])
 
     def pause_s(self) -> float:
         """Return how long to wait before the next try, as `Claimer` says."""

@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg.types.json import Jsonb
 
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, WorkerFencedError
 from tasker_actors.postgres.outages import Session, Trouble
 
-_COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
+# In text format: the JSON goes out as the bytes that it is, which may be many, and is not copied on the way.
+_COMMIT = "SELECT tasker.commit_batch_v1(%t)"
 
 
 class PostgresCommitter:
@@ -29,12 +31,12 @@ class PostgresCommitter:
 
     def commit(self, batch: bytes) -> CommitReply:
         """Store a batch as `Committer` says; waits through outages as long as they last."""
-        text = batch.decode()
+        document = Jsonb(batch, dumps=bytes)
         repaired = False
         while True:
             try:
                 with self._session.asking():
-                    row = self._session.connection().execute(_COMMIT, (text,)).fetchone()
+                    row = self._session.connection().execute(_COMMIT, (document,)).fetchone()
             except psycopg.errors.UndefinedTable as error:
                 if repaired:
                     raise BatchRefusedError(str(error).strip()) from error

@@ -10,7 +10,9 @@ import orjson
 import psycopg
 from psycopg import Connection
 
+from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.errors import TaskerError
+from tasker_actors.postgres.outages import Trouble, trouble
 from tasker_actors.postgres.statements import load_statements
 from tasker_actors.stats.counters import CommittedCount
 
@@ -69,12 +71,34 @@ def fence(connection: Connection[Any], worker_id: int, reason: str) -> tuple[boo
     return reply["was_alive"], reply["leases"]
 
 
+def mark_unseen(connection: Connection[Any], leases: Sequence[Mapping[str, Any]]) -> None:
+    """Note of steps whose leases were just settled that nobody saw their process die."""
+    connection.execute(
+        _SQL["mark_unseen"],
+        {"tasks": [lease["task_uuid"] for lease in leases], "positions": [lease["position"] for lease in leases]},
+    )
+
+
+def task_context(connection: Connection[Any], task_uuid: str) -> Any:
+    """Read the context of a task."""
+    row = connection.execute(_SQL["task_context"], {"task_uuid": task_uuid}).fetchone()
+    assert row is not None  # noqa: S101 - the caller has a lease of one of its steps
+    return row[0]
+
+
 def settle(connection: Connection[Any], batch: bytes) -> tuple[Mapping[str, Any], tuple[CommittedCount, ...]]:
-    """Apply decisions about a fenced worker's leases; returns the reply and all that the worker has committed."""
+    """Apply decisions about a fenced worker's leases; returns the reply and all that the worker has committed.
+
+    Raises BatchRefusedError for what PostgreSQL refuses: nothing of the batch is stored then, and the caller's
+    transaction goes on.
+    """
     try:
-        row = connection.execute(_SQL["settle_results"], {"batch": batch.decode()}).fetchone()
-    except psycopg.errors.UndefinedTable as error:
-        raise QueueMissingError(str(error).strip()) from error
+        with connection.transaction():
+            row = connection.execute(_SQL["settle_results"], {"batch": batch.decode()}).fetchone()
+    except psycopg.Error as error:
+        if trouble(error) is not Trouble.CONTENT:
+            raise
+        raise BatchRefusedError(str(error).strip()) from error
     assert row is not None  # noqa: S101 - a function call returns one row
     reply = orjson.loads(row[0])
     return reply, tuple(CommittedCount(*count) for count in reply["counts"])

@@ -31,6 +31,7 @@ from tasker_actors.stats.layout import (
     LANE_CELLS,
     MAGIC,
     MAGIC_CELL,
+    PLACES_CELL,
     PROGRESS_CELL,
     RESERVE_CELLS,
     ROUTER_LANE,
@@ -47,17 +48,25 @@ from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, TABLE, Metric
 
 
 def create_block(
-    directory: Path, *, slot: int, incarnation: int, executors: int, size_bytes: int = DEFAULT_SIZE_BYTES
+    directory: Path,
+    *,
+    slot: int,
+    incarnation: int,
+    executors: int,
+    places: int = 0,
+    size_bytes: int = DEFAULT_SIZE_BYTES,
 ) -> Path:
     """Create the file for one incarnation, all figures 0, readable by this user only; a leftover one is replaced.
+
+    `places` is how many attempts can have begun and not be committed at one time.
 
     Called by the supervisor before it starts the worker. The space is allocated here, because a full disk would
     otherwise kill the worker (SIGBUS) at some later increment. Best on a memory file system. Raises StartupError.
     """
-    layout = Layout(executors, size_bytes)
+    layout = Layout(executors, places, size_bytes)
     path = directory / f"slot-{slot}.{incarnation}.stats"
     header = {SLOT_CELL: slot, INCARNATION_CELL: incarnation, EXECUTORS_CELL: layout.executors}
-    header |= {TABLE_VERSION_CELL: TABLE_VERSION, MAGIC_CELL: MAGIC}
+    header |= {PLACES_CELL: layout.places, TABLE_VERSION_CELL: TABLE_VERSION, MAGIC_CELL: MAGIC}
     try:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -99,7 +108,7 @@ def map_block(path: Path, access: int) -> tuple[mmap.mmap, Layout]:
         mapping.close()
         message = f"{path}: not a stats block of this release; remove it and start again"
         raise StartupError(message)
-    return mapping, Layout(header[EXECUTORS_CELL], len(mapping))
+    return mapping, Layout(header[EXECUTORS_CELL], header[PLACES_CELL], len(mapping))
 
 
 class BlockWriter:
@@ -107,7 +116,8 @@ class BlockWriter:
 
     `router` and `bus` are lanes of one thread each (EventRouter, InProcessEventBus), `tokens` has one cell for each
     executor, which that executor alone writes: 0 when idle, else the token it runs. `deadlines` likewise: the moment
-    (`time.monotonic_ns`) at which the time limit of what it ran last ends. All are incremented or set in place,
+    (`time.monotonic_ns`) at which the time limit of what it ran last ends. `begun` is the ledger's, for every attempt
+    from its beginning until it is committed. All are incremented or set in place,
     `block.router[DURABLE] += 1`, and fetched from the block each time: in the child of a fork they are replaced
     by private memory, so that the child neither inherits nor spoils the figures.
     Labelled figures and those of the shared lane may be counted from any thread.
@@ -129,7 +139,8 @@ class BlockWriter:
         self.router = cells[ROUTER_LANE : ROUTER_LANE + LANE_CELLS]
         self.bus = cells[BUS_LANE : BUS_LANE + LANE_CELLS]
         self.tokens = cells[TOKENS : self._layout.deadlines]
-        self.deadlines = cells[self._layout.deadlines : self._layout.directory]
+        self.deadlines = cells[self._layout.deadlines : self._layout.begun]
+        self.begun = cells[self._layout.begun : self._layout.directory]
 
     def _detach(self) -> None:
         self._memory.detach()

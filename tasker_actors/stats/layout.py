@@ -3,7 +3,8 @@
 The block is an array of 8-byte cells in native byte order. A cell is read and written with one aligned 8-byte access
 (`memoryview.cast`; `struct` with `<` would copy byte by byte), so no reader sees half a number:
 
-    header | router lane | bus lane | shared lane | tokens | deadlines | directory of labelled figures
+    header | router lane | bus lane | shared lane | tokens | deadlines | tokens of attempts that have begun and are not
+    committed | directory of labelled figures
 
 A lane belongs to one thread of the worker, which increments its cells in place (`block.router[DURABLE] += 1`); the
 shared lane is for all others, under the block's lock. Each executor has one cell for the token that it runs and one for
@@ -34,6 +35,7 @@ INCARNATION_CELL: Final = 3
 EXECUTORS_CELL: Final = 4
 HEARTBEAT_CELL: Final = 5
 PROGRESS_CELL: Final = 6
+PLACES_CELL: Final = 7
 
 ROUTER_LANE: Final = 16
 BUS_LANE: Final = 32
@@ -74,9 +76,13 @@ RESERVE_CELLS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Places in a block of `size_bytes` for `executors` running tokens; ValueError if that leaves no directory."""
+    """Places in a block of `size_bytes` for `executors` running tokens and `places` of attempts that have begun.
+
+    ValueError if that leaves no directory.
+    """
 
     executors: int
+    places: int = 0
     size_bytes: int = DEFAULT_SIZE_BYTES
 
     def __post_init__(self) -> None:
@@ -99,9 +105,14 @@ class Layout:
         return TOKENS + self.executors
 
     @property
+    def begun(self) -> int:
+        """First cell of the tokens of attempts that have begun."""
+        return self.deadlines + self.executors
+
+    @property
     def directory(self) -> int:
         """First cell of the directory."""
-        return self.deadlines + self.executors
+        return self.begun + self.places
 
 
 def entry_checksum(head: int, key: bytes) -> int:

@@ -89,9 +89,13 @@ class BlockReader:
 
     def running_until_ns(self) -> int:
         """When the last time limit of what runs now ends (`time.monotonic_ns`); 0 if nothing runs."""
-        deadlines = self._cells[self._layout.deadlines : self._layout.directory]
+        deadlines = self._cells[self._layout.deadlines : self._layout.begun]
         running = zip(self.running_tokens(), deadlines, strict=True)
         return max((deadline for token, deadline in running if token), default=0)
+
+    def begun_tokens(self) -> frozenset[int]:
+        """The attempts that have begun and are not known to be committed: one of them may have caused a death."""
+        return frozenset(token for token in self._cells[self._layout.begun : self._layout.directory] if token)
 
     def heartbeat(self) -> Heartbeat:
         """The last sign of life."""

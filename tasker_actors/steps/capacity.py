@@ -18,6 +18,13 @@ _WORTH_A_THREAD_MS = 2.0
 interpreter."""
 
 
+def begun_places(concurrency: int, prefetch: int) -> int:
+    """Attempts that may have begun at one time: all that is held, twice, because a claim and a continuation may take
+    the same free places.
+    """
+    return 2 * (concurrency + prefetch)
+
+
 class Capacity:
     """Free places for claims and continuations.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from tasker_actors.steps.lease import LeasedStep
@@ -20,6 +21,16 @@ class Claimed:
     next_run_in_ms: float | None
 
 
+class Beginning(StrEnum):
+    """Whether a suspect may begin."""
+
+    BEGUN = "begun"
+    LOST = "lost"
+    """Its lease is gone."""
+    LATER = "later"
+    """Another one may end this whole supervisor, or the database cannot be reached now."""
+
+
 class Claimer(Protocol):
     """Takes steps from the queue."""
 
@@ -31,6 +42,9 @@ class Claimer(Protocol):
 
         None if the database cannot be reached now: nothing was extended.
         """
+
+    def begin_alone(self, step: LeasedStep) -> Beginning:
+        """Note, before a suspect begins, that it does, and that nothing else does in this worker until it has ended."""
 
     def pause_s(self) -> float:
         """Return how long to wait after an answer that did not come: longer each time, with jitter, bounded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tasker_actors.messages import FinishedStep
@@ -29,10 +29,11 @@ class Stage(Enum):
 class LedgerItem:
     """One held step: its stage, and while it runs its executor and, once the handler returned, what that gave.
 
-    It is also the handler's cancelled flag: set when the result will not be stored.
+    `place` is where its token stands among those that have begun, None before. It is also the handler's cancelled flag:
+    set when the result will not be stored.
     """
 
-    __slots__ = ("began_at", "cancelled", "executor", "finished", "handled", "stage", "step")
+    __slots__ = ("began_at", "cancelled", "executor", "finished", "handled", "place", "stage", "step")
 
     def __init__(self, step: LeasedStep) -> None:
         self.step = step
@@ -42,10 +43,27 @@ class LedgerItem:
         self.cancelled = False
         self.handled: HandledStep | None = None
         self.finished: FinishedStep | None = None
+        self.place: int | None = None
 
     def is_set(self) -> bool:
         """Tell a handler that its attempt was given up."""
         return self.cancelled
+
+
+class Cells(Protocol):
+    """A part of the slot's shared memory: what the supervisor reads after this process died."""
+
+    def __len__(self) -> int: ...
+
+    def __setitem__(self, cell: int, token: int) -> None: ...
+
+
+class BegunTokens(Protocol):
+    """Who has the cells for the tokens of attempts that have begun."""
+
+    @property
+    def begun(self) -> Cells:
+        """The cells; fetched each time, because the child of a fork has others."""
 
 
 class Ledger:
@@ -54,11 +72,16 @@ class Ledger:
     `finished` counts attempts since the start. Every move between stages is a compare-and-set under one lock, so an
     attempt that was given up by the clock and one that finished in the same moment have one result between them. Any
     thread may call.
+
+    The token of every attempt is among `tokens` from before its handler begins until it is let go: wherever on its way
+    to the commit it ends this process, it is known to have begun (DESIGN 3 rule 3).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: BegunTokens | None = None) -> None:
         self._items: dict[int, LedgerItem] = {}
         self._cancelled_before: dict[int, None] = {}
+        self._tokens = tokens
+        self._places = [] if tokens is None else list(range(len(tokens.begun)))
         self._lock = threading.Lock()
         self.finished = 0
         self.emptied = threading.Event()
@@ -91,6 +114,9 @@ class Ledger:
             item.stage = Stage.RUNNING
             item.executor = executor
             item.began_at = now
+            if self._tokens is not None:
+                item.place = self._places.pop()
+                self._tokens.begun[item.place] = token
             return item
 
     def finish(self, item: LedgerItem, finished: FinishedStep) -> bool:
@@ -118,6 +144,10 @@ class Ledger:
         """Let go of steps: committed, returned or lost."""
         with self._lock:
             removed = [item for token in tokens if (item := self._items.pop(token, None)) is not None]
+            for item in removed:
+                if self._tokens is not None and item.place is not None:
+                    self._tokens.begun[item.place] = 0
+                    self._places.append(item.place)
             if not self._items:
                 self.emptied.set()
         return removed
@@ -177,6 +207,11 @@ class Ledger:
         with self._lock:
             ended = (Stage.FINISHED, Stage.COMMITTING)
             return next((token for token, item in self._items.items() if item.stage in ended), None)
+
+    def has_begun(self) -> bool:
+        """Whether any attempt has begun and is not let go yet."""
+        with self._lock:
+            return any(item.executor >= 0 for item in self._items.values())
 
     def bytes(self) -> int:
         """Sum the input bytes of everything held."""

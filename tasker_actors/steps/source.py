@@ -21,7 +21,7 @@ from tasker_actors.messages import (
     WorkAvailable,
 )
 from tasker_actors.steps.capacity import Capacity
-from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.claimer import Beginning, Claimer
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.workflow.states import StepState
@@ -100,10 +100,9 @@ class StepSource(Actor):
     def on_start(self) -> None:
         """Take up what the ledger says is held: everything, if an earlier instance failed."""
         ready = {step.token for step in self._ready}
-        for item in self._ledger.items(Stage.WAITING, Stage.RUNNING):
+        for item in self._ledger.items():
             step = item.step
-            is_dispatched = item.stage is Stage.RUNNING or step.token in ready
-            if not is_dispatched:
+            if item.stage is Stage.WAITING and step.token not in ready:
                 self._held.append(step)
             elif step.suspect:
                 self._alone = step.token
@@ -152,21 +151,36 @@ class StepSource(Actor):
     def _dispatch(self) -> None:
         """Make held steps ready, and wake as many executors as they are worth."""
         while self._held and not self._is_alone():
-            if self._held[0].suspect:
-                # It ran beside others when a worker died: alone it shows whether it was the one (DESIGN 3 rule 3).
-                if self._ready or len(self._free) < len(self._executors) or self._ledger.items(Stage.RUNNING):
-                    break
-                self._alone = self._held[0].token
+            if self._held[0].suspect and not self._begin_alone(self._held[0]):
+                break
             self._ready.append(self._held.popleft())
         busy = len(self._executors) - len(self._free)
         self._wake(self._capacity.executors_for(len(self._ready)) - busy)
 
+    def _begin_alone(self, suspect: LeasedStep) -> bool:
+        """Note a suspect in the database if nothing else runs or is on its way to the commit; False if it must wait.
+
+        It ran beside others when a worker died: alone it shows whether it was the one, also to those who see nothing of
+        this process because its supervisor died with it (DESIGN 3 rule 3).
+        """
+        if self._ready or len(self._free) < len(self._executors) or self._ledger.has_begun():
+            return False
+        if self._is_waiting_for_database():
+            return False
+        match self._claimer.begin_alone(suspect):
+            case Beginning.LATER:
+                self._try_again_later(time.monotonic())
+                return False
+            case Beginning.LOST:
+                self._ledger.remove([suspect.token])
+            case Beginning.BEGUN:
+                self._alone = suspect.token
+        return True
+
     def _is_alone(self) -> bool:
-        """Whether a suspect was made ready and has not ended yet."""
-        if self._alone is not None:
-            item = self._ledger.get(self._alone)
-            if item is None or item.stage not in (Stage.WAITING, Stage.RUNNING):
-                self._alone = None
+        """Whether a suspect was made ready and is not committed yet."""
+        if self._alone is not None and self._ledger.get(self._alone) is None:
+            self._alone = None
         return self._alone is not None
 
     def _wake(self, count: int) -> None:

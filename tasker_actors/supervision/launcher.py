@@ -16,6 +16,7 @@ from tasker_actors.postgres.workers import WorkerPlace, register_worker, worker_
 from tasker_actors.settings import Settings, settings_to_json
 from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
+from tasker_actors.steps.capacity import begun_places
 from tasker_actors.supervision.boot import LIFECYCLE, WorkerBoot, mailbox_name, process_name
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.process import start_worker
@@ -81,6 +82,7 @@ class Launcher:
             slot=incarnation.slot,
             incarnation=incarnation.number,
             executors=self._settings.worker.concurrency,
+            places=begun_places(self._settings.worker.concurrency, self._settings.worker.prefetch),
         )
         reader = BlockReader(path)
         own_inbox = self._system.start(

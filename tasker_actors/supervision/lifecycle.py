@@ -77,6 +77,7 @@ class Lifecycle:
         """A worker says what it holds and has done, and how its flow goes on."""
         incarnation.in_flight = beat.in_flight
         incarnation.finished = beat.finished
+        incarnation.heartbeats += 1
         incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
         incarnation.waits_for_database = beat.waits_for_database
 
@@ -119,13 +120,13 @@ class Lifecycle:
         if incarnation.is_link_closed or now >= incarnation.exited_at + _LAST_WORDS_S:
             self._ended(incarnation)
 
-    def settle(self, incarnation: Incarnation, running: Collection[int], reason: str) -> None:
+    def settle(self, incarnation: Incarnation, begun: Collection[int], reason: str) -> None:
         """Give back what a dead worker held; the job's end is SETTLE."""
         incarnation.state = IncarnationState.SETTLING
         self._registrar.submit(
             incarnation,
             SETTLE,
-            partial(self._settlement.settle, incarnation.worker_id, running=running, reason=reason),
+            partial(self._settlement.settle, incarnation.worker_id, running=begun, reason=reason),
         )
 
     def settled(self, incarnation: Incarnation, result: Settled) -> None:
@@ -157,16 +158,16 @@ class Lifecycle:
         assert incarnation.worker is not None  # noqa: S101 - only called for one with a process
         assert incarnation.reader is not None  # noqa: S101 - as above
         code = incarnation.exit_code = incarnation.worker.process.returncode
-        running = frozenset(token for token in incarnation.reader.running_tokens() if token)
+        begun = incarnation.reader.begun_tokens()
         self._launcher.forget(incarnation)
         self._stats.tell(WorkerDied(incarnation.slot, incarnation.number))
         was_draining = incarnation.state is IncarnationState.DRAINING
         incarnation.reason = incarnation.leaving_for or _reason(code)
         self.returned.extend(incarnation.returned or ())
         if was_draining and code != 0 and incarnation.returned is None:
-            self.returned.extend(f"step with lease {token}" for token in sorted(running))
-            if incarnation.in_flight > len(running):
-                self.returned.append(f"{incarnation.in_flight - len(running)} more that worker {incarnation.slot} held")
+            self.returned.extend(f"step with lease {token}" for token in sorted(begun))
+            if incarnation.in_flight > len(begun):
+                self.returned.append(f"{incarnation.in_flight - len(begun)} more that worker {incarnation.slot} held")
         level = logger.info if was_draining and code == 0 else logger.warning
         level(
             "Worker ended",
@@ -176,7 +177,9 @@ class Lifecycle:
             reason=incarnation.reason,
         )
         incarnation.worker = None
-        self.settle(incarnation, running, incarnation.reason)
+        # One that came to its end in order did not die of what it could not finish or commit in time.
+        ended_in_order = code == 0 and incarnation.returned is not None
+        self.settle(incarnation, frozenset() if ended_in_order else begun, incarnation.reason)
 
 
 def _reason(code: int) -> str:

@@ -36,6 +36,7 @@ from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.database import ready_database
 from tasker_actors.supervision.inbox import ActorLost, Inbox
+from tasker_actors.supervision.isolated_hooks import IsolatedHooks
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.lifecycle import Lifecycle
@@ -229,7 +230,11 @@ class Start:
             self._pool,
             self._plans,
             max_payload_bytes=self._settings.events.max_payload_bytes,
-            hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            isolated=IsolatedHooks(
+                self._handlers,
+                timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+                start_timeout_ms=self._settings.supervisor.startup_timeout_ms,
+            ).declarations,
             trace=self._tracing.settled,
         )
 

@@ -17,7 +17,7 @@ from tasker_actors.telemetry.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
     from tasker_actors.postgres.tasks import Cancellation
-    from tasker_actors.supervision.settlement import SettledLease
+    from tasker_actors.supervision.settled_lease import SettledLease
 
 
 def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) -> CommitSpans:

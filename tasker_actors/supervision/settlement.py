@@ -3,76 +3,41 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from tasker_actors.delivery.batch import batch_json
+from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.delivery.event_log import log_refused
-from tasker_actors.delivery.publisher_hooks import HookTimeoutError
 from tasker_actors.delivery.routing import event_documents
+from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.events.derive import lost_step_message
 from tasker_actors.events.facts import StepFacts
 from tasker_actors.events.outgoing import BoundDeclaration, Derived
-from tasker_actors.messages import CommitItem
-from tasker_actors.postgres.session import Pool, session
+from tasker_actors.postgres.session import DatabaseBusyError, Pool, session
 from tasker_actors.postgres.templates import ensure_event_queues, load_definition
-from tasker_actors.postgres.workers import QueueMissingError, fence, settle
+from tasker_actors.postgres.workers import fence, mark_unseen, settle, task_context
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
-from tasker_actors.supervision.hook_calls import HookCall
+from tasker_actors.supervision.settled_lease import SettledLease, Store, at_once, one_by_one
+from tasker_actors.supervision.verdict import Verdict, judge
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
 from tasker_actors.telemetry.span_ids import task_span
-from tasker_actors.telemetry.trace_context import TraceContext, WorkingOn, new_trace, parse_traceparent
+from tasker_actors.telemetry.trace_context import WorkingOn, new_trace, parse_traceparent
 
 logger = get_logger("tasker_actors.settlement")
 
 WORKER_LOST = "worker_lost"
 
-
-def judge(tokens: Sequence[int], suspects: Collection[int], running: Collection[int] | None) -> dict[int, str]:
-    """Decide for each lease whether its attempt is `charged`, `lost` or `returned`.
-
-    `running` are the tokens that had begun, None if nobody knows, which is as if all had. A step that ran alone is
-    charged. Steps that ran beside each other are lost: not charged, because only one of them can be the cause, but
-    suspect, so that each runs alone next. A suspect was alone. What had not begun goes back as it was.
-    """
-    begun = [token for token in tokens if running is None or token in running]
-    alone = len(begun) == 1
-    return {
-        token: "returned" if token not in begun else "charged" if alone or token in suspects else "lost"
-        for token in tokens
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class SettledLease:
-    """One lease of a dead worker and what becomes of it: its commit document, the events in it, its spans."""
-
-    lease: Mapping[str, Any]
-    plan: StepPlan
-    document: dict[str, Any]
-    derived: Derived
-    task_trace: TraceContext
-    parent_span_id: str | None
-    trace: TraceContext
-
-    @property
-    def correlation_id(self) -> str:
-        """The task's correlation id."""
-        return str(self.lease["correlation_id"])
-
-    @property
-    def error(self) -> Mapping[str, Any] | None:
-        """Why the attempt is over; None if it had not begun."""
-        return self.document.get("error")
+ContextOf = Callable[[str], Any]
+"""Reads a task's context, for the hooks of publishers: the few leases that need one ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +51,9 @@ class Settled:
 class Settlement:
     """Shuts dead workers out and gives their work back, in one transaction each; for one thread.
 
-    Publishers' hooks of steps that end here run in a thread of their own, those of one worker within one time limit;
-    past it their events become dead letters. `trace` hears of what was settled, and of the tasks that this finished
-    with their final status.
+    Publishers' hooks of steps that end here run in a process of their own, if `isolated` says so: one that hangs or
+    exits would take the supervisor with it. `trace` hears of what was settled,
+    and of the tasks that this finished with their final status.
     """
 
     def __init__(
@@ -97,14 +62,16 @@ class Settlement:
         plans: StepPlans,
         *,
         max_payload_bytes: int,
-        hooks_timeout_ms: int,
+        isolated: Callable[
+            [Sequence[BoundDeclaration]], AbstractContextManager[Sequence[BoundDeclaration]]
+        ] = nullcontext,
         trace: Callable[[Sequence[SettledLease], Mapping[str, str]], None],
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._plans = plans
         self._max_payload_bytes = max_payload_bytes
-        self._hooks_timeout = hooks_timeout_ms / 1000
+        self._isolated = isolated
         self._trace = trace
         self._random = uniform
 
@@ -115,41 +82,50 @@ class Settlement:
         Raises DatabaseUnavailableError while the database is away: nothing was done or everything was.
         """
         try:
-            return self._settle(worker_id, running, reason)
-        except QueueMissingError:
+            return self._settle(worker_id, running, reason, at_once)
+        except BatchRefusedError as error:
+            logger.warning("PostgreSQL refused a settlement; it is done lease by lease", error=str(error))
             self._make_queues()
-            return self._settle(worker_id, running, reason)
+            return self._settle(worker_id, running, reason, one_by_one)
 
     def _make_queues(self) -> None:
-        with session(self._pool) as connection:
-            for namespace in sorted(self._plans.namespaces):
-                ensure_event_queues(connection, namespace)
+        try:
+            with session(self._pool) as connection:
+                for namespace in sorted(self._plans.namespaces):
+                    ensure_event_queues(connection, namespace)
+        except (DatabaseUnavailableError, DatabaseBusyError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the events of that namespace pay, not the worker's other steps
+            logger.error("The queues of domain events could not be made", error=str(error))
 
-    def _settle(self, worker_id: int, running: Collection[int] | None, reason: str) -> Settled:
+    def _settle(self, worker_id: int, running: Collection[int] | None, reason: str, store: Store) -> Settled:
         with session(self._pool) as connection, connection.transaction():
             _, leases = fence(connection, worker_id, reason)
             for template_id in {lease["template_id"] for lease in leases}:
                 if template_id not in self._plans:
                     self._plans.add(template_id, load_definition(connection, template_id))
-            decided = self._decide(leases, running, reason)
-            reply, committed = settle(connection, _batch(worker_id, decided))
-        won = frozenset(reply["won"])
-        finished = dict(reply["finished"])
-        settled = [one for one in decided if one.lease["token"] in won]
+            decided = self._decide(leases, running, reason, partial(task_context, connection))
+            settled, finished, committed = store(worker_id, decided, partial(settle, connection))
+            if running is None:
+                mark_unseen(connection, [one.lease for one in settled if one.error is not None])
         for one in settled:
             _log(one)
         self._trace(settled, finished)
         return Settled(committed, tuple(_failures(settled, finished)))
 
     def _decide(
-        self, leases: Sequence[Mapping[str, Any]], running: Collection[int] | None, reason: str
+        self,
+        leases: Sequence[Mapping[str, Any]],
+        running: Collection[int] | None,
+        reason: str,
+        context_of: ContextOf,
     ) -> list[SettledLease]:
         suspects = {lease["token"] for lease in leases if lease["suspect"]}
-        verdicts = judge([lease["token"] for lease in leases], suspects, running)
-        hooks_until = time.monotonic() + self._hooks_timeout
-        return [self._settled(lease, verdicts[lease["token"]], reason, hooks_until) for lease in leases]
+        noted = {lease["token"] for lease in leases if lease["begun"]}
+        verdicts = judge([lease["token"] for lease in leases], suspects, running, noted)
+        return [self._settled(lease, verdicts[lease["token"]], reason, context_of) for lease in leases]
 
-    def _settled(self, lease: Mapping[str, Any], verdict: str, reason: str, hooks_until: float) -> SettledLease:
+    def _settled(self, lease: Mapping[str, Any], verdict: Verdict, reason: str, context_of: ContextOf) -> SettledLease:
         plan = self._plans.get(lease["template_id"], lease["position"])
         given = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
         task_trace, parent_span_id = task_span(lease["task_uuid"], given)
@@ -175,24 +151,23 @@ class Settlement:
                 document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
             else:
                 document["outcome"] = "error"
-                derived = self._lost_events(lease, plan, hooks_until)
+                derived = self._lost_events(lease, plan, context_of(lease["task_uuid"]))
                 document.update(event_documents(derived, trace, lease["correlation_id"]))
         return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 
-    def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan, hooks_until: float) -> Derived:
+    def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan, context: Any) -> Derived:
         def derive(declarations: Sequence[BoundDeclaration]) -> Derived:
             return lost_step_message(
-                _facts(lease, plan),
+                _facts(lease, plan, context),
                 failed_at=datetime.now(UTC),
                 declarations=declarations,
                 max_payload_bytes=self._max_payload_bytes,
             )
 
-        if not plan.has_publishers:
-            return derive(plan.declarations)
         try:
-            return HookCall(partial(derive, plan.declarations)).result(hooks_until)
-        except HookTimeoutError:  # a hook hung, or ended its thread: it costs its event only
+            with self._isolated(plan.declarations) as declarations:
+                return derive(declarations)
+        except BaseException:  # noqa: BLE001 - a hook raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
 
 
@@ -226,17 +201,7 @@ def _failures(settled: Sequence[SettledLease], finished: Mapping[str, str]) -> I
             yield metrics.TASK_FAILURES, (plan.namespace, plan.task_type, WORKER_LOST)
 
 
-def _batch(worker_id: int, decided: Sequence[SettledLease]) -> bytes:
-    items = [
-        CommitItem(
-            document=one.document, size=0, token=one.lease["token"], task_uuid=one.lease["task_uuid"], finished=None
-        )
-        for one in decided
-    ]
-    return batch_json(items, worker_id=worker_id, seq=0, lease_ms=0, places=0)
-
-
-def _facts(lease: Mapping[str, Any], plan: StepPlan) -> StepFacts:
+def _facts(lease: Mapping[str, Any], plan: StepPlan, context: Any) -> StepFacts:
     return StepFacts(
         task_uuid=lease["task_uuid"],
         step_uuid=lease["step_uuid"],
@@ -248,5 +213,5 @@ def _facts(lease: Mapping[str, Any], plan: StepPlan) -> StepFacts:
         attempt=lease["attempt"],
         max_attempts=plan.retry.max_attempts,
         duration_ms=0.0,
-        input_data=lease["context"],
+        input_data=context,
     )

@@ -14,7 +14,7 @@ from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_tra
 if TYPE_CHECKING:
     from tasker_actors.delivery.commit_spans import CommitSpans
     from tasker_actors.postgres.tasks import Cancellation
-    from tasker_actors.supervision.settlement import SettledLease
+    from tasker_actors.supervision.settled_lease import SettledLease
 
 
 logger = get_logger("tasker_actors.supervisor")

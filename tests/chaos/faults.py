@@ -49,7 +49,7 @@ class Scene:
     doomed: set[int] = field(default_factory=set)
     """Workers (pids) whose end we have caused, or may have."""
     killed: dict[int, float] = field(default_factory=dict)
-    """Those that were killed, with the time of it (seconds since 1970)."""
+    """Those that were killed alone, with the time of it (seconds since 1970)."""
     outages: list[tuple[float, float]] = field(default_factory=list)
     """From when to when the database was out of reach or refused (seconds since 1970)."""
     orphans: list[str] = field(default_factory=list)
@@ -82,10 +82,9 @@ class Scene:
         """Note that these workers may end because of us."""
         self.doomed.update(process.pid for process in processes)
 
-    def kill(self, processes: Sequence[psutil.Process]) -> None:
-        """Note that these workers end now."""
-        self.condemn(processes)
-        self.killed.update((process.pid, time.time()) for process in processes)
+    def has_begun(self, worker: psutil.Process) -> bool:
+        """Whether a worker has come to its handlers: before that it is an interpreter that loads modules."""
+        return (self.directory / f"journal-{worker.pid}.log").exists()
 
 
 def begin(fault: Fault, scene: Scene) -> End | None:
@@ -98,7 +97,8 @@ def begin(fault: Fault, scene: Scene) -> End | None:
 
 def _kill_worker(fault: Fault, scene: Scene) -> None:
     victim = scene.worker(fault.choice)
-    scene.kill([victim])
+    scene.condemn([victim])
+    scene.killed[victim.pid] = time.time()
     victim.kill()
 
 
@@ -131,10 +131,11 @@ def _stopped(process: psutil.Process) -> End:
 
 def _kill_supervisor(_fault: Fault, scene: Scene) -> None:
     life, workers = scene.life(), scene.workers()
-    scene.kill(workers)
+    scene.condemn(workers)
+    begun = [worker for worker in workers if scene.has_begun(worker)]
     life.told = "kill"
     life.supervisor.process.kill()
-    _, alive = psutil.wait_procs(workers, timeout=_ORPHAN_S)
+    _, alive = psutil.wait_procs(begun, timeout=_ORPHAN_S)
     scene.orphans.extend(
         f"left: worker {each.pid} outlived its supervisor by {_ORPHAN_S} s" for each in alive if _lives(each)
     )
@@ -359,6 +360,7 @@ _BEGINNINGS: Mapping[FaultKind, Callable[[Fault, Scene], End | None]] = {
     FaultKind.HOLD_INTERPRETER: _special("hold"),
     FaultKind.OVERRUN: _special("overrun"),
     FaultKind.FILL_MEMORY: _special("grow"),
+    FaultKind.KEEP_MEMORY: _special("keep"),
     FaultKind.HANG_PUBLISHER: _special("hanging"),
 }
 

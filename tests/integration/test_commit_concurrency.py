@@ -5,6 +5,10 @@ DESIGN 3 rules 1 (order of locks), 2 (who won), 4 (the lock on the worker), 5 (t
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +22,7 @@ from tasker_actors.stats.counters import CommittedCount
 
 COMMIT = "SELECT tasker.commit_batch_v1(%s::jsonb)"
 CLAIM = "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)"
-FENCE = "SELECT tasker.fence_worker_v1(%s, 'test')"
+FENCE = "SELECT tasker.fence_worker_v2(%s, 'test')"
 CANCEL = "SELECT tasker.cancel_task_v1(%s)"
 
 
@@ -77,16 +81,24 @@ def test_two_parents_that_fail_at_once_block_what_is_below_them_once(flow: Flow,
 
 
 def test_batches_that_share_tasks_in_opposite_order_do_not_deadlock(flow: Flow, threads):
-    flow.create(flow.register({"left": [], "right": []}), count=20)
+    """Somebody holds the middle one of three tasks: who had locked the last one by then would wait for the first."""
+    rows = flow.create(flow.register({"left": [], "right": []}), count=3)
     one, two = Worker(flow), Worker(flow)
-    claimed = [one.claim(20), two.claim(20)]
-    for _ in range(2):
-        batches = [worker.batch(*map(finish, steps)) for worker, steps in zip((one, two), claimed, strict=True)]
-        done = [
-            threads.submit(worker.committer.commit, batch) for worker, batch in zip((one, two), batches, strict=True)
-        ]
-        assert all(len(each.result().won) in (0, 20) for each in done)
+    steps = sorted(one.claim(), key=lambda step: step.task.task_uuid)
+    left, right = steps[::2], steps[:0:-2]
+    middle = sorted(row.task_uuid for row in rows)[1]
+    flow.rows(
+        "UPDATE tasker.steps SET worker_id = %s WHERE token = ANY (%s) RETURNING 1",
+        two.worker_id,
+        [step.token for step in right],
+    )
+    with flow.in_flight("SELECT FROM tasker.tasks WHERE task_uuid = %s FOR UPDATE", middle):
+        first = threads.submit(one.commit, *map(finish, left))
+        flow.wait_until_blocked(1)
+        second = threads.submit(two.commit, *map(finish, right))
+        flow.wait_until_blocked(2)
 
+    assert (len(first.result().won), len(second.result().won)) == (3, 3)
     assert (one.commits.errors, two.commits.errors) == ([], [])
     assert {row["status"] for row in flow.rows("SELECT status FROM tasker.tasks")} == {"complete"}
 
@@ -255,13 +267,58 @@ def test_a_batch_that_is_sent_again_while_the_first_try_still_runs_is_stored_onc
     assert flow.rows("SELECT seq FROM tasker.worker_commits WHERE worker_id = %s", worker.worker_id) == [{"seq": 1}]
 
 
+# A client that is stopped in the middle of a commit (rule 12: the server ends its session)
+
+
+STOPPED = """
+import os, signal, sys
+import psycopg
+from tasker_actors.postgres.connect import connect
+from tasker_actors.settings import DatabaseSettings
+
+limits = DatabaseSettings(idle_in_transaction_timeout_ms=300)
+connection = connect(sys.argv[1], application_name="stopped", database=limits, autocommit=False)
+connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [sys.stdin.read()])
+os.kill(os.getpid(), signal.SIGSTOP)
+try:
+    connection.commit()
+except psycopg.errors.IdleInTransactionSessionTimeout:
+    sys.exit(7)
+"""
+
+
+def test_others_go_on_when_a_client_is_stopped_that_holds_locks_and_what_it_had_not_committed_never_happened(
+    flow: Flow, threads
+):
+    (row,) = flow.create(flow.register({"left": [], "right": []}, publishes_events=[event()]))
+    one, two = Worker(flow), Worker(flow)
+    held, free = one.claim(1)[0], two.claim(1)[0]
+    with flow.pool.connection() as connection:
+        connection.execute("ALTER FUNCTION tasker.commit_batch_v1 SET lock_timeout = '50ms'")
+    stopped = subprocess.Popen([sys.executable, "-c", STOPPED, flow.url], stdin=subprocess.PIPE)
+    assert stopped.stdin is not None
+    stopped.stdin.write(one.batch(finish(held)))
+    stopped.stdin.close()
+    assert os.WIFSTOPPED(os.waitpid(stopped.pid, os.WUNTRACED)[1])
+
+    assert two.commit(finish(free)).won == {free.token}
+
+    stopped.send_signal(signal.SIGCONT)
+    assert stopped.wait(60) == 7
+    with flow.pool.connection() as connection:
+        connection.execute("ALTER FUNCTION tasker.commit_batch_v1 SET lock_timeout = '5s'")
+    assert {error.sqlstate for error in two.commits.errors} == {"55P03"}
+    assert flow.states(row.task_uuid) == {held.plan.name: "in_progress", free.plan.name: "complete"}
+    assert [one["message"]["metadata"]["step_uuid"] for one in flow.queue()] == [free.step_uuid]
+
+
 # Rule 7: nobody waits for a lock without an end
 
 
 def test_every_function_that_takes_locks_has_a_lock_timeout(flow: Flow):
     found = flow.rows(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'tasker'::regnamespace AND prokind = 'f' "
-        "AND proname ~ '^(claim|commit|extend|fence|settle|expire|cancel|create)' "
+        "AND proname ~ '^(begin|claim|commit|extend|fence|settle|expire|cancel|create)' "
         "AND NOT coalesce(proconfig::text, '') LIKE '%%lock_timeout=%%'"
     )
     assert found == []

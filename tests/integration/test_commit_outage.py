@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ import pytest
 from support.cutting_proxy import CuttingProxy
 from support.flow import CHAIN, Flow, Worker
 from support.leases import MIB, event, finish, publication
+from support.scale import SCALE
 
 CLAIM = b"claim_steps_v1"
 COMMIT = b"commit_batch_v1"
+COMMIT_DATA = b'"lease_ms":30000'
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def terminated_while_blocked(flow: Flow) -> Iterator[None]:
 # Rule 5: unknown outcomes
 
 
-@pytest.mark.parametrize("when", ["request", "reply", "row"])
+@pytest.mark.parametrize("when", ["request", "running", "reply", "row"])
 def test_a_commit_that_is_cut_is_stored_once_and_its_result_is_no_lost_lease(
     flow: Flow, proxy: CuttingProxy, when: str
 ):
@@ -62,6 +65,25 @@ def test_a_commit_that_is_cut_is_stored_once_and_its_result_is_no_lost_lease(
     assert len(worker.commits.errors) == 2
     assert len(flow.queue()) == 2
     assert flow.counts(worker.worker_id) == {("step.done", "durable"): (2, 0)}
+
+
+def test_commits_that_are_cut_by_the_hundred_are_stored_once_each(flow: Flow, proxy: CuttingProxy):
+    """`EXPERIMENT_SCALE=n` cuts n times as often; what a cut hits is drawn from a fixed seed."""
+    cuts = 60 * SCALE
+    chance = random.Random(20260)  # noqa: S311 - no secret
+    flow.create(flow.register(CHAIN, publishes_events=[event()]), count=cuts // 3)
+    worker = Worker(flow, url=proxy.url)
+    committed = 0
+    while steps := worker.claim(1):
+        proxy.cut(COMMIT_DATA, chance.choice(["request", "running", "reply", "row"]))
+        reply = worker.commit(finish(steps[0]))
+        assert reply.won == {steps[0].token}
+        committed += 1
+
+    assert (committed, proxy.cuts, worker.seq) == (cuts, cuts, cuts)
+    assert flow.rows("SELECT DISTINCT status FROM tasker.tasks") == [{"status": "complete"}]
+    assert len({one["message"]["metadata"]["step_uuid"] for one in flow.queue()}) == len(flow.queue()) == cuts
+    assert flow.counts(worker.worker_id) == {("step.done", "durable"): (cuts, 0)}
 
 
 @pytest.mark.parametrize("when", ["request", "reply"])

@@ -96,12 +96,17 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
             "SELECT tasker.extend_leases_v1(%s, %s::uuid[], %s::smallint[], %s::bigint[], 30000, 5000)",
             [number, *held, [step.token for step in steps]],
         )
+    with reading(connection, most_rows=10):
+        call(
+            "SELECT tasker.begin_alone_v1(%s, %s, %s::smallint, %s)",
+            [number, steps[0].task.task_uuid, steps[0].plan.position, steps[0].token],
+        )
     with reading(connection, most_rows=200):
         expire_leases(connection, grace_ms=0)
     with reading(connection, most_rows=100):
         call("SELECT tasker.cancel_task_v1(%s)", [steps[0].task.task_uuid])
     with reading(connection, most_rows=200):
-        call("SELECT tasker.fence_worker_v1(%s, 'test')", [number])
+        call("SELECT tasker.fence_worker_v2(%s, 'test')", [number])
         settled = batch_json([], worker_id=number, seq=0, lease_ms=0, places=0).decode()
         call("SELECT tasker.settle_results_v1(%s::jsonb)", [settled])
 

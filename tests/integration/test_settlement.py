@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
+import psycopg
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support.flow import Flow, Worker
-from support.leases import AGAIN, MIB, SHOP, event, finish
+from support.leases import AGAIN, MIB, SHOP, event, finish, returned
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_workers, stale_workers
 from tasker_actors.stats.counters import CommittedCount
+from tasker_actors.steps.claimer import Beginning
 from tasker_actors.supervision.settled_spans import cancelled_spans
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.workflow.outcome import StepSuccess
 
 ONCE = {"max_attempts": 1}
+LETTERS = f"{SHOP}_domain_events_dlq"
 
 
 def settle(flow: Flow, worker: Worker, running, publishers=None):
@@ -120,6 +124,76 @@ def test_where_nobody_knows_what_had_begun_everything_may_have(flow: Flow):
     assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [True, True]
 
 
+def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(flow: Flow):
+    """Container and all: every death charges the one that was alone, and nobody who waited behind it."""
+    rows = flow.create(flow.register({"only": []}, retry={"backoff": "none", "max_attempts": 2}), count=5)
+    poison = rows[2].task_uuid
+    charged: list[list[str]] = []
+    while the_step(flow, poison)["state"] != "error":
+        worker = Worker(flow)
+        steps = sorted(worker.claim(), key=lambda step: (not step.suspect, step.task.task_uuid != poison))
+        if steps[0].suspect:  # StepSource lets one begin when nothing else runs
+            assert worker.claimer.begin_alone(steps[0]) == Beginning.BEGUN
+        settle(flow, worker, running=None)
+        charged.append([row.task_uuid for row in rows if the_step(flow, row.task_uuid)["attempts"]])
+
+    assert charged == [[], [poison], [poison]]
+    assert flow.attempts(poison) == [(1, 1, "lost"), (1, 1, "waiting_for_retry"), (1, 2, "error")]
+    Worker(flow).run()
+    assert {flow.task(row.task_uuid)["status"] for row in rows if row.task_uuid != poison} == {"complete"}
+
+
+def test_only_a_suspect_whose_lease_holds_can_begin(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    assert worker.claimer.begin_alone(step) == Beginning.BEGUN
+    flow.cancel(row.task_uuid)
+
+    assert worker.claimer.begin_alone(step) == Beginning.LOST
+    worker.claims.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker.claims, "_connect", refuse)
+        assert worker.claimer.begin_alone(step) == Beginning.LATER
+
+
+def test_a_suspect_that_may_have_ended_a_supervisor_runs_alone_in_one(flow: Flow):
+    flow.create(flow.register({"only": []}, retry={"backoff": "none"}), count=3)
+    before = Worker(flow)
+    before.claim()
+    settle(flow, before, running=None)
+    one, other, elsewhere = Worker(flow), Worker(flow), Worker(flow)
+    flow.rows(
+        "UPDATE tasker.workers SET supervisor_id = %s WHERE worker_id = ANY (%s) RETURNING 1",
+        "00000000-0000-0000-0000-000000000000",
+        [one.worker_id, other.worker_id],
+    )
+    (first,), (second,), (third,) = one.claim(1), other.claim(1), elsewhere.claim(1)
+
+    assert one.claimer.begin_alone(first) == Beginning.BEGUN
+    assert other.claimer.begin_alone(second) == Beginning.LATER
+    assert elsewhere.claimer.begin_alone(third) == Beginning.BEGUN
+    flow.rows("UPDATE tasker.steps SET unseen = false WHERE token = %s RETURNING 1", second.token)
+    assert other.claimer.begin_alone(second) == Beginning.LATER  # it saw nothing, but the first may end it
+    one.commit(finish(first))
+    assert other.claimer.begin_alone(second) == Beginning.BEGUN
+
+
+def test_what_a_suspect_noted_under_one_lease_says_nothing_of_the_next(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    assert worker.claimer.begin_alone(step) == Beginning.BEGUN
+    worker.commit(returned(step))
+    flow.rows("UPDATE tasker.steps SET suspect = true RETURNING 1")
+    other = Worker(flow)
+    other.claim()
+
+    settle(flow, other, running=None)
+
+    assert (the_step(flow, row.task_uuid)["attempts"], flow.attempts(row.task_uuid)) == (0, [])
+
+
 # SPEC 2.1: the last attempt was lost
 
 
@@ -174,7 +248,7 @@ def test_a_publisher_that_fails_costs_its_event_and_not_the_settlement(flow: Flo
 
     assert flow.states(row.task_uuid) == {"only": "error"}
     assert [one["message"]["event_name"] for one in flow.queue()] == ["a.fine"]
-    assert [one["message"]["event"]["event_name"] for one in flow.queue(f"{SHOP}_domain_events_dlq")] == ["a.broken"]
+    assert [one["message"]["event"]["event_name"] for one in flow.queue(LETTERS)] == ["a.broken"]
 
 
 def test_a_missing_queue_does_not_keep_a_dead_workers_steps(flow: Flow):
@@ -188,6 +262,79 @@ def test_a_missing_queue_does_not_keep_a_dead_workers_steps(flow: Flow):
 
     assert flow.states(row.task_uuid) == {"only": "error"}
     assert [one["message"]["event_name"] for one in flow.queue()] == ["step.done"]
+
+
+@pytest.mark.parametrize("broken", ["the queue", "both queues"])
+def test_an_event_that_postgresql_refuses_keeps_no_lease_of_a_dead_worker(flow: Flow, broken: str):
+    """Rule 7: the bad event pays with its place in the queue, nobody with a step."""
+    registered = flow.register({"only": []}, retry={"max_attempts": 1}, publishes_events=[event(condition="failure")])
+    rows = flow.create(registered, count=4)
+    worker = Worker(flow)
+    tokens = {step.task.task_uuid: step.token for step in worker.claim()}
+    flow.rows("UPDATE tasker.steps SET suspect = true WHERE task_uuid = %s RETURNING 1", rows[1].task_uuid)
+    queues = [f"{SHOP}_domain_events", LETTERS][: 1 if broken == "the queue" else 2]
+    with flow.pool.connection() as connection:
+        for queue in queues:
+            connection.execute(f"ALTER TABLE pgmq.q_{queue} ADD CHECK (message IS NULL) NOT VALID")
+
+    settled = settle(flow, worker, running={tokens[row.task_uuid] for row in rows[1:]})
+
+    states = [the_step(flow, row.task_uuid)["state"] for row in rows]
+    assert states == ["enqueued", "error", "enqueued", "enqueued"]
+    assert flow.task(rows[1].task_uuid)["status"] == "error"
+    assert flow.queue() == []
+    letters = [one["message"]["reason"]["code"] for one in flow.queue(LETTERS)]
+    failed = 1 if broken == "the queue" else 0
+    assert letters == ["refused_by_database"] * failed
+    assert [(one.published, one.failed) for one in settled.committed] == [(0, 1)] * failed
+    assert len(settled.failures) == 3  # an execution, a failure, a task
+
+
+def test_a_queue_that_cannot_be_made_keeps_no_lease_of_a_dead_worker(flow: Flow):
+    (row,) = flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=[event()]))
+    worker = Worker(flow)
+    (step,) = worker.claim()
+    with flow.pool.connection() as connection:  # a view stands where the queue's table would have to be made
+        connection.execute(f"ALTER TABLE pgmq.q_{SHOP}_domain_events RENAME TO away")
+        connection.execute(f"CREATE VIEW pgmq.q_{SHOP}_domain_events AS SELECT 1 AS one")
+    settle(flow, worker, running={step.token})
+    with flow.pool.connection() as connection:
+        connection.execute(f"DROP VIEW pgmq.q_{SHOP}_domain_events")
+        connection.execute(f"ALTER TABLE pgmq.away RENAME TO q_{SHOP}_domain_events")
+
+    assert flow.states(row.task_uuid) == {"only": "error"}
+    assert len(flow.queue(LETTERS)) == 1
+
+
+def test_hundreds_of_leases_of_tasks_with_large_contexts_are_settled(flow: Flow):
+    """Their contexts together are more than one value of PostgreSQL can be: only those that are needed are read."""
+    large = orjson.dumps({"text": "x" * (2 * MIB)})
+    rows = flow.create(flow.register({f"leaf{n}": [] for n in range(100)}, retry=ONCE), count=6, context=large)
+    worker = Worker(flow)
+    while worker.claim(100, max_bytes=200 * MIB):
+        continue
+
+    settle(flow, worker, running=())
+
+    assert flow.rows("SELECT DISTINCT state FROM tasker.steps") == [{"state": "enqueued"}]
+    assert len(rows) == 6
+
+
+def test_the_hooks_of_a_lost_steps_publisher_get_the_context_of_its_task(flow: Flow):
+    class Telling(BasePublisher):
+        publisher_name = "telling"
+
+        def transform_payload(self, context):
+            return dict(context.input_data)
+
+    declared = [{**event("a.told"), "publisher": "telling"}]
+    flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=declared), context=b'{"amount": 7}')
+    worker = Worker(flow)
+    (step,) = worker.claim()
+
+    settle(flow, worker, running={step.token}, publishers={"telling": Telling()})
+
+    assert [one["message"]["payload"]["amount"] for one in flow.queue()] == [7]
 
 
 # Rule 4: a dead worker's session may still act
@@ -313,3 +460,7 @@ def test_a_cancelled_task_ends_its_span(flow: Flow):
         "cd" * 8,
     )
     assert cancelled_spans(flow.cancel(other.task_uuid)) is None
+
+
+def refuse() -> psycopg.Connection:
+    raise psycopg.OperationalError("connection refused")

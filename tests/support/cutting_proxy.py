@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -17,8 +18,9 @@ _READY = b"Z\x00\x00\x00\x05I"
 class CuttingProxy:
     """Stands between a worker and the server, and cuts the connection that carries a certain statement, once.
 
-    `cut(needle, when)`: `request` cuts before the statement reaches the server, `reply` after the server said that it
-    is ready again and before the worker hears of it, `row` when the worker has got the reply's first bytes.
+    `cut(needle, when)`: `request` cuts before the statement reaches the server, `running` when it has been sent there,
+    `reply` after the server said that it is ready again and before the worker hears of it, `row` when the worker has
+    got the reply's first bytes. `cuts` counts them.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,15 +28,17 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._needle = b""
         self._when = ""
+        self._then: Callable[[bytes], None] = lambda _request: None
+        self.cuts = 0
         self._open: set[socket.socket] = set()
         port = self._listener.getsockname()[1]
         self.url = make_conninfo(url, host="127.0.0.1", port=port, sslmode="disable", gssencmode="disable")
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
-    def cut(self, needle: bytes, when: str) -> None:
-        """Cut the next connection that carries these bytes."""
-        self._needle, self._when = needle, when
+    def cut(self, needle: bytes, when: str, then: Callable[[bytes], None] = lambda _request: None) -> None:
+        """Cut the next connection that carries these bytes; `then` is called with the request at that moment."""
+        self._when, self._then, self._needle = when, then, needle
 
     def close(self) -> None:
         """Cut everything and accept nothing more."""
@@ -71,11 +75,13 @@ class CuttingProxy:
                         server.sendall(data)
 
     def _lose(self, client: socket.socket, server: socket.socket, request: bytes) -> None:
-        if self._when == "request":
-            return
-        server.sendall(request)
-        reply = b""
-        while not reply.endswith(_READY):
-            reply += server.recv(MIB)
-        if self._when == "row":
-            client.sendall(reply[: len(reply) // 2])
+        if self._when != "request":
+            server.sendall(request)
+        if self._when in ("reply", "row"):
+            reply = b""
+            while not reply.endswith(_READY) and (data := server.recv(MIB)):
+                reply += data
+            if self._when == "row":
+                client.sendall(reply[: len(reply) // 2])
+        self._then(request)
+        self.cuts += 1

@@ -15,7 +15,7 @@ from support.waiting import until
 from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
 from tasker_actors.messages import ExecuteSteps
 from tasker_actors.steps.capacity import Capacity
-from tasker_actors.steps.claimer import Claimed
+from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger
 from tasker_actors.steps.source import SourceClock, StepSource
@@ -34,6 +34,7 @@ class Queue:
         self.lost: Collection[int] = ()
         self.extensions_prevented = 0
         self.pause = 0.0
+        self.notes_prevented = 0
         self.calls: list[tuple[str, Any]] = []
 
     def claim(self, limit: int, max_bytes: int) -> Claimed | None:
@@ -58,6 +59,14 @@ class Queue:
     def pause_s(self) -> float:
         """Give the pause that the test wants."""
         return self.pause
+
+    def begin_alone(self, step: LeasedStep) -> Beginning:
+        """Let a suspect begin, unless the test prevents it or its lease is lost."""
+        self.calls.append(("begin", step.token))
+        if self.notes_prevented:
+            self.notes_prevented -= 1
+            return Beginning.LATER
+        return Beginning.LOST if step.token in self.lost else Beginning.BEGUN
 
 
 class Counted:

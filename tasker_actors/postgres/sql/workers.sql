@@ -19,7 +19,16 @@ FROM jsonb_to_recordset(%(workers)s::jsonb) AS h(worker_id bigint, state text, i
 WHERE w.worker_id = h.worker_id AND w.alive;
 
 -- name: fence_worker
-SELECT tasker.fence_worker_v1(%(worker_id)s, %(reason)s);
+SELECT tasker.fence_worker_v2(%(worker_id)s, %(reason)s);
+
+-- name: mark_unseen
+UPDATE tasker.steps s
+SET unseen = true
+FROM unnest(%(tasks)s::uuid[], %(positions)s::smallint[]) AS k(task_uuid, position)
+WHERE s.task_uuid = k.task_uuid AND s.position = k.position;
+
+-- name: task_context
+SELECT context FROM tasker.tasks WHERE task_uuid = %(task_uuid)s;
 
 -- name: settle_results
 SELECT tasker.settle_results_v1(%(batch)s::jsonb);

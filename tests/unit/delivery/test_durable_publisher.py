@@ -5,6 +5,7 @@ DESIGN 2 (group commit), and of DESIGN 3 rule 6, 7, 10 and 11.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from support.publishing import Database, Publishing, everything_won, refuse, tok
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem
+from tasker_actors.delivery.batch import MAX_BATCH_BYTES
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply
 from tasker_actors.messages import CommitItems
 
@@ -193,6 +195,32 @@ def test_two_culprits_of_one_batch_are_both_found(publisher: Publishing, databas
 
     won = {item.token: item.finished for one in publisher.committed(8) for item in one.won}
     assert {token for token, finished in won.items() if finished and finished.state == "error"} == bad
+
+
+def test_an_entry_that_is_more_than_a_value_can_hold_is_never_sent_and_pays_alone(
+    publisher: Publishing, database: Database
+):
+    """PostgreSQL would end the connection of who sends it, and that looks like an outage: for ever."""
+    items = publisher.hold(*(finish(leased(publishes_events=[event()])) for _ in range(3)))
+    bad = replace(items[1], size=MAX_BATCH_BYTES + 1)
+    publisher.send(items[0], bad, items[2])
+
+    publisher.committed(3)
+    stored = {result["token"]: result for batch in database.batches for result in batch["results"]}
+    assert {len(stored[item.token]["events"]) for item in (items[0], items[2])} == {1}
+    assert "events" not in stored[bad.token]
+    (letter,) = stored[bad.token]["dead_letters"]
+    assert str(MAX_BATCH_BYTES + 1) in letter["message"]["reason"]["message"]
+
+
+def test_an_entry_that_cannot_be_written_pays_alone(publisher: Publishing, database: Database):
+    items = publisher.hold(*(finish(leased()) for _ in range(3)))
+    bad = replace(items[1], document=items[1].document | {"result": object()})
+    publisher.send(items[0], bad, items[2])
+
+    publisher.committed(3)
+    outcomes = {result["token"]: result["outcome"] for batch in database.batches for result in batch["results"]}
+    assert [outcomes[item.token] for item in items] == ["complete", "error", "complete"]
 
 
 def test_an_entry_that_cannot_be_stored_in_any_form_is_let_go(publisher: Publishing, database: Database):

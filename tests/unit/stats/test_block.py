@@ -93,6 +93,19 @@ def test_router_bus_tokens_and_heartbeat_reach_the_reader(writer, reader):
     assert reader.heartbeat() == Heartbeat(123456789, 42)
 
 
+def test_the_attempts_that_have_begun_reach_the_reader_and_leave_the_directory_alone(tmp_path):
+    path = create_block(tmp_path, slot=0, incarnation=1, executors=2, places=3)
+    writer, reader = BlockWriter(path), BlockReader(path)
+    assert (len(writer.begun), reader.begun_tokens()) == (3, frozenset())
+    writer.tokens[1] = 5
+    writer.begun[0], writer.begun[2] = 7, 2**63 + 5
+    writer.counter(EVENT_REFUSALS, ("flights", "code")).add(3)
+
+    assert reader.begun_tokens() == {7, 2**63 + 5}
+    assert reader.running_tokens() == (0, 5)
+    assert reader.snapshot().figures.counters == {EVENT_REFUSALS: {("flights", "code"): 3}}
+
+
 def test_every_bus_counter_can_be_shared_and_adds_to_the_bus_threads_own(writer, reader):
     for cell in range(layout.BUS_CELLS):
         writer.bus[cell] += 1

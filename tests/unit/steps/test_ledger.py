@@ -198,3 +198,43 @@ def test_the_oldest_step_that_only_has_to_be_committed_is_told(ledger: Ledger):
     assert ledger.oldest_with_result() == finished.step.token
     ledger.remove([finished.step.token])
     assert ledger.oldest_with_result() == later.step.token
+
+
+# Rule 3: who may have caused the death of this process
+
+
+class Block:
+    """Stands for the slot's memory block."""
+
+    def __init__(self, places: int) -> None:
+        self.begun = [0] * places
+
+
+def test_an_attempt_is_among_those_that_have_begun_until_it_is_let_go():
+    block = Block(4)
+    ledger = Ledger(block)
+    waiting = leased()
+    ledger.add([waiting])
+    first, second = begun(ledger), begun(ledger)
+    tokens = {first.step.token, second.step.token}
+    assert {*block.begun} == {0, *tokens}
+
+    ledger.finish(first, finish(first.step))
+    ledger.committing([first.step.token])
+    ledger.give_up_running()
+    assert {*block.begun} == {0, *tokens}
+    assert ledger.has_begun()
+
+    ledger.remove([first.step.token, waiting.token])
+    assert {*block.begun} == {0, second.step.token}
+    ledger.remove([second.step.token])
+    assert (block.begun, ledger.has_begun()) == ([0] * 4, False)
+
+
+def test_the_places_of_those_that_were_let_go_are_used_again():
+    block = Block(2)
+    ledger = Ledger(block)
+    for _ in range(5):
+        one, other = begun(ledger), begun(ledger)
+        assert {*block.begun} == {one.step.token, other.step.token}
+        ledger.remove([one.step.token, other.step.token])
