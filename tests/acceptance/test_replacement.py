@@ -43,7 +43,7 @@ def running(tmp_path, database_url, **variables: str) -> Iterator[tuple[Project,
     project.module("replaced_handlers", HANDLERS)
     project.template("short", {"short": {"publishes_events": [{"name": "short.done"}]}}, **SHORT)
     # A machine that is busy with other tests must not look like a worker that hangs.
-    variables = {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "TASKER_WORKER__LEASE_MS": "60000", **variables}
+    variables = {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "TASKER_WORKER__LEASE_MS": "90000", **variables}
     with supervised(project, database_url, variables=variables) as one:
         yield project, one
 
