@@ -327,6 +327,6 @@ class Start:
         self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
         if actor != "stats":
             self._stats.tell(Count(metrics.ACTORS_RESTARTS, (actor, reason)))
+        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
