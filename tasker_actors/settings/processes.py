@@ -28,6 +28,9 @@ class WorkerSettings(Section):
         default=256,
         description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
     )
+    mailbox_size: Count = Field(
+        default=10_000, description="Messages that may wait for an actor of yours; more are refused and counted."
+    )
     handler_timeout_ms: Milliseconds = Field(
         default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
     )
@@ -35,7 +38,9 @@ class WorkerSettings(Section):
         default=1_000, description="Time that a handler past its limit gets to return before its worker is replaced."
     )
     lease_ms: Milliseconds = Field(
-        default=30_000, description="Length of a claim on a step; the worker extends it while it holds the step."
+        default=30_000,
+        description="Length of a claim on a step, 1.5 times `hang_timeout_ms` at least; the worker extends it while it "
+        "holds the step.",
     )
     heartbeat_interval_ms: Milliseconds = Field(
         default=250, description="How often a worker reports progress and figures to its supervisor."
@@ -76,6 +81,14 @@ class WorkerSettings(Section):
             if getattr(self, shorter) > getattr(self, longer):
                 msg = f"{shorter} ({getattr(self, shorter)}) must not be above {longer} ({getattr(self, longer)})"
                 raise ValueError(msg)
+        # A lease that is extended each third of its length has two thirds left at least. If it ended before its worker
+        # counts as hung, a step that hangs its worker would be given back uncounted, and done again, for ever.
+        if 2 * self.lease_ms < 3 * self.hang_timeout_ms:
+            msg = (
+                f"lease_ms ({self.lease_ms}) must be 1.5 times hang_timeout_ms ({self.hang_timeout_ms}) at least, or "
+                "a hung worker's steps are given back before it counts as hung"
+            )
+            raise ValueError(msg)
         return self
 
 

@@ -196,7 +196,8 @@ def test_twenty_workers_with_such_a_library_work_and_export(
     with OtlpReceiver() as receiver:
         variables = receiver.environment() | native(libraries, TASKER_SUPERVISOR__STARTUP_TIMEOUT_MS="240000")
         # Twenty interpreters at once, on few CPUs: what is measured elsewhere must not count as a hang here.
-        variables |= {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "OTEL_LOGS_ENABLED": "true"}
+        variables |= {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "TASKER_WORKER__LEASE_MS": "90000"}
+        variables |= {"OTEL_LOGS_ENABLED": "true"}
         one = Supervised(project, database_url, workers=MANY, concurrency=1, variables=variables)
         try:
             until(lambda: bool(one.logged("Supervisor ready")) or one.process.poll() is not None, 240)

@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="makes the schedule and the work (the time)")
     parser.add_argument("--workers", type=int, default=3, help="workers of the supervisor (3)")
     parser.add_argument("--rate", type=float, default=20.0, help="most requests a second that create tasks (20)")
+    parser.add_argument("--open-tasks", type=int, default=400, help="create no more while so many are open (400)")
     parser.add_argument("--pause", type=float, default=2.5, help="seconds between two faults, on average (2.5)")
     parser.add_argument("--only", nargs="+", metavar="KIND", type=FaultKind, help="inject nothing but these kinds")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")
@@ -40,6 +41,7 @@ def main() -> int:
         options.minutes * 60,
         options.workers,
         options.rate,
+        options.open_tasks,
         options.pause,
         options.keep,
         tuple(options.only or FaultKind),

@@ -360,6 +360,7 @@ _BEGINNINGS: Mapping[FaultKind, Callable[[Fault, Scene], End | None]] = {
     FaultKind.HOLD_INTERPRETER: _special("hold"),
     FaultKind.OVERRUN: _special("overrun"),
     FaultKind.FILL_MEMORY: _special("grow"),
+    FaultKind.KEEP_MEMORY: _special("keep"),
     FaultKind.HANG_PUBLISHER: _special("hanging"),
 }
 

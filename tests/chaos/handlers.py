@@ -29,6 +29,7 @@ HOLD_S = 30
 
 MODULUS = 1_000_003
 PAUSE = threading.Event()
+KEPT: list[bytearray] = []
 JOURNAL = os.open(f"journal-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -68,6 +69,11 @@ def behave(behaviour: str) -> None:
                 PAUSE.wait(0.05)
         case "grow":
             grow()
+        case "keep":
+            KEPT.append(bytearray(200 * 2**20))
+            KEPT[-1][:] = bytes([1]) * len(KEPT[-1])
+        case "long":
+            PAUSE.wait(6.0)
 
 
 @step_handler("act")

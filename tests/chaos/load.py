@@ -93,10 +93,10 @@ class Load:
             if random.random() < _PUBLISHED:
                 self._publish(random)
             if random.random() < _BATCHES:
-                template = random.choice(ORDINARY)
+                template = self._ordinary(random)
                 self._create([self._task(f"{key}-{each}", template, random) for each in range(_BATCH)])
             else:
-                task = self._task(key, random.choice(ORDINARY), random)
+                task = self._task(key, self._ordinary(random), random)
                 self._create([task])
                 if random.random() < _CANCELLED and task.task_uuid is not None:
                     self._cancel(task)
@@ -109,6 +109,10 @@ class Load:
         for name in wanted:
             self._special += 1
             self._create([self._task(f"{self._seed}-{name}-{self._special}", SPECIAL[name], Random(self._special))])
+
+    @staticmethod
+    def _ordinary(random: Random) -> TemplateSpec:
+        return random.choices(ORDINARY, [each.weight for each in ORDINARY])[0]
 
     @staticmethod
     def _task(key: str, template: TemplateSpec, random: Random) -> Created:

@@ -14,7 +14,9 @@ from chaos.workload import (
     EXIT,
     GROW,
     HOLD,
+    KEEP,
     KILL,
+    LONG,
     OK,
     OVERRUN,
     PERMANENT,
@@ -58,7 +60,7 @@ def allowed_ends(task: Task, name: str, step: StepSpec, attempt: int) -> Iterato
     """Every outcome with its error type that an attempt which counts may have."""
     does = behaviour(task, name, attempt)
     again = "error" if attempt >= step.max_attempts else "waiting_for_retry"
-    if does == OK:
+    if does in (OK, KEEP, LONG):
         yield "complete", None
     else:
         yield "error" if does == PERMANENT else again, _ERROR_TYPES[does]

@@ -22,14 +22,13 @@ from chaos.load import Load
 from chaos.report import Report, recovery, warnings, work_done
 from chaos.runner import Runner
 from chaos.schedule import Fault, FaultKind, make_schedule
-from chaos.scrapes import Watcher, complaints
+from chaos.scrapes import Watcher, complaints, memory_complaints
 from chaos.workload import write_project
 from support.project import Project
 from support.stoppable_server import StoppableServer, stoppable_server
 from support.unruly_proxy import UnrulyProxy
 from support.waiting import until
 
-MOST_OPEN_TASKS = 400
 _START_S = 90.0
 _DRAIN_S = 180.0
 _QUIET_S = 1.5
@@ -39,17 +38,23 @@ VARIABLES: Mapping[str, str] = {
     # Crashes are what this is about; a crash loop that ends is tested elsewhere.
     "TASKER_WORKER__RESTART_LIMIT": "100000",
     "TASKER_LOGGING__EVENT_SAMPLE_RATE": "0",
+    # As short as they may be, and shorter than connections are silent: others take steps over, and results come late.
+    "TASKER_WORKER__HANG_TIMEOUT_MS": "3000",
+    "TASKER_WORKER__LEASE_MS": "4500",
+    "TASKER_WORKER__RECYCLE_STEPS": "1000",
+    "TASKER_WORKER__RECYCLE_MEMORY_BYTES": str(220 * 2**20),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. `keep` leaves logs and journals also where all is well."""
+    """What to run; at most `open_tasks` are open at a time, `keep` leaves logs and journals also where all is well."""
 
     seed: int
     seconds: float
     workers: int = 3
     rate: float = 20.0
+    open_tasks: int = 400
     pause_s: float = 2.5
     keep: bool = False
     kinds: Sequence[FaultKind] = tuple(FaultKind)
@@ -66,8 +71,9 @@ class Plan:
             "seed": self.seed,
             "minutes": f"{self.seconds / 60:g}",
             "workers": self.workers,
-            "rate": self.rate,
-            "pause": self.pause_s,
+            "rate": f"{self.rate:g}",
+            "open-tasks": self.open_tasks,
+            "pause": f"{self.pause_s:g}",
         }
         only = [] if len(self.kinds) == len(FaultKind) else ["--only", *self.kinds]
         return " ".join(["scripts/chaos", *(f"--{name} {value}" for name, value in options.items()), *only])
@@ -107,6 +113,7 @@ class ChaosRun:
         self._say("no more faults; waiting for what is open")
         self.load.stop()
         found = [*self._drained()]
+        self._say("every task is finished" if not found else "not every task is finished")
         counting.set()
         counter.join()
         history, complained = self._finish()
@@ -124,7 +131,7 @@ class ChaosRun:
             peak_mb={role: self.watcher.peak(role) for role in ("worker", "supervisor")},
             scrapes=sum(each.scrapes for each in self.watcher.seen.values()),
             seconds=time.monotonic() - began,
-            warnings=warnings(self._directory),
+            warnings=dict(warnings(self._directory)),
             complaints=[*found, *complained],
         )
 
@@ -139,9 +146,10 @@ class ChaosRun:
         threading.Event().wait(_QUIET_S)
         self.watcher.stop()
         self.watcher.look(last)
+        heavy = [*memory_complaints(self.watcher.living())]
         exit_code = self.guardian.stop()
         history = read_history(self._server, DATABASE, self._directory)
-        return history, [*self._complaints(history, exit_code)]
+        return history, [*heavy, *self._complaints(history, exit_code)]
 
     def _complaints(self, history: History, exit_code: int | None) -> Iterator[str]:
         known = Known(self.load.created, self.load.published, self.scene.doomed)
@@ -185,7 +193,7 @@ class ChaosRun:
 
     def _backlog(self) -> int:
         """How many more tasks are open than may be."""
-        return self._open - MOST_OPEN_TASKS
+        return self._open - self._plan.open_tasks
 
     def _count_open(self, ending: threading.Event) -> None:
         while not ending.wait(0.5):

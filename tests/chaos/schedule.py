@@ -37,6 +37,7 @@ class FaultKind(StrEnum):
     HOLD_INTERPRETER = "hold_interpreter"
     OVERRUN = "overrun"
     FILL_MEMORY = "fill_memory"
+    KEEP_MEMORY = "keep_memory"
     HANG_PUBLISHER = "hang_publisher"
 
 
@@ -52,7 +53,7 @@ class Habit:
 
 HABITS: Mapping[FaultKind, Habit] = {
     FaultKind.KILL_WORKER: Habit(6),
-    FaultKind.PAUSE_WORKER: Habit(3, 0.2, 2.0),
+    FaultKind.PAUSE_WORKER: Habit(4, 0.2, 2.0),
     FaultKind.FREEZE_WORKER: Habit(1),
     FaultKind.KILL_SUPERVISOR: Habit(1.5, ends_supervisor=True),
     FaultKind.PAUSE_SUPERVISOR: Habit(1, 0.3, 4.0),
@@ -77,6 +78,7 @@ HABITS: Mapping[FaultKind, Habit] = {
     FaultKind.HOLD_INTERPRETER: Habit(0.5),
     FaultKind.OVERRUN: Habit(1),
     FaultKind.FILL_MEMORY: Habit(1),
+    FaultKind.KEEP_MEMORY: Habit(1),
     FaultKind.HANG_PUBLISHER: Habit(0.5),
 }
 

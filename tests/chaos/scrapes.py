@@ -14,6 +14,9 @@ from chaos.guardian import Guardian, Life
 _INTERVAL_S = 0.5
 _REQUEST_S = 10.0
 _MIB = 2**20
+MOST_MB_AT_REST = 150
+"""G8: what a process may have after any amount of work, and after any fault."""
+
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
 
 
@@ -96,6 +99,10 @@ class Watcher:
             return
         self.seen.setdefault(life.number, Seen()).take(text, events)
 
+    def living(self) -> list[tuple[int, Memory]]:
+        """The memory of the processes that are there now, by pid."""
+        return [(process.pid, each) for process, each in list(self.memory.items()) if process.is_running()]
+
     def peak(self, role: str) -> float:
         """The most memory that any process of a role had."""
         return max((each.peak for each in self.memory.values() if each.role == role), default=0.0)
@@ -123,6 +130,16 @@ class Watcher:
             if role == "worker":
                 life.workers.add(process)
             self.memory.setdefault(process, Memory(role, megabytes)).take(megabytes)
+
+
+def memory_complaints(memory: Iterable[tuple[int, Memory]]) -> Iterator[str]:
+    """Name the processes that have more memory, when all is quiet, than one of their kind needs."""
+    for pid, each in memory:
+        if each.last > MOST_MB_AT_REST:
+            yield (
+                f"memory: the {each.role} {pid} has {each.last:.0f} MB with nothing to do, "
+                f"and {MOST_MB_AT_REST} MB are enough; it had {each.peak:.0f} MB at most"
+            )
 
 
 def complaints(seen: Iterable[tuple[int, Seen]]) -> Iterator[str]:

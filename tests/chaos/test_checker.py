@@ -11,7 +11,7 @@ from chaos.exactness import check_earlier, check_last
 from chaos.history import Attempt, Count, History, Message, Noted, Step, Task, Worker
 from chaos.load import Created, Published
 from chaos.report import recovery
-from chaos.scrapes import Seen
+from chaos.scrapes import Memory, Seen, memory_complaints
 from chaos.workload import KILL, ORDINARY, RETRYABLE, SPECIAL
 
 CHAIN = next(each for each in ORDINARY if each.name == "chain")
@@ -243,6 +243,17 @@ def test_a_figure_that_is_not_what_was_committed_is_found():
     assert any("showed" in each and "as 3, and 2 were committed" in each for each in check_earlier(0, seen(), less))
     assert any("routing_errors is 1, and 0" in each for each in check_last(seen(routing_errors=1), COUNTS))
     assert any("not the sum" in each for each in check_last(seen(total_routed=4), COUNTS))
+
+
+def test_a_process_that_keeps_its_memory_is_found():
+    kept, gave_back = Memory("worker", 60.0), Memory("worker", 60.0)
+    for megabytes in (400.0, 390.0):
+        kept.take(megabytes)
+    for megabytes in (400.0, 90.0):
+        gave_back.take(megabytes)
+    assert list(memory_complaints([(1, kept), (2, gave_back)])) == [
+        "memory: the worker 1 has 390 MB with nothing to do, and 150 MB are enough; it had 400 MB at most"
+    ]
 
 
 def test_recovery_is_from_the_kill_to_the_next_begin_of_what_was_running():

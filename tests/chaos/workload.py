@@ -18,9 +18,11 @@ RETRYABLE = "retryable"
 PERMANENT = "permanent"
 EXIT = "exit"
 KILL = "kill"
+LONG = "long"
 HOLD = "hold"
 OVERRUN = "overrun"
 GROW = "grow"
+KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class TemplateSpec:
     steps: Mapping[str, StepSpec]
     scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The scripts that its tasks are created with; what is not named succeeds at once."""
+    weight: float = 1.0
+    """How often it is created beside the others."""
 
 
 def _chain() -> dict[str, StepSpec]:
@@ -98,6 +102,7 @@ def _alone(prefix: str, **keys: Any) -> dict[str, StepSpec]:
 
 
 ORDINARY: Sequence[TemplateSpec] = (
+    TemplateSpec("storm", "long", _alone("long"), {"only": [LONG]}, weight=0.1),
     TemplateSpec("chaos", "chain", _chain()),
     TemplateSpec("chaos", "diamond", _diamond()),
     TemplateSpec("storm", "fan", _fan()),
@@ -141,6 +146,7 @@ SPECIAL: Mapping[str, TemplateSpec] = {
     "hold": TemplateSpec("chaos", "hold", _alone("hold"), {"only": [HOLD, OK]}),
     "overrun": TemplateSpec("chaos", "overrun", _alone("overrun", timeout_s=1.0), {"only": [OVERRUN, OK]}),
     "grow": TemplateSpec("chaos", "grow", _alone("grow"), {"only": [GROW, OK]}),
+    "keep": TemplateSpec("chaos", "keep", _alone("keep"), {"only": [KEEP]}),
     "hanging": TemplateSpec(
         "chaos", "hanging", {"only": StepSpec(events=[EventSpec("hanging.hook", publisher="Hanging")])}
     ),
