@@ -24,7 +24,7 @@ def run(rounds: int) -> dict[str, list[float]]:
     with home_directory() as home:
         journals = home / "journals"
         journals.mkdir()
-        variables = {"BENCH_JOURNALS": str(journals), "TASKER_WORKER__RESTART_LIMIT": "1000000"}
+        variables = {"BENCH_JOURNALS": str(journals), "TASKER_WORKER__RESTART_LIMIT": "100000"}
         with running(home, variables=variables) as system:
             for _ in range(rounds):
                 gaps = sorted(_round(system, journals))
