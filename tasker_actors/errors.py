@@ -71,7 +71,9 @@ class Fault:
     def __str__(self) -> str:
         where = f"step {self.step}: " if self.step else ""
         key = f"{self.key}: " if self.key else ""
-        return f"{self.file}: {where}{key}{self.message}"
+        text = f"{self.file}: {where}{key}{self.message}"
+        # One line on a terminal or in a log, whatever a file has for keys and values.
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 class TemplateError(TaskerError):

@@ -46,6 +46,10 @@ class ActorAddress(Protocol):
         """
 
 
+MAILBOX_FULL = "its mailbox is full"
+"""Why a message reached nobody whose actor cannot keep up."""
+
+
 class Host(Protocol):
     """What an address uses of the host behind it."""
 
@@ -58,6 +62,10 @@ class Host(Protocol):
     @property
     def is_accepting(self) -> bool:
         """Whether the actor runs, with a behaviour in place."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many messages wait as may."""
 
     @property
     def thread_id(self) -> int | None:
@@ -123,10 +131,13 @@ class LocalAddress:
         return answer.wait(timeout)
 
     def deliver(self, envelope: Envelope) -> None:
-        """Put an envelope into the mailbox; refuse it if the actor is unknown or stopped."""
+        """Put an envelope into the mailbox; refuse it if the actor is unknown or stopped, or its mailbox full."""
         host = self._host
         if host is None:
             self.refuse(envelope, "no actor has that name")
+            return
+        if host.is_full:
+            self.refuse(envelope, MAILBOX_FULL)
             return
         try:
             host.actor_ref.tell(envelope)
@@ -141,6 +152,11 @@ class LocalAddress:
     def is_accepting(self) -> bool:
         """Whether a message sent now would be handled soon: the actor runs, and is not waiting to be restarted."""
         return self._host is not None and self._host.is_accepting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a message sent now would be refused because too many wait."""
+        return self._host is not None and self._host.is_full
 
     def refuse(self, envelope: Envelope, reason: str) -> None:
         """Tell whoever sent an envelope that it was not handled: the asker, or the system's reports."""

@@ -49,9 +49,15 @@ class ActorHost(pykka.ThreadingActor):
     actor_inbox: Mailbox
 
     def __init__(
-        self, address: LocalAddress, factory: Callable[[], Actor], policy: RestartPolicy, reports: Reports
+        self,
+        address: LocalAddress,
+        factory: Callable[[], Actor],
+        policy: RestartPolicy,
+        reports: Reports,
+        mailbox_size: int | None = None,
     ) -> None:
         super().__init__()
+        self._mailbox_size = mailbox_size
         self.address = address
         self.handling: Envelope | None = None
         self.busy_since: float | None = None
@@ -107,6 +113,11 @@ class ActorHost(pykka.ThreadingActor):
     def is_running(self) -> bool:
         """Whether the actor takes messages."""
         return not self.actor_stopped.is_set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many messages wait as may; never where credits bound them already."""
+        return self._mailbox_size is not None and self.actor_inbox.depth() >= self._mailbox_size
 
     def depth(self) -> int:
         """How many messages wait."""

@@ -10,7 +10,8 @@ from typing import Any
 import pykka
 
 from tasker_actors.actors.actor import Actor
-from tasker_actors.actors.address import LocalAddress
+from tasker_actors.actors.address import MAILBOX_FULL, LocalAddress
+from tasker_actors.actors.errors import ActorUnavailableError
 from tasker_actors.actors.system import ActorSystem
 from tasker_actors.errors import StartupError
 
@@ -29,7 +30,14 @@ class _Inbox:
         self._address = address
 
     def put(self, envelope: Any) -> None:
-        """Take what an `ActorRef` sends."""
+        """Take what an `ActorRef` sends; one who asks an actor that cannot keep up gets an ActorUnavailableError."""
+        if envelope.reply_to is not None and self._address.is_full:
+            try:
+                message = f"actor {self._address.path} gives no answer: {MAILBOX_FULL}"
+                raise ActorUnavailableError(message)
+            except ActorUnavailableError:
+                envelope.reply_to.set_exception()
+            return
         self._address.tell(_FromReference(envelope))
 
 
@@ -91,14 +99,15 @@ def hosted(actor_class: type[pykka.ThreadingActor], *args: Any, **kwargs: Any) -
     return lambda: HostedPykkaActor(lambda: actor_class(*args, **kwargs))
 
 
-def start_configured(system: ActorSystem, actors: Mapping[str, str]) -> None:
+def start_configured(system: ActorSystem, actors: Mapping[str, str], *, mailbox_size: int) -> None:
     """Start the actors of the `[actors]` configuration: name = `module:Class`, made without arguments.
 
-    A class is one of ours (`tasker_actors.actors.Actor`) or any `pykka.ThreadingActor`. Raises StartupError for a path
-    that names neither, and for an actor that does not start.
+    Nothing bounds who sends to them, so their mailboxes take `mailbox_size` messages. A class is one of ours
+    (`tasker_actors.actors.Actor`) or any `pykka.ThreadingActor`. Raises StartupError for a path that names neither, and
+    for an actor that does not start.
     """
     for name, path in actors.items():
-        system.start(name, _factory(name, path))
+        system.start(name, _factory(name, path), mailbox_size=mailbox_size)
 
 
 def _factory(name: str, path: str) -> Callable[[], Actor]:

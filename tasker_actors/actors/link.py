@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -232,7 +233,8 @@ class ProcessLink:
         self._writer.join()
         with self._sending:
             unsent = len(self._outbox.take_all()) + (self._loaded if self._remainder else 0)
-            self._socket.close()
+            with suppress(OSError):  # where somebody closed the descriptor behind our back, that is told below
+                self._socket.close()
         self._tell_closed(reason, unsent)
 
     def _receive_until_end(self) -> str:

@@ -98,9 +98,12 @@ class ActorSystem:
         factory: Callable[[], Actor],
         policy: RestartPolicy = _DEFAULT_POLICY,
         timeout: float = 30.0,
+        *,
+        mailbox_size: int | None = None,
     ) -> LocalAddress:
         """Start an actor and return its address; returns after its `on_start`, which runs in the actor's thread.
 
+        With a `mailbox_size`, messages are refused while that many wait: an ask fails, a tell is undeliverable.
         `factory` makes the first instance and, after a failure, each next one. Raises ActorStartError if it or
         `on_start` raised or took longer than `timeout` seconds, or if an actor of that name runs.
         """
@@ -110,7 +113,7 @@ class ActorSystem:
             if running is not None and running.is_running:
                 message = f"actor {address.path} runs already: stop it first, or choose another name"
                 raise ActorStartError(message)
-            host = ActorHost(address, factory, policy, self._reports)
+            host = ActorHost(address, factory, policy, self._reports, mailbox_size)
             self._hosts.pop(name, None)  # one that stopped: the new one takes its place at the end of the order
             self._hosts[name] = host
         try:

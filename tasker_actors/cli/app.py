@@ -20,6 +20,7 @@ from tasker_actors.cli import (
     task_create,
     template,
 )
+from tasker_actors.cli.concealment import conceal_password
 from tasker_actors.cli.errors import error_document
 from tasker_actors.errors import TaskerError
 
@@ -80,6 +81,7 @@ def build_app() -> typer.Typer:
     app.command("stats")(supervisor_state.stats)
     database = _group()
     database.command("migrate")(db.migrate)
+    database.command("grant")(db.grant)
     database.command("status")(db.status)
     database.command("prune")(db.prune)
     app.add_typer(database, name="db", help="The database: its schema, its state, and what may be deleted.")
@@ -89,6 +91,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command that the arguments name, and end the process with its exit code."""
+    conceal_password()
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -5,25 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from tasker_actors.cli.database import open_database
+from tasker_actors.cli.database import Database, open_database
 from tasker_actors.errors import StartupError
 from tasker_actors.postgres import migrate
 from tasker_actors.postgres.pgmq_install import find_pgmq, install_pgmq
 from tasker_actors.postgres.retention import Prunable, prune
+from tasker_actors.postgres.role import grant
+from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.postgres.wait import check_server
 from tasker_actors.settings import Settings
+from tasker_actors.workflow.load import load_templates
 
 
-def migrate_database(settings: Settings) -> dict[str, Any]:
-    """Install PGMQ where it is missing, apply the pending migrations, and return what was applied."""
+def migrate_database(settings: Settings, template_paths: Sequence[Path]) -> dict[str, Any]:
+    """Install PGMQ where it is missing, apply the pending migrations, and return what was applied.
+
+    Makes the queues of the templates' namespaces too, so that a role that may not can run them. Raises TemplateError
+    before anything is done.
+    """
+    loaded = load_templates(template_paths, environment=settings.environment, strict=settings.templates.strict)
+    namespaces = sorted({template.namespace_name for template in loaded.templates})
     with open_database(settings) as database:
         check_server(database.connection)
         pgmq = install_pgmq(database.connection)
         applied = migrate.migrate(database.connection)
+        for namespace in namespaces:
+            ensure_event_queues(database.connection, namespace)
         current = migrate.status(database.connection).current
-    return {"applied": list(applied), "migration": current, "pgmq_version": pgmq.version}
+    return {
+        "applied": list(applied),
+        "migration": current,
+        "pgmq_version": pgmq.version,
+        "namespaces": namespaces,
+    }
+
+
+def grant_role(settings: Settings, role: str) -> None:
+    """Let a role run this database, once it is migrated; StartupError if it is not."""
+    with open_database(settings) as database:
+        _require_migrated(database)
+        grant(database.connection, role)
 
 
 def database_status(settings: Settings) -> dict[str, Any]:
@@ -51,10 +75,14 @@ def prune_database(
     what it has done. Raises StartupError if a migration is pending, because a table may be missing.
     """
     with open_database(settings) as database:
-        pending = migrate.status(database.connection).pending
-        if pending:
-            msg = f"the schema lacks {', '.join(pending)}: run `tasker-actors db migrate` first"
-            raise StartupError(msg)
+        _require_migrated(database)
         return {
             kind: prune(database.connection, Prunable(kind), age, progress=partial(on_progress, kind)) for kind in kinds
         }
+
+
+def _require_migrated(database: Database) -> None:
+    pending = migrate.status(database.connection).pending
+    if pending:
+        msg = f"the schema lacks {', '.join(pending)}: run `tasker-actors db migrate` first"
+        raise StartupError(msg)

@@ -10,7 +10,7 @@ import typer
 from tasker_actors.cli import output
 from tasker_actors.cli.configuration import read_settings
 from tasker_actors.cli.durations import parse_duration
-from tasker_actors.cli.options import ConfigFile, DatabaseUrl, Json
+from tasker_actors.cli.options import ConfigFile, DatabaseUrl, Json, TemplateDirectories
 
 
 class Kind(StrEnum):
@@ -21,20 +21,56 @@ class Kind(StrEnum):
     DEAD_LETTERS = "dead_letters"
 
 
-def migrate(*, config: ConfigFile = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+def migrate(
+    *,
+    templates: TemplateDirectories = None,
+    config: ConfigFile = None,
+    database_url: DatabaseUrl = None,
+    as_json: Json = False,
+) -> None:
     """Bring the schema up to this release.
 
-    PGMQ is installed where it is missing. Safe beside running supervisors.
+    PGMQ is installed where it is missing. With templates their namespaces' queues are made too, which a supervisor
+    under a restricted role cannot do. Safe beside running supervisors.
     """
     from tasker_actors.cli.database_work import migrate_database  # noqa: PLC0415  psycopg would slow --help down
 
-    document = migrate_database(read_settings(config, {"database.url": database_url}))
+    document = migrate_database(read_settings(config, {"database.url": database_url}), templates or [])
     if as_json:
         output.write_json(document)
         return
     for name in document["applied"]:
         output.write_line(f"applied {name}")
     output.write_line(f"the schema is at {document['migration']}")
+    for namespace in document["namespaces"]:
+        output.write_line(f"namespace {namespace} has its queues")
+
+
+def grant(
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="A role that owns nothing and can log in.")],
+    *,
+    show: Annotated[bool, typer.Option("--show", help="Print the SQL and do nothing.")] = False,
+    config: ConfigFile = None,
+    database_url: DatabaseUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Let a role run this database that can create nothing in it.
+
+    Give the owner's URL. The grants also hold for tables and queues that the same owner makes later.
+    """
+    from tasker_actors.postgres.role import grants  # noqa: PLC0415  psycopg would slow --help down
+
+    statements = grants(role)
+    if not show:
+        from tasker_actors.cli.database_work import grant_role  # noqa: PLC0415  the same
+
+        grant_role(read_settings(config, {"database.url": database_url}), role)
+    if as_json:
+        output.write_json({"role": role, "granted": not show, "statements": list(statements)})
+    elif show:
+        output.write_line("\n".join(f"{statement};" for statement in statements))
+    else:
+        output.write_line(f"{role} can run this database now")
 
 
 def status(*, config: ConfigFile = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,8 @@ from tasker_actors.cli.errors import InputFileError
 MAX_BATCH_TASKS = 1_000
 # The supervisor takes 2 MiB (SPEC 8); what is left is for the brackets around the batch.
 MAX_BATCH_BYTES = 2 * 1024 * 1024 - 1024
+_MAX_LINE_BYTES = MAX_BATCH_BYTES + 2
+_SKIPPED_PARTS = 64
 _SHOWN_FAULTS = 20
 STANDARD_INPUT = Path("-")
 
@@ -114,13 +117,24 @@ def check_context(text: bytes) -> str | None:
 
 def _fault(line: bytes, overhead: int) -> str | None:
     if len(line) + overhead > MAX_BATCH_BYTES:
-        return f"a context of {len(line)} bytes: a request takes at most {MAX_BATCH_BYTES - overhead}"
+        return f"a context of more than {MAX_BATCH_BYTES - overhead} bytes, the most that a request takes"
     return check_context(line)
 
 
 def _contexts(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield number and text of each line that is not blank; a byte order mark before the first is dropped."""
-    for number, line in enumerate(lines, start=1):
+    """Yield number and text of each line that is not blank; a byte order mark before the first is dropped.
+
+    A line that is too long for a request comes cut, so that it is a fault and no memory; after the first that goes on
+    for much longer nothing is read any more.
+    """
+    for number, line in enumerate(iter(partial(lines.readline, _MAX_LINE_BYTES), b""), start=1):
         text = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
         if text:
             yield number, text
+        rest = line
+        for _ in range(_SKIPPED_PARTS):
+            if len(rest) < _MAX_LINE_BYTES or rest.endswith(b"\n"):
+                break
+            rest = lines.readline(_MAX_LINE_BYTES)
+        else:
+            return

@@ -77,3 +77,6 @@ DatabaseUrl = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings; needs only what it changes.")
 ]
+TemplateDirectories = Annotated[
+    list[Path] | None, typer.Option("--templates", metavar="DIR", help="Directory of templates; may be repeated.")
+]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
 
 from tasker_actors.cli.configuration import read_settings
-from tasker_actors.cli.options import ConfigFile, DatabaseUrl
+from tasker_actors.cli.options import ConfigFile, DatabaseUrl, TemplateDirectories
 
 
 def run(
@@ -26,9 +26,7 @@ def run(
         ),
     ] = None,
     config: ConfigFile = None,
-    templates: Annotated[
-        list[Path] | None, typer.Option("--templates", metavar="DIR", help="Directory of templates; may be repeated.")
-    ] = None,
+    templates: TemplateDirectories = None,
     handlers: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +58,10 @@ def run(
         "database.url": database_url,
     }
     settings = read_settings(config, options)
+    if os.getpid() == 1:
+        from tasker_actors.supervision.init_process import leave_init_behind  # noqa: PLC0415  only in a container
+
+        leave_init_behind()
     # After the settings, so that a mistake in an option is told at once.
     from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
 

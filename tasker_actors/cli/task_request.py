@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
+from tasker_actors.cli.bounded_file import read_bounded
 from tasker_actors.cli.errors import InputFileError
-from tasker_actors.cli.json_lines import STANDARD_INPUT, check_context
+from tasker_actors.cli.json_lines import MAX_BATCH_BYTES, check_context
 from tasker_actors.errors import ConfigurationError
 
 _TEMPLATE = re.compile(r"(?P<namespace>[^/@\s]+)/(?P<name>[^/@\s]+)(?:@(?P<version>[^/@\s]+))?")
@@ -56,18 +56,10 @@ def read_context(text: str | None, file: Path | None) -> bytes:
     if file is None:
         name, content = "--context", (text or "").encode(errors="surrogateescape")
     else:
-        name, content = str(file), _read(file)
+        name, content = str(file), read_bounded(file, "--context-file", MAX_BATCH_BYTES)
     content = content.removeprefix(b"\xef\xbb\xbf").strip()
     fault = check_context(content)
     if fault is not None:
         msg = f"{name}: {fault}"
         raise InputFileError(msg)
     return content
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
-    except OSError as error:
-        msg = f"--context-file {file}: {error.strerror}"
-        raise InputFileError(msg) from error

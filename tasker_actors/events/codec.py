@@ -8,7 +8,7 @@ import orjson
 
 from tasker_actors.events.json_faults import PayloadError, as_json_type, check_value, is_plain_and_finite
 from tasker_actors.events.json_size import stored_bytes
-from tasker_actors.events.text import described, payload_repr
+from tasker_actors.events.text import USER_ERRORS, described, payload_repr
 
 __all__ = ["MAX_PAYLOAD_BYTES", "PayloadError", "check_size", "encode_payload", "json_text", "payload_repr"]
 
@@ -52,17 +52,17 @@ def _encode(value: Any) -> bytes:
             check_value(value)
     except PayloadError:
         raise
-    except Exception as error:  # serializers of users run in here and may raise anything
+    except USER_ERRORS as error:  # serializers of users run in here
         raise _located(value, error) from error
     return data
 
 
-def _located(value: Any, error: Exception) -> PayloadError:
+def _located(value: Any, error: BaseException) -> PayloadError:
     """Find where in the value orjson's complaint comes from."""
     try:
         check_value(value)
     except PayloadError as fault:
         return fault
-    except Exception as raised:  # noqa: BLE001  the serializer that raised before raises again
+    except USER_ERRORS as raised:  # the serializer that raised before raises again
         error = raised
     return PayloadError("not_json", f"value cannot be written as JSON: {described(error)}")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import reprlib
+from asyncio import CancelledError
 from itertools import islice
 from typing import Any
 
 _SHORTENED = "… ({} characters)"
 _MAX_REPR_NODES = 2000
 _MAX_SHOWN_BITS = 1024
+
+USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
+"""What may come out of objects that users made, their `__str__` and their serializers: all but the runtime's own
+interruptions of a thread, which are BaseExceptions too and must reach the one who waits for them."""
 
 
 def storable_text(text: str) -> str:
@@ -27,7 +32,7 @@ def described(error: BaseException, limit: int = 500) -> str:
     """Give an exception's type and message, storable and short; never raises, whatever its `__str__` does."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  a user's __str__ may raise anything, and this is already the error path
+    except USER_ERRORS:
         text = "(its message cannot be shown)"
     return shortened(storable_text(f"{type(error).__name__}: {text}"), limit)
 
@@ -39,7 +44,7 @@ def payload_repr(value: object, limit: int = 4096) -> str:
     """
     try:
         text = _BoundedRepr(limit).repr(value)
-    except Exception as error:  # noqa: BLE001  a user's __repr__ may raise anything, and this is already the error path
+    except USER_ERRORS as error:
         text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
     data = storable_text(text).encode()
     if len(data) <= limit:

@@ -34,6 +34,7 @@ from tasker_actors.settings import DatabaseSettings
 _PREPARE_AFTER = 5
 _KEEPALIVE: dict[str, int] = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _CONNECTION_CHECK_MS = 5_000
+_CHECKS_A_REQUEST = 5
 _PORTS = re.compile(r"\d*(,\d*)*")
 
 _SESSION_SETTINGS: LiteralString = """
@@ -121,22 +122,22 @@ def prepare_connection(connection: Connection[Any], database: DatabaseSettings) 
     connection.isolation_level = IsolationLevel.READ_COMMITTED
     set_json_dumps(orjson.dumps, connection)
     set_json_loads(orjson.loads, connection)
-    with _as_quick_as_connecting(connection, database):
+    with _answering_within(connection, database.connect_timeout_ms, database):
         if _set_session_settings(connection, database):
             connection.prepare_threshold = _PREPARE_AFTER
 
 
 def _check(connection: PooledConnection, database: DatabaseSettings) -> None:
-    """Look whether a pooled connection still works, for as long as making a new one may take."""
-    with _as_quick_as_connecting(connection, database):
+    """Look whether a pooled connection still works; where several have fallen silent, a request may try them all."""
+    with _answering_within(connection, database.connect_timeout_ms / _CHECKS_A_REQUEST, database):
         ConnectionPool.check_connection(connection)
 
 
 @contextmanager
-def _as_quick_as_connecting(connection: Connection[Any], database: DatabaseSettings) -> Iterator[None]:
-    """Wait no longer for an answer in the block than for a new connection, and as long as is set after it."""
+def _answering_within(connection: Connection[Any], limit_ms: float, database: DatabaseSettings) -> Iterator[None]:
+    """Wait no longer for an answer in the block, and as long as is set after it."""
     if isinstance(connection, BoundedConnection):
-        connection.answer_timeout_s = database.connect_timeout_ms / 1000
+        connection.answer_timeout_s = limit_ms / 1000
     yield
     if isinstance(connection, BoundedConnection):
         connection.answer_timeout_s = database.answer_timeout_ms / 1000

@@ -63,7 +63,7 @@ def ensure_queue(
     except psycopg.errors.InsufficientPrivilege as error:
         msg = (
             f"queue {queue} does not exist and this role may not create it: {error.diag.message_primary}; "
-            "register the templates once as the schema's owner"
+            "run `tasker-actors db migrate --templates DIR` as the schema's owner"
         )
         raise StartupError(msg) from error
     return True

@@ -36,7 +36,7 @@ class HttpSettings(Section):
     )
     body_timeout_ms: Milliseconds = Field(default=30_000, description="Time for a request's body to arrive; then 408.")
     answer_timeout_ms: Milliseconds = Field(
-        default=30_000, description="A client that takes nothing of its answer for this long is cut off."
+        default=30_000, description="A client that takes less than 16 KiB of its answer in this time is cut off."
     )
     api_key: str | None = Field(
         default=None,

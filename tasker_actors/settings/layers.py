@@ -27,6 +27,7 @@ NAMED_VARIABLES = {
 }
 # Where the commands find a supervisor; no setting of the supervisor itself.
 CLIENT_VARIABLE = "TASKER_URL"
+_MAX_FILE_BYTES = 1024 * 1024
 # Kubernetes sets TASKER_PORT, TASKER_SERVICE_HOST and the like in every pod beside a service named tasker.
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)$")
 
@@ -70,6 +71,11 @@ def variable_name(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
 
 
+def printable(name: str) -> str:
+    """Return a name as an error shows it: one with line breaks or control characters is quoted and escaped."""
+    return name if name.isprintable() else ascii(name)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` for the known name that is most like this one, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -79,11 +85,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def file_layer(path: Path) -> Layer:
     """Read a TOML file; raises ConfigurationError if it cannot be read at all."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:
+            msg = f"configuration file {path}: larger than {_MAX_FILE_BYTES} bytes"
+            raise ConfigurationError(msg)
+        content = tomllib.loads(text.decode())
     except OSError as error:
         msg = f"configuration file {path}: {error.strerror}"
         raise ConfigurationError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a path with NUL, a text that is no UTF-8, a year 0
         msg = f"configuration file {path}: not valid TOML: {error}"
         raise ConfigurationError(msg) from error
     return _nested_layer(content, str(path))
@@ -96,10 +107,12 @@ def _nested_layer(content: Mapping[str, Any], source: str) -> Layer:
     for name, value in content.items():
         if name == "actors" and isinstance(value, Mapping):
             values.update({f"actors.{actor}": Given(path, source) for actor, path in value.items()})
+        elif name == "actors":
+            faults.append(f"{source}: actors is a section: write [actors] and the names of your actors below")
         elif name in known:
             values[name] = Given(value, source)
         elif name not in sections():
-            faults.append(f"{source}: unknown section or key {name}{nearest(name, (*sections(), *known))}")
+            faults.append(f"{source}: unknown section or key {printable(name)}{nearest(name, (*sections(), *known))}")
         elif not isinstance(value, Mapping):
             faults.append(f"{source}: {name} is a section: write [{name}] and its keys below")
         else:
@@ -108,7 +121,7 @@ def _nested_layer(content: Mapping[str, Any], source: str) -> Layer:
                 if dotted in known:
                     values[dotted] = Given(inner, source)
                 else:
-                    faults.append(f"{source}: unknown key {dotted}{nearest(dotted, known)}")
+                    faults.append(f"{source}: unknown key {printable(dotted)}{nearest(dotted, known)}")
     return Layer(values, tuple(faults))
 
 
@@ -129,7 +142,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (*NAMED_VARIABLES, CLIENT_VARIABLE):
             continue
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-        source = f"environment variable {variable}"
+        source = f"environment variable {printable(variable)}"
         if key in known and "." in key:
             values[key] = Given(environ[variable] or None, source)
         elif key.startswith("actors."):
@@ -144,5 +157,5 @@ def override_layer(overrides: Mapping[str, Any]) -> Layer:
     """Read explicit values by dotted key; one that is None was not given."""
     known = known_keys()
     given = {key: Given(value, "option") for key, value in overrides.items() if value is not None}
-    faults = [f"option: unknown key {key}{nearest(key, known)}" for key in given if key not in known]
+    faults = [f"option: unknown key {printable(key)}{nearest(key, known)}" for key in given if key not in known]
     return Layer({key: value for key, value in given.items() if key in known}, tuple(faults))

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from tasker_actors.errors import ConfigurationError
 from tasker_actors.settings.database_url import MASK, redact_url
-from tasker_actors.settings.layers import Given, environment_layer, file_layer, override_layer
+from tasker_actors.settings.layers import Given, environment_layer, file_layer, override_layer, printable
 from tasker_actors.settings.sections import Settings
+from tasker_actors.telemetry.redaction import redact
 
 _SECRETS = frozenset({"database.url", "http.api_key"})
 _PRODUCTION = "production"
@@ -115,10 +116,10 @@ def _culprit(location: tuple[int | str, ...], given: Mapping[str, Given]) -> tup
     for length in range(len(parts), 0, -1):
         key = ".".join(parts[:length])
         if key in given:
-            return key, given[key]
-    return ".".join(parts), None
+            return printable(key), given[key]
+    return printable(".".join(parts)), None
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = redact(repr(value))  # it may be a database URL in another setting than its own
     return text if len(text) <= _SHOWN_VALUE else text[:_SHOWN_VALUE] + "…"

@@ -28,6 +28,9 @@ class WorkerSettings(Section):
         default=256,
         description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
     )
+    mailbox_size: Count = Field(
+        default=10_000, description="Messages that may wait for an actor of yours; more are refused and counted."
+    )
     handler_timeout_ms: Milliseconds = Field(
         default=30_000, description="Time limit of one attempt where the template's step gives no `timeout_seconds`."
     )

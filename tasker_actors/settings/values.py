@@ -34,7 +34,7 @@ def parse_json(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"must be JSON ({error})"
         raise ValueError(msg) from error
 

@@ -44,7 +44,11 @@ RESTART_REASONS: Final = ("exit", "signal", "hang", "memory", "age", "count", "e
 _FULL: Final = ("too_many", "too_large")
 _EXPORT_ENDS: Final = (*_FULL, "not_delivered", "stopped")
 _EXPORTS: Final = tuple(product(("spans", "log_records"), _EXPORT_ENDS))
-WORKER_DROPS: Final = (*product(("subscriber", "ffi", "publisher_hooks", "publications"), _FULL), *_EXPORTS)
+WORKER_DROPS: Final = (
+    *product(("subscriber", "ffi", "publisher_hooks", "publications"), _FULL),
+    ("mailboxes", "too_many"),
+    *_EXPORTS,
+)
 """Buffers of a worker, each with the reasons for which it lets something go."""
 
 HTTP_REFUSALS: Final = (

@@ -16,6 +16,7 @@ import orjson
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.events.text import described
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
@@ -111,7 +112,7 @@ class StepExecutor(Actor):
 
     def on_failure(self, error: BaseException) -> None:
         """Fail the attempt that this instance leaves behind, and let the source know that its successor is free."""
-        failure = StepFailure(f"the executor failed: {type(error).__name__}: {error}", ErrorType.HANDLER_ERROR.value)
+        failure = StepFailure(f"the executor failed: {described(error)}", ErrorType.HANDLER_ERROR.value)
         for item in self._ledger.items(Stage.RUNNING):
             if item.executor == self._index:
                 step = without_publishers(item.step)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from tasker_actors.events.text import described, shortened, storable_text
+from tasker_actors.events.text import USER_ERRORS, described, shortened, storable_text
 from tasker_actors.steps.failures import (
     ErrorType,
     InvalidInputError,
@@ -131,7 +131,7 @@ def _failure(exception: BaseException, error_type: ErrorType, *, retryable: bool
         error_code=_storable(_attribute(exception, "error_code"), MAX_NAME_CHARS),
         retryable=retryable,
         retry_after_ms=retry_after_ms,
-        metadata=(dict(metadata) if isinstance(metadata, Mapping) else {}) | note,
+        metadata=_copied(metadata) | note,
     )
 
 
@@ -147,8 +147,15 @@ def _message(exception: BaseException) -> str:
 def _attribute(exception: BaseException, name: str) -> Any:
     try:
         return getattr(exception, name, None)
-    except Exception:  # noqa: BLE001 - a property of the user's exception class
+    except USER_ERRORS:  # a property of the user's exception class
         return None
+
+
+def _copied(metadata: Any) -> dict[str, Any]:
+    try:
+        return dict(metadata) if isinstance(metadata, Mapping) else {}
+    except USER_ERRORS as error:  # the mapping is the user's own
+        return {"metadata_ignored": f"it cannot be read: {type(error).__name__}"}
 
 
 def _storable(value: Any, limit: int = MAX_MESSAGE_CHARS) -> str | None:
@@ -160,7 +167,7 @@ def _storable(value: Any, limit: int = MAX_MESSAGE_CHARS) -> str | None:
         return None
     try:
         text = str(value.value if isinstance(value, Enum) else value)
-    except Exception as error:  # noqa: BLE001 - __str__ of the user's class
+    except USER_ERRORS as error:  # __str__ of the user's class
         text = f"(the text of this {type(value).__name__} cannot be read: {type(error).__name__})"
     return storable_text(shortened(text, limit))
 

@@ -94,7 +94,7 @@ class StepSource(Actor):
         self._alone: int | None = None
         self._extension_due = False
         self._try_again_at = 0.0
-        self._draining = False
+        self._draining = capacity.closed  # an earlier instance was told to stop
         self._claim_due = True
 
     def on_start(self) -> None:

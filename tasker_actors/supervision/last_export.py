@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from tasker_actors.settings import Settings
@@ -32,13 +33,17 @@ def cut_short_ms(settings: Settings, limit_ms: float) -> float:
     return min(limit_ms, settings.telemetry.shutdown_timeout_ms)
 
 
-def end_process(code: int, limit_ms: float) -> NoReturn:
-    """End this process, from any thread, as soon as what is left is exported, or its time is over, or that fails."""
+def end_process(code: int, limit_ms: float, say: Callable[[], None]) -> NoReturn:
+    """End this process, from any thread, as soon as what is left is exported, or its time is over, or that fails.
+
+    `say` logs why, within that time: a log that nobody reads any more must not keep the process.
+    """
     try:
         # Whatever hangs: nobody may go on here whose work runs elsewhere.
         timer = threading.Timer((limit_ms + _LAST_LINE_MS) / 1000, os._exit, (code,))
         timer.daemon = True
         timer.start()
+        say()
         phases.shut_down(limit_ms)
     finally:
         os._exit(code)

@@ -77,6 +77,7 @@ class Lifecycle:
         """A worker says what it holds and has done, and how its flow goes on."""
         incarnation.in_flight = beat.in_flight
         incarnation.finished = beat.finished
+        incarnation.heartbeats += 1
         incarnation.stalled, incarnation.stalled_ms = beat.stalled, beat.stalled_ms
         incarnation.waits_for_database = beat.waits_for_database
 

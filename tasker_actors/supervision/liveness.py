@@ -11,13 +11,14 @@ from tasker_actors.supervision.slots import Incarnation, IncarnationState
 def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> str | None:
     """Say why a worker that has a process has to be killed; None while it starts, works or drains in time.
 
-    Its main thread's beats are read from its memory block: they are there also when this process was stopped itself
-    and its link is full of older messages. What its flow does, the worker says in its heartbeats.
+    Its main thread's beats are read from its memory block. They have to come over its link too: a worker that cannot
+    be told anything is of no use. What its flow does, it says in them.
     """
     worker, reader = settings.worker, incarnation.reader
     assert reader is not None  # noqa: S101 - it came with the process
     main_thread = Station("main thread", reader.heartbeat().progress, has_work=True)
-    silence = incarnation.signs_of_life.look(now, [main_thread])
+    link = Station("link", incarnation.heartbeats, has_work=incarnation.state is IncarnationState.RUNNING)
+    silence = incarnation.signs_of_life.look(now, [main_thread, link])
     silent_s = 0.0 if silence is None else silence.seconds
     match incarnation.state:
         case IncarnationState.STARTING if silent_s > settings.supervisor.startup_timeout_ms / 1000:
@@ -29,7 +30,8 @@ def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> st
             is_stopped=_is_stopped(incarnation, silent_s > worker.hang_timeout_ms / 1000),
             handlers_end_in_s=reader.running_until_ns() / 1e9 + worker.timeout_grace_ms / 1000 - now,
         ):
-            return f"its main thread gave no sign of life for {silent_s:.1f} s"
+            part = "" if silence is None else silence.station
+            return f"its {part} gave no sign of life for {silent_s:.1f} s"
         case IncarnationState.RUNNING if incarnation.stalled_ms > worker.hang_timeout_ms:
             return f"its {incarnation.stalled} made no progress for {incarnation.stalled_ms / 1000:.1f} s"
         case _:

@@ -36,6 +36,7 @@ from tasker_actors.supervision.block_directory import make_block_directory
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.database import ready_database
 from tasker_actors.supervision.inbox import ActorLost, Inbox
+from tasker_actors.supervision.isolated_hooks import IsolatedHooks
 from tasker_actors.supervision.last_export import drained_ms
 from tasker_actors.supervision.launcher import CrewIdentity, Launcher
 from tasker_actors.supervision.lifecycle import Lifecycle
@@ -178,7 +179,6 @@ class Start:
             work_released=wakeups.work_released,
             systemd=self._systemd,
             main_loop=main_loop,
-            check_hooks=self._settlement.check_hooks,
             on_ready=lambda: logger.info(
                 "Supervisor ready",
                 url=server.url,
@@ -230,7 +230,11 @@ class Start:
             self._pool,
             self._plans,
             max_payload_bytes=self._settings.events.max_payload_bytes,
-            hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+            isolated=IsolatedHooks(
+                self._handlers,
+                timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
+                start_timeout_ms=self._settings.supervisor.startup_timeout_ms,
+            ).declarations,
             trace=self._tracing.settled,
         )
 
@@ -323,6 +327,6 @@ class Start:
         self._inbox.put((None, ActorLost(actor, reason)))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
         if actor != "stats":
             self._stats.tell(Count(metrics.ACTORS_RESTARTS, (actor, reason)))
+        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

@@ -149,7 +149,7 @@ class SupervisorRuntime:
             msg = f"event {event_id} was not confirmed in time; it is published once or not at all"
             raise TimeoutError(msg) from error
         except (ActorUnavailableError, ActorError, LinkFullError) as error:
-            msg = f"worker {slot} ended before it confirmed event {event_id}; it is published once or not at all"
+            msg = f"worker {slot} has not confirmed event {event_id}, which is published once or not at all: {error}"
             raise PublishUnavailableError(msg) from error
         assert isinstance(answer, EventPublished)  # noqa: S101 - the router's only answer to this message
         if answer.code is not None:

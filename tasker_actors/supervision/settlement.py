@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.delivery.event_log import log_refused
-from tasker_actors.delivery.publisher_hooks import HookTimeoutError
 from tasker_actors.delivery.routing import event_documents
 from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.events.derive import lost_step_message
@@ -53,8 +51,8 @@ class Settled:
 class Settlement:
     """Shuts dead workers out and gives their work back, in one transaction each; for one thread.
 
-    Publishers' hooks of steps that end here run in that thread, each worker's within one time limit, which another
-    thread enforces through `check_hooks`; past it their events become dead letters. `trace` hears of what was settled,
+    Publishers' hooks of steps that end here run in a process of their own, if `isolated` says so: one that hangs or
+    exits would take the supervisor with it. `trace` hears of what was settled,
     and of the tasks that this finished with their final status.
     """
 
@@ -64,21 +62,18 @@ class Settlement:
         plans: StepPlans,
         *,
         max_payload_bytes: int,
-        hooks_timeout_ms: int,
+        isolated: Callable[
+            [Sequence[BoundDeclaration]], AbstractContextManager[Sequence[BoundDeclaration]]
+        ] = nullcontext,
         trace: Callable[[Sequence[SettledLease], Mapping[str, str]], None],
         uniform: Callable[[], float] = random.random,
     ) -> None:
         self._pool = pool
         self._plans = plans
         self._max_payload_bytes = max_payload_bytes
-        self._hooks_timeout = hooks_timeout_ms / 1000
+        self._isolated = isolated
         self._trace = trace
         self._random = uniform
-        self._guard: CallGuard[str] = CallGuard(HookTimeoutError)
-
-    def check_hooks(self, now: float) -> None:
-        """Interrupt hooks that run past their limit; from any other thread."""
-        self._guard.check(now, 0.0)
 
     def settle(self, worker_id: int, *, running: Collection[int] | None, reason: str) -> Settled:
         """Settle a dead worker; doing it again changes nothing.
@@ -170,12 +165,9 @@ class Settlement:
             )
 
         try:
-            self._guard.begin(plan.name, time.monotonic() + self._hooks_timeout)
-            try:
-                return derive(plan.declarations)
-            finally:
-                self._guard.end()
-        except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
+            with self._isolated(plan.declarations) as declarations:
+                return derive(declarations)
+        except BaseException:  # noqa: BLE001 - a hook raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
 
 

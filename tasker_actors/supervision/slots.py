@@ -38,6 +38,7 @@ class Incarnation:
     reader: BlockReader | None = None
     started_at: datetime | None = None
     signs_of_life: ProgressWatch = field(default_factory=ProgressWatch)
+    heartbeats: int = 0
     stalled: str | None = None
     stalled_ms: int = 0
     in_flight: int = 0

@@ -69,7 +69,6 @@ class Supervisor:
         work_released: Callable[[], None],
         systemd: SystemdNotifier,
         main_loop: MainLoop,
-        check_hooks: Callable[[float], None],
         on_ready: Callable[[], None],
     ) -> None:
         self._settings = settings
@@ -81,7 +80,6 @@ class Supervisor:
         self._work_released = work_released
         self._systemd = systemd
         self._main_loop = main_loop
-        self._check_hooks = check_hooks
         self._on_ready = on_ready
         self._failure: TaskerError | None = None
         self._start_by = 0.0
@@ -216,7 +214,6 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._main_loop.last_round = now
-        self._check_hooks(now)
         crashed = self._crew.watch(now, may_start=self.phase is not Phase.DRAINING)
         if crashed is not None:
             self._fail(WorkersCrashedError(crashed))

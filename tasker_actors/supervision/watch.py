@@ -18,7 +18,7 @@ from tasker_actors.messages import (
     StopClaiming,
     WorkAvailable,
 )
-from tasker_actors.pipeline import PUBLISHER, Pipeline
+from tasker_actors.pipeline import PUBLISHER, ROUTER, Pipeline
 from tasker_actors.postgres.outages import Session
 from tasker_actors.settings import Settings
 from tasker_actors.stats.block import BlockWriter
@@ -106,9 +106,10 @@ class WorkerWatch:
         return time.monotonic() + timeout_ms / 1000
 
     def is_drained(self, deadline: float) -> bool:
-        """Whether nothing is held any more, or the time is up."""
-        ledger = self._pipeline.parts.ledger
-        return len(ledger) == 0 or time.monotonic() >= deadline
+        """Whether nothing is held any more, neither steps nor events from outside of steps, or the time is up."""
+        parts = self._pipeline.parts
+        is_idle = len(parts.ledger) == 0 and parts.publications.count == 0 and self._has_no_publication_waiting()
+        return is_idle or time.monotonic() >= deadline
 
     def give_back(self, deadline: float) -> Sequence[str]:
         """Return what has no result to the queue, wait for the last commits until `deadline`, and name what was left.
@@ -122,6 +123,14 @@ class WorkerWatch:
         ledger.emptied.wait(max(0.0, deadline - time.monotonic()))
         left = {item.step.token: item.step for item in (*items, *ledger.items())}
         return [f"{step.plan.name} of task {step.task.task_uuid}" for step in left.values()]
+
+    def _has_no_publication_waiting(self) -> bool:
+        """Whether the router has nothing in its mailbox; what it takes in is counted by then."""
+        return all(
+            status.mailbox_depth == 0 and status.busy_seconds is None
+            for status in self._system.actors()
+            if status.name == ROUTER
+        )
 
     def _beat(self, supervisor: ActorAddress) -> None:
         self._beats += 1

@@ -11,13 +11,16 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
+from tasker_actors.actors.address import MAILBOX_FULL
 from tasker_actors.actors.hosted import start_configured
+from tasker_actors.actors.system import log_undeliverable
+from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.errors import TaskerError
 from tasker_actors.messages import (
     CancelLeases,
@@ -58,6 +61,7 @@ from tasker_actors.supervision.boot import (
 )
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
+from tasker_actors.supervision.left_threads import end_despite_threads
 from tasker_actors.supervision.orphan import die_with_parent
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
@@ -94,6 +98,7 @@ class Worker:
             registry=wire_registry(),
             escalate=self._escalated,
             on_restart=self._actor_restarted,
+            on_undeliverable=self._undeliverable,
         )
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
         self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
@@ -106,7 +111,7 @@ class Worker:
         try:
             pipeline, watch = self._build()
             pipeline.start()
-            start_configured(self._system, self._settings.actors)
+            start_configured(self._system, self._settings.actors, mailbox_size=self._settings.worker.mailbox_size)
         except TaskerError as error:
             return self.refuse(error)
         self._supervisor.tell(WorkerReady(os.getpid()))
@@ -247,24 +252,43 @@ class Worker:
         return message
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
-        if reason == "WorkerFencedError":
-            logger.error("This worker was declared dead by another supervisor; it ends", worker_id=self._boot.worker_id)
-            self._exit(EXIT_FENCED, CUT_OFF_MS)
         kind = "step_executor" if actor.startswith("step_executor") else actor
         self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
 
+        def say() -> None:
+            logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
+            if isinstance(error, WorkerFencedError):
+                logger.error(
+                    "This worker was declared dead by another supervisor; it ends", worker_id=self._boot.worker_id
+                )
+
+        if isinstance(error, WorkerFencedError):
+            self._exit(EXIT_FENCED, CUT_OFF_MS, say)
+        say()
+
+    def _undeliverable(self, address: str, message_type: str, reason: str) -> None:
+        if reason == MAILBOX_FULL:
+            # Counted, and shown by the depth of the mailbox: a line each would be one for every message of a flood.
+            self._recorder.dropped("mailboxes", 1, "too_many")
+        else:
+            log_undeliverable(address, message_type, reason)
+
     def _escalated(self, actor: str, reason: str) -> None:
-        logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
-        self._exit(EXIT_ESCALATED, ESCALATED_MS)
+        def say() -> None:
+            logger.error("Actor failed for good; the worker ends", actor=actor, reason=reason)
 
-    def _link_closed(self, _reason: str) -> None:
+        self._exit(EXIT_ESCALATED, ESCALATED_MS, say)
+
+    def _link_closed(self, reason: str) -> None:
+        def say() -> None:
+            logger.warning("The link to the supervisor is lost; the worker ends", reason=reason)
+
         # Whatever runs now would run a second time elsewhere once the leases are settled.
-        self._exit(EXIT_ORPHANED, CUT_OFF_MS)
+        self._exit(EXIT_ORPHANED, CUT_OFF_MS, say)
 
-    def _exit(self, code: int, export_ms: float) -> NoReturn:
+    def _exit(self, code: int, export_ms: float, say: Callable[[], None]) -> NoReturn:
         """End the process from any thread, as soon as what is left to export is exported or its time is over."""
-        end_process(code, cut_short_ms(self._settings, export_ms))
+        end_process(code, cut_short_ms(self._settings, export_ms), say)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -286,7 +310,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     except TaskerError as error:
         return Worker(boot, settings, NativeBridge(), link_fd).refuse(error)
-    return Worker(boot, settings, native, link_fd).run()
+    code = Worker(boot, settings, native, link_fd).run()
+    end_despite_threads(code)
+    return code
 
 
 if __name__ == "__main__":

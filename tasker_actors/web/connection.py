@@ -19,6 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tasker_actors.settings import HttpSettings
 
+LEAST_TAKEN_BYTES = 16 * 1024
+"""What a client has to take of its answer in `answer_timeout_ms`."""
+
 _MESSAGES = {
     "too_many_connections": (HTTPStatus.SERVICE_UNAVAILABLE, "too many connections at once; try again"),
     "header_timeout": (HTTPStatus.REQUEST_TIMEOUT, "the request's headers did not arrive in time"),
@@ -100,7 +103,7 @@ class BoundedConnection(H11Protocol):
     def pause_writing(self) -> None:
         """Give the client its time to take what waits for it."""
         super().pause_writing()
-        self._answer_timer = self.loop.call_later(self.shared.limits.answer_timeout_ms / 1000, self._cut_off)
+        self._wait_for_client()
 
     def resume_writing(self) -> None:
         """Go on: the client has taken what waited."""
@@ -135,7 +138,15 @@ class BoundedConnection(H11Protocol):
             self._answer_timer.cancel()
             self._answer_timer = None
 
-    def _cut_off(self) -> None:
+    def _wait_for_client(self) -> None:
+        limit = self.shared.limits.answer_timeout_ms / 1000
+        self._answer_timer = self.loop.call_later(limit, self._look_at_client, self.transport.get_write_buffer_size())
+
+    def _look_at_client(self, waited: int) -> None:
+        """Go on waiting for a client that takes its answer, however slowly; cut off one that only pretends to."""
+        if waited - self.transport.get_write_buffer_size() >= LEAST_TAKEN_BYTES:
+            self._wait_for_client()
+            return
         self._answer_timer = None
         self.shared.refused("answer_timeout")
         self.transport.abort()  # `close` would wait for the client to take the rest

@@ -22,6 +22,7 @@ from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.wire_messages import wire_registry
 
 ACTORS = """
+import threading
 import pykka
 from tasker_actors import step_handler
 from tasker_actors.actors import Actor
@@ -45,6 +46,8 @@ class Tally(pykka.ThreadingActor):
                 return {"sum": self.sum}
             case {"raise": text}:
                 raise ValueError(text)
+            case {"hold": gate}:
+                gate.wait(20)
             case CancelLeases(numbers):  # a message that may travel; which one makes no difference here
                 self.sum += sum(numbers)
                 return {"sum": self.sum}
@@ -59,6 +62,15 @@ class Echo(Actor):
 @step_handler("count")
 def count(context):
     return Tally.reference.ask({"add": context.get_input("number")}, timeout=5)
+
+@step_handler("flood")
+def flood(context):
+    gate = threading.Event()
+    Tally.reference.tell({"hold": gate})
+    for _ in range(60):
+        Tally.reference.tell({"add": 0})
+    gate.set()
+    return {}
 
 @step_handler("break_it")
 def break_it(context):
@@ -77,17 +89,23 @@ def configured(project, text):
 def project(tmp_path):
     found = Project(tmp_path / "project")
     found.module("hosted_module", ACTORS)
-    for name in ("count", "break_it"):
+    for name in ("count", "break_it", "flood"):
         found.template(name, {name: {}}, namespace="hosted")
     return found
 
 
 def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(project, database_url):
     path = configured(project, 'tally = "hosted_module:Tally"\n')
-    with supervised(project, database_url, workers=1, options=("--config", str(path))) as one:
+    variables = {"TASKER_WORKER__MAILBOX_SIZE": "25"}
+    with supervised(project, database_url, workers=1, variables=variables, options=("--config", str(path))) as one:
         for number, total in ((2, 2), (3, 5)):
             task = one.run("count", namespace="hosted", context={"number": number})
             assert one.steps(task["task_uuid"])["count"]["result"] == {"sum": total}
+
+        # What does not fit its mailbox is counted: all but 25, and one that it may have taken up by then.
+        one.run("flood", namespace="hosted")
+        dropped = frozenset({("worker", "0"), ("buffer", "mailboxes"), ("reason", "too_many")})
+        until(lambda: one.metrics()["tasker_drops_total"][dropped] in (35, 36))
 
         task = one.run("break_it", namespace="hosted", context={"times": 1})
 

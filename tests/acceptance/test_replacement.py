@@ -42,6 +42,8 @@ def running(tmp_path, database_url, **variables: str) -> Iterator[tuple[Project,
     project = Project(tmp_path / "project")
     project.module("replaced_handlers", HANDLERS)
     project.template("short", {"short": {"publishes_events": [{"name": "short.done"}]}}, **SHORT)
+    # A machine that is busy with other tests must not look like a worker that hangs.
+    variables = {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "TASKER_WORKER__LEASE_MS": "60000", **variables}
     with supervised(project, database_url, variables=variables) as one:
         yield project, one
 
@@ -171,15 +173,14 @@ def assert_one_after_the_other(one: Supervised) -> None:
     found = turns(one)[2:]
     pairs = list(zip(found[::2], found[1::2], strict=False))
     assert pairs
-    assert all(ready == ("ready", slot) for ready, (turn, slot) in pairs if turn == "ended"), found
-    assert {turn for _, (turn, _) in pairs} == {"ended"}, found
+    assert all(pair == (("ready", pair[0][1]), ("ended", pair[0][1])) for pair in pairs), one.last_words()
 
 
 def test_workers_are_recycled_by_the_steps_that_they_have_done_and_by_their_memory(tmp_path, database_url):
-    limits = {"TASKER_WORKER__RECYCLE_STEPS": "60", "TASKER_WORKER__RECYCLE_MEMORY_BYTES": str(400 * 1024 * 1024)}
+    limits = {"TASKER_WORKER__RECYCLE_STEPS": "60", "TASKER_WORKER__RECYCLE_MEMORY_BYTES": str(250 * 1024 * 1024)}
     with running(tmp_path, database_url, **limits) as (_, one):
         wait_recycled(one, "count", lambda: one.create_many("short", 30, **SHORT))
-        hoard = {"hoard": 300 * 1024 * 1024}
+        hoard = {"hoard": 160 * 1024 * 1024}
         wait_recycled(one, "memory", lambda: one.run("short", context=hoard, **SHORT))
 
         assert_one_after_the_other(one)

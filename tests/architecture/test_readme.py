@@ -20,7 +20,6 @@ from typing import TypeAlias
 import psutil
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 from support import readme_tables
 from support.project import Project
 from support.readme_tables import ROOT, in_place
@@ -30,8 +29,10 @@ from support.waiting import until
 from tasker_actors.cli.command_table import commands_table
 from tasker_actors.cli.options import DEFAULT_URL
 from tasker_actors.postgres.embedded import running_url
+from tasker_actors.postgres.role import grants
 from tasker_actors.settings import Settings, settings_table
 from tasker_actors.settings.layers import sections
+from tasker_actors.stats.declared import HTTP_REFUSALS, REFUSAL_CODES, WORKER_DROPS
 from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.supervision.run import _POOL_SIZE
@@ -360,21 +361,35 @@ def works(one: Supervised) -> None:
     assert one.stop() == 0, one.last_words()
 
 
-def test_a_role_with_the_rights_that_readme_gives_is_enough(project: Project, database_url: str) -> None:
-    role = block(in_place(README, "role"), "sql")
-    name = str(re.findall(r"CREATE ROLE (\w+)", role)[0])
-    with supervised(project, database_url) as owner:
-        works(owner)
+def bounds() -> list[tuple[str, str, str]]:
+    """Setting, default and consequence of each row of the table of bounds."""
+    lines = in_place(README, "bounds").strip().splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [(row[1].strip("`"), row[2], row[3]) for row in rows]
 
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(role.encode())
-        try:
-            url = make_conninfo(database_url, user=name, password="choose-one")
-            with supervised(project, url, log="role.log") as one:
-                assert one.rows("SELECT current_user")[0]["current_user"] == name
-                works(one)
-        finally:
-            connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+def test_every_setting_that_bounds_something_is_in_the_table_of_bounds_with_its_default() -> None:
+    known = {row.key: row.default for row in settings_table()}
+    known["OTEL_BSP_MAX_QUEUE_SIZE"] = "32768"
+    named = {setting: default for setting, default, _ in bounds() if setting}
+    assert {setting: known.get(setting) for setting in named} == named
+    bounding = re.compile(r"\.(max_\w+|\w*(buffer|mailbox)_(size|bytes)|(header|body|answer)_timeout_ms|prefetch)$")
+    assert {key for key in known if bounding.search(key)} <= set(named)
+
+
+def test_the_table_of_bounds_names_reasons_buffers_and_metrics_that_exist() -> None:
+    said = " ".join(consequence for _, _, consequence in bounds())
+    assert set(re.findall(r"`(tasker_\w+)`", said)) <= {metric.prometheus_name for metric in TABLE}
+    assert set(re.findall(r"buffer `(\w+)`", said)) == {buffer for buffer, _ in WORKER_DROPS}
+    names = set(re.findall(r"`([a-z_]+)`", re.sub(r"buffer `\w+`|`tasker_\w+`", "", said)))
+    own = {"_overflow", "invalid_result", "ask", "tell"}
+    assert names - own <= {*HTTP_REFUSALS, *REFUSAL_CODES}
+    assert set(HTTP_REFUSALS) - names == {"unauthorized", "forbidden_host", "bad_request"}
+
+
+def test_the_rights_of_a_restricted_role_are_those_that_the_command_gives() -> None:
+    written = block(in_place(README, "role"), "sql").strip().splitlines()
+    assert written == [f"{statement};" for statement in grants("tasker_runtime")]
 
 
 def test_a_supervisor_works_behind_a_pooler_in_transaction_mode(project: Project, pgbouncer_url: str) -> None:

@@ -24,6 +24,7 @@ ENVIRONMENT_READERS = {
     "telemetry/config.py",
     "supervision/run.py",  # hands it to the notifier of systemd, whose variable is no setting of ours
     "example/supervisor.py",  # hands it to the process that it starts
+    "cli/concealment.py",  # hands it to this process again, with a password that was an argument
 }
 
 

@@ -81,16 +81,24 @@ def test_two_parents_that_fail_at_once_block_what_is_below_them_once(flow: Flow,
 
 
 def test_batches_that_share_tasks_in_opposite_order_do_not_deadlock(flow: Flow, threads):
-    flow.create(flow.register({"left": [], "right": []}), count=20)
+    """Somebody holds the middle one of three tasks: who had locked the last one by then would wait for the first."""
+    rows = flow.create(flow.register({"left": [], "right": []}), count=3)
     one, two = Worker(flow), Worker(flow)
-    claimed = [one.claim(20), two.claim(20)]
-    for _ in range(2):
-        batches = [worker.batch(*map(finish, steps)) for worker, steps in zip((one, two), claimed, strict=True)]
-        done = [
-            threads.submit(worker.committer.commit, batch) for worker, batch in zip((one, two), batches, strict=True)
-        ]
-        assert all(len(each.result().won) in (0, 20) for each in done)
+    steps = sorted(one.claim(), key=lambda step: step.task.task_uuid)
+    left, right = steps[::2], steps[:0:-2]
+    middle = sorted(row.task_uuid for row in rows)[1]
+    flow.rows(
+        "UPDATE tasker.steps SET worker_id = %s WHERE token = ANY (%s) RETURNING 1",
+        two.worker_id,
+        [step.token for step in right],
+    )
+    with flow.in_flight("SELECT FROM tasker.tasks WHERE task_uuid = %s FOR UPDATE", middle):
+        first = threads.submit(one.commit, *map(finish, left))
+        flow.wait_until_blocked(1)
+        second = threads.submit(two.commit, *map(finish, right))
+        flow.wait_until_blocked(2)
 
+    assert (len(first.result().won), len(second.result().won)) == (3, 3)
     assert (one.commits.errors, two.commits.errors) == ([], [])
     assert {row["status"] for row in flow.rows("SELECT status FROM tasker.tasks")} == {"complete"}
 

@@ -116,6 +116,39 @@ def test_an_event_that_became_a_dead_letter_in_the_commit_is_not_told_as_publish
     assert flow.counts(worker.worker_id) == {("a.both", "broadcast"): (0, 1)}
 
 
+def test_a_result_that_was_sent_and_then_rolled_back_is_told_to_nobody_as_stored(flow: Flow, system: ActorSystem):
+    """Rule 6: the function has returned its row, and only the end of the transaction fails."""
+    flow.create(flow.register({"only": []}, publishes_events=[event()]), count=3)
+    with flow.pool.connection() as connection:
+        connection.execute(
+            """
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF new.message #>> '{payload,text}' = 'poison' THEN RAISE check_violation; END IF;
+                RETURN new;
+            END $$
+            """
+        )
+        connection.execute(
+            f"CREATE CONSTRAINT TRIGGER late AFTER INSERT ON pgmq.q_{SHOP}_domain_events "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    worker = Worker(flow)
+    first, *others = worker.claim()
+    bad = finish(first, StepSuccess({"text": "poison"}))
+    publisher = publishing(system, worker)
+
+    publisher.send(*publisher.hold(*map(finish, others), bad))
+    told = [item.finished for one in publisher.committed(3) for item in one.won]
+
+    with flow.pool.connection() as connection:
+        connection.execute(f"DROP TRIGGER late ON pgmq.q_{SHOP}_domain_events")
+        connection.execute("DROP FUNCTION refuse()")
+    assert sorted(len(finished.derived.events) for finished in told if finished) == [0, 1, 1]
+    assert (len(flow.queue()), len(flow.queue(LETTERS))) == (2, 1)
+    assert flow.rows("SELECT DISTINCT state FROM tasker.steps") == [{"state": "complete"}]
+
+
 def test_an_outside_event_that_postgresql_refuses_becomes_a_dead_letter_and_says_so(flow: Flow, system: ActorSystem):
     flow.register({"only": []})
     refuse_payload(flow, "poison")

@@ -136,6 +136,57 @@ def test_a_wrong_password_is_told_and_not_shown(debian_server):
     assert "s3cret" not in str(caught.value)
 
 
+def refused(url, **options):
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        wait_for_database(url, timeout_ms=300, to_write=True, **options)
+    assert "s3cret" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_refuses_a_start_is_told_with_the_address_and_what_to_do(debian_server):
+    address = "PostgreSQL at 127.0.0.1:"
+    with psycopg.connect(debian_server.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE outsider LOGIN PASSWORD 's3cret'")
+        connection.execute("CREATE ROLE crowd LOGIN PASSWORD 's3cret' CONNECTION LIMIT 0")
+        connection.execute("CREATE DATABASE closed")
+        connection.execute("REVOKE CONNECT ON DATABASE closed FROM public")
+
+    def of(role, database="postgres"):
+        return re.sub(r"//[^@]+@", f"//{role}:s3cret@", debian_server.database_url(database))
+
+    for url, words in (
+        (re.sub(r":[^:@]+@", ":s3cret@", debian_server.url), "correct user and password"),
+        (debian_server.database_url("missing"), "create the database, or correct its name"),
+        (of("outsider", "closed"), "grant the role CONNECT"),
+        (of("crowd"), "raise max_connections"),
+        (f"{debian_server.url}?options=-c%20default_transaction_read_only%3Don", "give the primary's address"),
+    ):
+        message = refused(url)
+        assert message.startswith(address)
+        assert " could not be used within 300 ms: " in message
+        assert words in message
+    assert "correct the host name" in refused("postgresql://user:s3cret@no-such-host.invalid/d")
+    assert "start the server, or correct host and port" in refused("postgresql://user:s3cret@127.0.0.1:1/d")
+
+
+def test_a_server_that_is_starting_up_is_waited_for(debian_server):
+    """A stand-in for the server says what a starting one says, once."""
+    fatal = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    refusal = b"E" + (len(fatal) + 4).to_bytes(4, "big") + fatal
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def answer():
+            with listener.accept()[0] as client:
+                client.recv(1000)
+                client.sendall(refusal)
+
+        url = f"postgresql://user:s3cret@127.0.0.1:{port}/d?sslmode=disable&gssencmode=disable"
+        for _ in range(20):
+            threading.Thread(target=answer, daemon=True).start()
+        assert "wait for it, or raise supervisor.startup_timeout_ms" in refused(url)
+
+
 def test_an_unreadable_url_is_refused_at_once():
     with pytest.raises(ConfigurationError):
         wait_for_database("postgresql://u:p/w@h/d", timeout_ms=60_000)

@@ -136,3 +136,47 @@ def test_the_queues_are_shown_with_how_much_waits_in_them(flow: Flow, maintain: 
         ("shop", "shop_domain_events_dlq"): 0.0,
         ("shop", "steps"): 0.0,
     }
+
+
+def test_after_an_outage_expired_leases_are_spared_for_a_while(flow: Flow, shown: queue.SimpleQueue[Any]):
+    """A server that recovers from a crash keeps its time of start: the leader goes by its own outage too."""
+    grace_s = 2.0
+    flow.create(flow.register({"only": []}))
+    worker = Worker(flow)
+    assert len(worker.claim()) == 1
+    flow.rows("UPDATE tasker.steps SET run_at = now() - interval '1 s' RETURNING 1")
+    system = ActorSystem("supervisor")
+    stats = system.start("stats", lambda: Inbox(shown))
+    failed_at: list[float] = []
+    actor = system.start(
+        "maintenance",
+        lambda: MaintenanceActor(
+            pool=flow.pool,
+            settings=Settings.model_validate({"database": {"restart_grace_ms": grace_s * 1000}}),
+            settlement=flow.settlement(),
+            stats=stats,
+            supervisor_id="00000000-0000-0000-0000-000000000000",
+            others=lambda _: None,
+            availability=Availability(get_logger("tests")),
+            revive=lambda: failed_at.append(time.monotonic()),
+        ),
+    )
+    a_round = Maintain((WorkerState(worker.worker_id, "running", 0),))
+    try:
+        with flow.in_flight("SELECT FROM tasker.workers FOR UPDATE"):
+            actor.tell(a_round)
+            flow.wait_until_blocked()
+            flow.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            until(lambda: bool(failed_at))
+
+        def given_back() -> bool:
+            actor.tell(a_round)
+            return flow.rows("SELECT state FROM tasker.steps") != [{"state": "in_progress"}]
+
+        until(given_back)
+        assert time.monotonic() - failed_at[0] >= grace_s
+    finally:
+        assert system.stop_all([], time.monotonic() + 10) == ()

@@ -1,8 +1,9 @@
 """Random workflows with random outcomes and accidents, run by the real functions and compared with a model of them.
 
-Three workers claim, commit, commit twice because a reply was lost, give back, let leases expire, forget leases, die
-with this or that step running, and meet cancels, in any order. After each of these the stored state must be the
-model's; at the end everything has run, each step has one result, and the queue holds exactly the events of those.
+Three workers claim, commit, lose replies, commit twice because of that, give back, let leases expire, forget leases,
+die with this or that step running, act after their death, and meet cancels, redriven dead letters and passing hours, in
+any order. After each of these everything that is stored must be the model's; at the end everything has run, each step
+has one result, and the queues hold exactly the events of those, none of them before one of a step that it needed.
 """
 
 from __future__ import annotations
@@ -23,18 +24,31 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.dag_model import EVENTS, MAX_ATTEMPTS, Model, ModelTask
+from support.dag_comparison import check_order, compare, queued
+from support.dag_model import EVENTS, REFUSED, Model, ModelStep
+from support.effort import examples
 from support.flow import Flow, Worker, own_database
-from support.leases import AGAIN, DONE, NEVER, event, finish, returned
+from support.leases import AGAIN, DONE, MIB, NEVER, event, finish, publication, returned
 from support.servers import DatabaseServer
 
 from tasker_actors.delivery.committer import WorkerFencedError
+from tasker_actors.postgres.dead_letters import RedriveRequest, redrive
 from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import expire_leases
+from tasker_actors.steps.claimer import Beginning
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.telemetry.trace_context import new_trace
 
+HOUR_MS = 3_600_000
+NAMESPACES = ("shop", "mall")
+SERVED = (("shop",), ("shop", "mall"), ("mall", "shop"))
+"""Namespaces of the three workers: a claim from one alone goes another way through the code."""
 OUTCOMES = {"done": DONE, "again": AGAIN, "never": NEVER}
-DECLARED = [event(name, "broadcast" if name == "on.end" else "durable", when) for name, when in EVENTS.items()]
+NO_PAYLOAD_FITS = {"schema": {"required": ["what no payload has"]}}
+DECLARED = [
+    event(name, mode, condition, **(NO_PAYLOAD_FITS if name == REFUSED else {}))
+    for name, (mode, condition) in EVENTS.items()
+]
 FATES = [("done",) * 3, ("never",) * 3, ("again",) * 3, ("again", "done", "done"), ("again", "never", "never")]
 """What the three attempts of a step come to."""
 
@@ -58,51 +72,101 @@ def is_busy(machine: DagExecution) -> bool:
     return any(machine.held) or any(machine.model.leases(number) for number in range(3))
 
 
+def has_room(machine: DagExecution) -> bool:
+    """Whether a run can take more tasks and stay short."""
+    return len(machine.model.tasks) < 4
+
+
+def has_letters(machine: DagExecution) -> bool:
+    """Whether there are dead letters."""
+    return any(task.letters for task in machine.model.tasks.values())
+
+
 class DagExecution(RuleBasedStateMachine):
     """The database and the model, side by side."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
         self.flow = flow
-        self.workers = [Worker(flow) for _ in range(3)]
+        self.workers = [Worker(flow, namespaces=served) for served in SERVED]
         self.held: list[dict[int, LeasedStep]] = [{} for _ in self.workers]
-        self.model = Model([])
+        self.worker_ids = {worker.worker_id for worker in self.workers}
+        self.model = Model()
 
-    @initialize(graph=graphs(), count=st.integers(1, 3), data=st.data())
-    def create(self, graph: dict[str, list[str]], count: int, data: st.DataObject) -> None:
-        """Create tasks of one template, and decide what every attempt will come to."""
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        """There is something to do from the start."""
+        self.create(data.draw(graphs()), 2, 0, 3, 0, data)
+
+    @precondition(has_room)
+    @rule(
+        graph=graphs(),
+        count=st.integers(1, 2),
+        priority=st.sampled_from([0, 0, 1, 3]),
+        max_attempts=st.integers(1, 3),
+        hours=st.integers(0, 2),
+        data=st.data(),
+    )
+    def create(
+        self, graph: dict[str, list[str]], count: int, priority: int, max_attempts: int, hours: int, data: st.DataObject
+    ) -> None:
+        """Create tasks of a new template, and decide what every attempt will come to."""
+        namespace = data.draw(st.sampled_from(NAMESPACES))
         registered = self.flow.register(
             graph,
             name=f"work{next(_numbers)}",
+            namespace=namespace,
             publishes_events=DECLARED,
-            retry={"backoff": "none", "max_attempts": MAX_ATTEMPTS},
+            retry={
+                "backoff": "linear" if hours else "none",
+                "backoff_base_ms": hours * HOUR_MS,
+                "max_backoff_ms": 24 * HOUR_MS,
+                "max_attempts": max_attempts,
+            },
         )
-        self.model = Model(
-            ModelTask.of(row.task_uuid, graph, {name: data.draw(st.sampled_from(FATES), label=name) for name in graph})
-            for row in self.flow.create(registered, count)
-        )
+        for _ in range(count):
+            (row,) = self.flow.create(registered, priority=priority)
+            self.model.create(
+                row.task_uuid,
+                graph,
+                {name: data.draw(st.sampled_from(FATES), label=name) for name in graph},
+                namespace=namespace,
+                priority=priority,
+                max_attempts=max_attempts,
+                hours_between_attempts=hours,
+            )
 
-    @rule(number=st.integers(0, 2), limit=st.integers(1, 8))
-    def claim(self, number: int, limit: int) -> None:
-        """A worker claims what the model says can run, as much of it as it asked for."""
-        claimable = self.model.claimable()
-        steps = self.workers[number].claim(limit)
-        assert len(steps) == min(limit, len(claimable))
-        for step in steps:
-            assert (step.task.task_uuid, step.plan.name) in claimable
-            model = self.model.find(step.task.task_uuid, step.plan.name)
+    @rule(number=st.integers(0, 2), limit=st.integers(1, 8), is_reply_lost=st.booleans())
+    def claim(self, number: int, limit: int, is_reply_lost: bool) -> None:
+        """A worker claims what the model says can run, the first of it, as much as it asked for."""
+        self.model.tick()
+        claimable = self.model.claimable(SERVED[number])
+        claimed = self.workers[number].claimer.claim(limit, MIB)
+        assert claimed is not None
+        assert claimed.more or len(claimable) <= len(claimed.steps), "nobody would look for the rest"
+        found = [self._model_of(step) for step in claimed.steps]
+        assert [step.place for step in found] == [step.place for step in claimable[:limit]]
+        assert all(step in claimable for step in found)
+        for step, model in zip(claimed.steps, found, strict=True):
             assert (step.attempt, step.suspect) == (model.attempts + 1, model.suspect)
-            self._take(number, step)
+            self._take(number, step, is_known=not is_reply_lost)
+        if not found and (later := self.model.waiting(SERVED[number])):
+            hours = later[0].place[0] - self.model.now[0]
+            assert claimed.next_run_in_ms is not None
+            assert (hours - 1) * HOUR_MS < claimed.next_run_in_ms <= hours * HOUR_MS
 
     @precondition(is_busy)
-    @rule(whose=few, count=st.integers(1, 8), places=few, is_reply_lost=st.booleans())
-    def commit(self, whose: int, count: int, places: int, is_reply_lost: bool) -> None:
+    @rule(whose=few, count=st.integers(1, 8), places=few, is_reply_lost=st.booleans(), publishes=st.booleans())
+    def commit(self, whose: int, count: int, places: int, is_reply_lost: bool, publishes: bool) -> None:
         """A worker commits what it holds, whether the leases still stand or not; maybe it has to ask twice."""
         number = self._busy(whose)
         held = [self.held[number].pop(token) for token in list(self.held[number])[:count]]
         worker = self.workers[number]
+        now = self.model.tick()
         results = [finish(step, OUTCOMES[self._outcome(step)]) for step in held]
-        batch = worker.batch(*results, places=places)
+        if publishes:
+            self.model.count(worker.worker_id, [("ops.noted", "published")])
+        batch = worker.batch(*results, *([publication({"at": now})] if publishes else ()), places=places)
         reply = worker.committer.commit(batch)
         continued = [worker.plans.lease(row, self._step_of(row, held).task) for row in reply.steps]
         if is_reply_lost:
@@ -113,7 +177,7 @@ class DagExecution(RuleBasedStateMachine):
         for step in held:
             if step.token in reply.won:
                 task = self.model.tasks[step.task.task_uuid]
-                task.finish(task.steps[step.plan.name], self._outcome(step))
+                self.model.finish(worker.worker_id, task, task.steps[step.plan.name], self._outcome(step))
         released = [(task, step) for task in self.model.tasks.values() if not task.cancelled for step in task.release()]
         assert (len(continued), reply.released) == (min(places, len(released)), max(0, len(released) - places))
         assert {(one.task.task_uuid, one.plan.name) for one in continued} <= {
@@ -136,7 +200,7 @@ class DagExecution(RuleBasedStateMachine):
         assert reply.won == {step.token for step in held if self._holds(number, step)}
         for step in held:
             if step.token in reply.won:
-                self.model.find(step.task.task_uuid, step.plan.name).give_back()
+                self.model.tasks[step.task.task_uuid].give_back(self._model_of(step))
 
     @precondition(is_busy)
     @rule(whose=few, count=st.integers(1, 3), taker=st.sampled_from([0, 1, 2, None]))
@@ -147,10 +211,10 @@ class DagExecution(RuleBasedStateMachine):
         self._age(list(leases), "31 s")
         with session(self.flow.pool) as connection:
             assert expire_leases(connection, grace_ms=0) == len(leases)
-        for _, step in leases.values():
-            step.give_back(suspect=True)
+        for task, step in leases.values():
+            task.give_back(step, suspect=True)
         if taker is not None:
-            self.claim(taker, limit=100)
+            self.claim(taker, limit=100, is_reply_lost=False)
 
     @precondition(is_busy)
     @rule(whose=few)
@@ -162,28 +226,49 @@ class DagExecution(RuleBasedStateMachine):
         lost = self.workers[number].claimer.extend(list(self.held[number].values()))
         assert lost is not None
         assert set(lost) == set(self.held[number]) - set(leases)
-        for token, (_, step) in leases.items():
+        for token, (task, step) in leases.items():
             if token not in self.held[number]:
-                step.give_back()
+                task.give_back(step)
         for token in lost:
             del self.held[number][token]
 
     @precondition(is_busy)
-    @rule(whose=few, running=st.sampled_from([1, 2, 0, None]), publishes_late=st.booleans())
-    def kill(self, whose: int, running: int | None, publishes_late: bool) -> None:
+    @rule(whose=few)
+    def begin_alone(self, whose: int) -> None:
+        """A worker notes that the first suspect it holds begins now, with nothing beside it."""
+        number = self._busy(whose)
+        suspects = [step for step in self.held[number].values() if step.suspect]
+        if suspects:
+            has_lease = self._holds(number, suspects[0])
+            said = self.workers[number].claimer.begin_alone(suspects[0])
+            assert said is (Beginning.BEGUN if has_lease else Beginning.LOST)
+            if has_lease:
+                self._model_of(suspects[0]).begun = suspects[0].token
+
+    @precondition(is_busy)
+    @rule(whose=few, running=st.sampled_from([1, 2, 0, None]), acts_late=st.booleans())
+    def kill(self, whose: int, running: int | None, acts_late: bool) -> None:
         """A worker dies while it runs some of what it holds, is settled, and a new one takes its slot."""
         number = self._busy(whose)
         held, dead = self.held[number], self.workers[number]
         tokens = None if running is None else set(list(held)[:running])
-        self.flow.settlement().settle(dead.worker_id, running=tokens, reason="SIGKILL")
-        self.model.settle(number, tokens)
-        if publishes_late and held:
+        self.model.tick()
+        settled = self.flow.settlement().settle(dead.worker_id, running=tokens, reason="SIGKILL")
+        self.model.settle(number, dead.worker_id, tokens)
+        counted: Counter[tuple[str, str]] = Counter()
+        for each in settled.committed:
+            counted.update({(each.event_name, "published"): each.published, (each.event_name, "failed"): each.failed})
+        own = {(name, how): n for (worker, name, how), n in self.model.counts.items() if worker == dead.worker_id}
+        assert +counted == own
+        if acts_late:
             with pytest.raises(WorkerFencedError):
                 dead.commit(*map(finish, held.values()))
+            with pytest.raises(WorkerFencedError):
+                dead.claim()
+            assert set(dead.claimer.extend(list(held.values())) or ()) == set(held)
         dead.close()
-        self.workers[number], self.held[number] = Worker(self.flow), {}
-        for task in self.model.tasks.values():
-            assert not task.cancelled or task.release() == []
+        self.workers[number], self.held[number] = Worker(self.flow, namespaces=SERVED[number]), {}
+        self.worker_ids.add(self.workers[number].worker_id)
 
     @rule(whose=few)
     def cancel(self, whose: int) -> None:
@@ -198,75 +283,88 @@ class DagExecution(RuleBasedStateMachine):
             running if was_open else set(),
         )
 
-    @invariant()
-    def what_is_stored_is_what_the_model_says(self) -> None:
-        """Compare every step and every task."""
-        stored = self.flow.rows(
-            "SELECT task_uuid::text, name, state, attempts, blocked, suspect, token FROM tasker.steps "
-            "WHERE task_uuid = ANY (%s)",
+    @precondition(has_letters)
+    @rule(whose=few)
+    def redrive(self, whose: int) -> None:
+        """Somebody publishes the dead letters of a task after all, with their ids."""
+        having = [task for task in self.model.tasks.values() if task.letters]
+        task = having[whose % len(having)]
+        ids = [
+            row["message"]["event"]["event_id"]
+            for row in queued(self.flow, task.namespace, [task.task_uuid], letters=True)
+        ]
+        done = redrive(self.flow.pool, RedriveRequest(task.namespace, None, ids), new_trace())
+        assert done is not None
+        assert sorted(event_id for _, event_id in done.redriven) == sorted(ids)
+        task.events += task.letters
+        task.letters.clear()
+
+    @rule()
+    def an_hour_passes(self) -> None:
+        """Retries become due. Leases are extended meanwhile: what comes of those that are not is told in `expire`."""
+        self.flow.rows(
+            "UPDATE tasker.steps SET run_at = run_at - interval '1 hour' "
+            "WHERE task_uuid = ANY (%s) AND state <> 'in_progress' RETURNING 1",
             list(self.model.tasks),
         )
-        assert {tuple(row.values()) for row in stored} == {
-            (task.task_uuid, step.name, step.state, step.attempts, step.blocked, step.suspect, step.token)
-            for task, step in self.model.steps()
-        }
-        for uuid, task in self.model.tasks.items():
-            row = self.flow.task(uuid)
-            open_steps = 0 if task.cancelled else sum(step.is_open for step in task.steps.values())
-            assert (row["status"], row["open_steps"], row["failed_steps"]) == (task.status, open_steps, task.failed)
-            assert (row["completed_at"] is None) == (task.status in ("pending", "in_progress"))
+        self.flow.rows(
+            "UPDATE tasker.tasks SET created_at = created_at - interval '1 hour' "
+            "WHERE task_uuid = ANY (%s) RETURNING 1",
+            list(self.model.tasks),
+        )
+        self.model.pass_hour()
+
+    @invariant()
+    def what_is_stored_is_what_the_model_says(self) -> None:
+        """Compare every step, task, attempt, event, dead letter and count."""
+        compare(self.flow, self.model, self.worker_ids)
 
     def teardown(self) -> None:
         """Run everything to its end and look at what is left."""
         try:
             self._run_to_the_end()
             self.what_is_stored_is_what_the_model_says()
-            for uuid, task in self.model.tasks.items():
-                self._check_results(uuid, task)
+            for task in self.model.tasks.values():
+                assert task.status in ("complete", "error", "cancelled")
+                results = Counter(name for name, _, outcome in task.history if outcome in ("complete", "error"))
+                assert set(results.values()) <= {1}, "a step has more than one result"
+                check_order(self.flow, task)
         finally:
             self.flow.close()
 
     def _run_to_the_end(self) -> None:
-        while is_busy(self) or self.model.claimable():
+        for _ in range(100):
+            if not (is_busy(self) or self.model.waiting(NAMESPACES)):
+                return
             for number in range(3):
-                self.claim(number, limit=100)
+                self.claim(number, limit=100, is_reply_lost=False)
             while is_busy(self):
-                self.commit(0, count=100, places=0, is_reply_lost=False)  # late results come first
+                self.commit(0, count=100, places=0, is_reply_lost=False, publishes=False)  # late results come first
                 if is_busy(self):
                     self.extend(0)
-
-    def _check_results(self, uuid: str, task: ModelTask) -> None:
-        assert task.status in ("complete", "error", "cancelled")
-        names = {row["position"]: name for name, row in self.flow.steps(uuid).items()}
-        attempts = [(names[position], attempt, outcome) for position, attempt, outcome in self.flow.attempts(uuid)]
-        assert Counter(attempts) == Counter(task.history)
-        results = Counter(name for name, _, outcome in attempts if outcome in ("complete", "error"))
-        assert set(results.values()) <= {1}, "a step has more than one result"
-        published = self.flow.rows(
-            "SELECT message FROM pgmq.q_shop_domain_events WHERE message->'metadata'->>'task_uuid' = %s", uuid
-        )
-        messages: list[dict[str, Any]] = [row["message"] for row in published]
-        assert Counter(
-            (one["metadata"]["step_name"], one["execution"]["attempt"], one["event_name"]) for one in messages
-        ) == Counter(task.events)
-        assert len({one["event_id"] for one in messages}) == len(messages)
+            if not self.model.claimable(NAMESPACES):
+                self.an_hour_passes()
+        raise AssertionError("something is left that never ends")
 
     def _busy(self, whose: int) -> int:
         """Choose a worker with something in hand."""
         busy = [number for number in range(3) if self.held[number] or self.model.leases(number)]
         return busy[whose % len(busy)]
 
-    def _take(self, number: int, step: LeasedStep, *, is_known: bool = True) -> None:
-        self.model.find(step.task.task_uuid, step.plan.name).lease(step.token, number)
+    def _take(self, number: int, step: LeasedStep, *, is_known: bool) -> None:
+        self._model_of(step).lease(step.token, number)
         if is_known:
             self.held[number][step.token] = step
 
+    def _model_of(self, step: LeasedStep) -> ModelStep:
+        return self.model.find(step.task.task_uuid, step.plan.name)
+
     def _holds(self, number: int, step: LeasedStep) -> bool:
-        model = self.model.find(step.task.task_uuid, step.plan.name)
+        model = self._model_of(step)
         return (model.token, model.worker) == (step.token, number)
 
     def _outcome(self, step: LeasedStep) -> str:
-        return self.model.find(step.task.task_uuid, step.plan.name).outcomes[step.attempt - 1]
+        return self._model_of(step).outcomes[step.attempt - 1]
 
     def _step_of(self, row: Any, held: list[LeasedStep]) -> LeasedStep:
         return next(step for step in held if step.task.task_uuid == row["task_uuid"])
@@ -286,7 +384,7 @@ def test_whatever_happens_every_task_ends_with_one_result_a_step_and_exactly_its
     run_state_machine_as_test(
         lambda: DagExecution(database),  # type: ignore[arg-type]  # any factory will do
         settings=settings(
-            max_examples=40,
+            max_examples=examples(20),
             stateful_step_count=20,
             deadline=None,
             phases=[Phase.generate],  # a shorter example would take minutes of round trips to find

@@ -8,7 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from tasker_actors.telemetry.trace_context import TraceContext, parse_traceparent
+from tasker_actors.identifiers import is_uuid
+from tasker_actors.telemetry.trace_context import TraceContext, new_trace, parse_traceparent
+from tasker_actors.web.request_context import add_headers, read_context
 
 VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 hexadecimal = "0123456789abcdef"
@@ -63,3 +65,24 @@ def test_a_tracestate_is_kept_whole_or_dropped(members):
     good = 0 < len(members) <= 32 and len(text) <= 512 and len(set(keys)) == len(keys)
     assert context is not None
     assert context.tracestate == (text if good else None)
+
+
+header_values = st.one_of(
+    st.binary(max_size=60), near_misses.map(str.encode), contexts.map(lambda context: context.traceparent.encode())
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"traceparent", b"tracestate", b"x-correlation-id", b"accept"]), header_values),
+        max_size=5,
+    )
+)
+def test_any_headers_of_a_request_give_a_context_for_its_answer(headers):
+    context = read_context({"type": "http", "headers": headers}, new_trace)
+    answer = {"headers": []}
+    add_headers(answer, context)
+    written = dict(answer["headers"])
+    assert VALID.fullmatch(written[b"traceparent"].decode())
+    assert is_uuid(written[b"x-correlation-id"].decode())
+    assert context.caller is None or context.trace.trace_id == context.caller.trace_id

@@ -1,6 +1,7 @@
 """Whatever a file contains, loading it gives a template or errors, and never raises."""
 
 import json
+from pathlib import Path
 
 import yaml
 from hypothesis import given
@@ -76,7 +77,8 @@ nearly_templates = st.fixed_dictionaries(
 def check(text):
     template, faults = parse_template(text, file="f", environment="test")
     assert (template is None) == any(fault.severity == "error" for fault in faults)
-    assert all(fault.message for fault in faults)
+    assert all(fault.message and fault.file == "f" for fault in faults)
+    assert all(str(fault).isprintable() for fault in faults), "a fault is one line, whatever it quotes"
     if template is not None:
         definition = json.loads(json.dumps(template.definition(), allow_nan=False))
         assert TaskTemplate.from_definition(definition).content_hash() == template.content_hash()
@@ -95,6 +97,33 @@ def test_any_text_of_signs_that_mean_something_in_yaml(text):
 @given(template_like | nearly_templates)
 def test_any_document_with_the_keys_of_a_template(document):
     check(yaml.safe_dump(document))
+
+
+REAL = (Path(__file__).parents[2] / "config" / "examples" / "flights" / "departure.yaml").read_text(encoding="utf-8")
+
+
+@st.composite
+def damaged_files(draw):
+    """A real template with a few pieces of its text left out, doubled, moved or replaced."""
+    text = REAL
+    for _ in range(draw(st.integers(1, 4))):
+        begin, length = draw(st.integers(0, len(text))), draw(st.integers(0, 30))
+        before, piece, after = text[:begin], text[begin : begin + length], text[begin + length :]
+        place = draw(st.integers(0, len(after)))
+        sign = draw(
+            st.sampled_from(["", "\n", " ", ": ", "- ", "*a", "&a ", "!!int ", "\t", "'", "{", "[", "~", "<<: "])
+        )
+        text = draw(
+            st.sampled_from(
+                [before + sign + after, before + piece + piece + after, before + after[:place] + piece + after[place:]]
+            )
+        )
+    return text
+
+
+@given(damaged_files())
+def test_a_real_template_with_its_text_damaged(text):
+    check(text)
 
 
 @given(json_values)

@@ -7,7 +7,10 @@ import os
 from hypothesis import settings
 
 EFFORT = int(os.environ.get("TEST_EFFORT", "1"))
-"""Factor for the number of examples; `TEST_EFFORT=50 scripts/test tests/properties` is a search of many minutes."""
+"""Factor for the number of examples. With 20 it is a search of many minutes, which needs other time limits:
+
+    TEST_EFFORT=20 scripts/test -o timeout=0 -o faulthandler_timeout=0 tests/properties
+"""
 
 
 def examples(count: int) -> int:

@@ -92,7 +92,6 @@ class Flow:
             self.pool,
             plans_of(publishers),
             max_payload_bytes=MIB,
-            hooks_timeout_ms=5000,
             trace=lambda settled, finished: self.traced.append(settled_spans(settled, finished)),
             uniform=lambda: 0.5,
         )

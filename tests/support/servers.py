@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -79,32 +80,61 @@ def debian_programs() -> Path | None:
     return found[max(found)] if found and max(found) >= 15 else None
 
 
+class Pooler:
+    """A PgBouncer before a database, in transaction mode: each transaction may get another session."""
+
+    def __init__(self, program: Path, target_url: str) -> None:
+        account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self.home = Path(tempfile.mkdtemp(prefix="tasker-pgbouncer-"))
+        if account:
+            os.chown(self.home, account.pw_uid, account.pw_gid)
+        target = conninfo_to_dict(target_url)
+        settings = self.home / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host={target['host']} port={target.get('port', 5432)} user={target['user']} "
+            f"password='{target['password']}'\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n"
+            f"unix_socket_dir = {self.home}\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 4\n"
+            f"logfile = {self.home}/log\npidfile = {self.home}/pid\n",
+            encoding="utf-8",
+        )
+        settings.chmod(0o644)
+        self.url = f"postgresql://anybody@/{target['dbname']}?host={self.home}&port=6432"
+        self._command = [program, "-q", settings]
+        self._identity: dict[str, Any] = (
+            {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL, cwd="/", **self._identity)
+        until((self.home / ".s.PGSQL.6432").exists)
+
+    def stop(self) -> None:
+        """End it at once, with every connection through it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def pooler(program: Path, url: str) -> Iterator[Pooler]:
+    """A PgBouncer before a database, started; it ends with the block."""
+    found = Pooler(program, url)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+        shutil.rmtree(found.home)
+
+
 @contextmanager
 def pooled(program: Path, url: str) -> Iterator[str]:
-    """The URL of a PgBouncer before a database, in transaction mode: each transaction may get another session."""
-    account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-    home = Path(tempfile.mkdtemp(prefix="tasker-pgbouncer-"))
-    if account:
-        os.chown(home, account.pw_uid, account.pw_gid)
-    target = conninfo_to_dict(url)
-    settings = home / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = host={target['host']} port={target.get('port', 5432)} user={target['user']} "
-        f"password='{target['password']}'\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\nunix_socket_dir = {home}\n"
-        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\nlogfile = {home}/log\n"
-        f"pidfile = {home}/pid\n",
-        encoding="utf-8",
-    )
-    settings.chmod(0o644)
-    identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
-    process = subprocess.Popen([program, "-q", settings], stderr=subprocess.DEVNULL, cwd="/", **identity)
-    try:
-        until((home / ".s.PGSQL.6432").exists)
-        yield f"postgresql://anybody@/{target['dbname']}?host={home}&port=6432"
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(home)
+    """The URL of a PgBouncer before a database."""
+    with pooler(program, url) as found:
+        yield found.url
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Supervised:
                     *("--workers", str(workers), "--concurrency", str(concurrency), *options),
                 ],
                 cwd=project.directory,
-                env=environment(DATABASE_URL=database_url, **(variables or {})),
+                env=environment(**{"DATABASE_URL": database_url} if database_url else {}, **(variables or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

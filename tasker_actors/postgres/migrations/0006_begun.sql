@@ -8,7 +8,7 @@ ALTER TABLE tasker.steps ADD COLUMN begun_token bigint, ADD COLUMN unseen boolea
 -- its lease is, and `later` while another suspect runs in the same supervisor and either of the two may end that.
 CREATE FUNCTION tasker.begin_alone_v1(p_worker bigint, p_task uuid, p_position smallint, p_token bigint) RETURNS text
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s' SET jit = off
 AS $$
 DECLARE
     v_supervisor uuid;
@@ -44,7 +44,7 @@ $$;
 -- large contexts would not fit into one value.
 CREATE FUNCTION tasker.fence_worker_v2(p_worker bigint, p_reason text) RETURNS text
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '5s' SET jit = off
 AS $$
 DECLARE
     v_was_alive boolean;

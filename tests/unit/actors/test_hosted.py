@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import pykka
 import pytest
+from support.waiting import until
 
-from tasker_actors.actors import ActorError, RestartPolicy, hosted
+from tasker_actors.actors import ActorError, ActorSystem, ActorUnavailableError, RestartPolicy, hosted
 from tasker_actors.telemetry.trace_context import current_correlation_id
 
 QUICK = RestartPolicy(backoff_base_ms=0, backoff_max_ms=0)
@@ -101,3 +103,61 @@ def test_may_stop_itself_and_answers_nobody_after_that(system, until):
     assert log == ["start", "stop", "stop"]
     with pytest.raises(pykka.ActorDeadError):
         reference.ask("anyone?", timeout=5)
+
+
+class Held(pykka.ThreadingActor):
+    """Handles messages when it may."""
+
+    def __init__(self, log, gate):
+        super().__init__()
+        self.log = log
+        self.gate = gate
+
+    def on_receive(self, message):
+        assert self.gate.wait(20)
+        self.log.append(message)
+        return message
+
+
+def test_a_mailbox_takes_as_many_messages_as_it_may():
+    refused: list[tuple[str, str, str]] = []
+    system = ActorSystem("tests", on_undeliverable=lambda *what: refused.append(what))
+    log: list[object] = []
+    gate = threading.Event()
+    held = system.start("held", hosted(Held, log, gate), mailbox_size=3)
+    held.tell("handled")
+    until(lambda: system.actors()[0].busy_seconds is not None)
+    for number in range(5):
+        held.tell(number)
+    assert refused == [("tests/held", "int", "its mailbox is full")] * 2
+    with pytest.raises(ActorUnavailableError, match="its mailbox is full"):
+        held.ask("x", 20)
+
+    gate.set()
+    until(lambda: log == ["handled", 0, 1, 2])
+    assert held.ask("again", 20) == "again"
+    assert system.counts().undeliverable == 2
+    system.stop_all((), time.monotonic() + 10)
+
+
+def test_who_asks_a_full_actor_by_its_reference_is_told(system):
+    log: list[object] = []
+    gate = threading.Event()
+    gate.set()
+    references: list[pykka.ActorRef[Held]] = []
+
+    class Shown(Held):
+        def on_start(self):
+            references.append(self.actor_ref)
+
+    system.start("shown", hosted(Shown, log, gate), mailbox_size=1)
+    (reference,) = references
+    assert reference.ask("x", timeout=20) == "x"
+    gate.clear()
+    reference.tell("handled")
+    until(lambda: system.actors()[0].busy_seconds is not None)
+    reference.tell("waits")
+    with pytest.raises(ActorUnavailableError, match="its mailbox is full"):
+        reference.ask("x", timeout=20)
+    gate.set()
+    until(lambda: log == ["x", "handled", "waits"])

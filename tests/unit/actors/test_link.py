@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -243,3 +245,15 @@ def test_the_end_of_a_link_can_be_passed_on_as_a_number_and_is_not_inherited():
     assert theirs.recv(100) == frame(b"[1]")
     link.close(time.monotonic() + 5)
     theirs.close()
+
+
+def test_a_descriptor_that_is_closed_behind_its_back_closes_the_link(ends, until):
+    """As `os.closerange` in a handler does; the other process's next message shows it."""
+    os.close(ends.link._socket.fileno())
+    with suppress(BrokenPipeError):
+        ends.peer.sendall(b"\0\0\0\2[]")
+
+    until(lambda: ends.reasons)
+    assert "Bad file descriptor" in ends.reasons[0]
+    assert [reason for reason, _ in ends.receiver.ends] == ends.reasons
+    assert not ends.link.is_open

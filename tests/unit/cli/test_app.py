@@ -28,6 +28,7 @@ COMMANDS = (
     "events dlq redrive",
     "template validate",
     "db migrate",
+    "db grant",
     "db status",
     "db prune",
 )

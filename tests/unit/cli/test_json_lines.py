@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -75,7 +76,7 @@ def test_every_faulty_line_is_named_at_once():
     first, second, third, fourth = str(refused.value).split("\n")
     assert first == "contexts.jsonl:2: a context is a JSON object, {…}"
     assert second.startswith("contexts.jsonl:3: not valid JSON: ")
-    assert third.startswith(f"contexts.jsonl:4: a context of {MAX_BATCH_BYTES + 8} bytes")
+    assert third.startswith(f"contexts.jsonl:4: a context of more than {MAX_BATCH_BYTES - OVERHEAD} bytes")
     assert fourth.startswith("contexts.jsonl:5: not valid JSON: ")
     assert refused.value.exit_code == 2
 
@@ -115,3 +116,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
         pytest.fail("it was opened")
 
     assert str(tmp_path / name) in str(refused.value)
+
+
+def test_a_line_that_never_ends_is_a_fault_and_not_read_to_its_end():
+    with (
+        Path("/dev/zero").open("rb") as endless,
+        pytest.raises(InputFileError, match=r"zero:1: a context of more than \d+ bytes"),
+    ):
+        check_json_lines(endless, "zero", overhead=OVERHEAD)

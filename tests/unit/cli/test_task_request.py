@@ -1,6 +1,7 @@
 """What the command line says about a task, as the JSON of a request."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,8 @@ def test_a_context_that_is_no_object_is_refused_by_name(text):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputFileError, match=r"missing\.json: No such file"):
         read_context(None, tmp_path / "missing.json")
+
+
+def test_a_context_file_that_never_ends_is_refused():
+    with pytest.raises(InputFileError, match="--context-file /dev/zero: it has more than the"):
+        read_context(None, Path("/dev/zero"))

@@ -275,3 +275,8 @@ def test_native_subscribers_are_tables_in_a_file_and_json_in_a_variable(tmp_path
 def test_a_native_subscriber_that_cannot_be_meant_is_refused(value, said):
     with pytest.raises(ConfigurationError, match=said):
         load_settings(environ={"TASKER_NATIVE__SUBSCRIBERS": value})
+
+
+def test_a_configuration_file_that_never_ends_is_refused():
+    with pytest.raises(ConfigurationError, match="configuration file /dev/zero: larger than 1048576 bytes"):
+        load_settings(Path("/dev/zero"), environ={})

@@ -14,6 +14,8 @@ from tasker_actors.telemetry.redaction import redact
         ("postgresql+psycopg://u:hunter2@/x?host=/run", "postgresql+psycopg://u:***@/x?host=/run"),
         ("postgresql://u@db/x?password=hunter2&sslmode=require", "postgresql://u@db/x?password=***&sslmode=require"),
         ("postgresql://u@db/x?sslpassword=hunter2", "postgresql://u@db/x?sslpassword=***"),
+        ("host=db oauth_client_secret=hunter2 dbname=x", "host=db oauth_client_secret=*** dbname=x"),
+        ("postgresql://u@db/x?scram_client_key=hunter2", "postgresql://u@db/x?scram_client_key=***"),
         ("host=db password=hunter2 dbname=x", "host=db password=*** dbname=x"),
         (r"host=db PASSWORD = 'hun ter\'2' dbname=x", "host=db PASSWORD = *** dbname=x"),
         ("two: a://u:hunter2@h/ and b://v:hunter2@i/", "two: a://u:***@h/ and b://v:***@i/"),

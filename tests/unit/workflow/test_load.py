@@ -291,3 +291,23 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
     assert load_template(path, environment="test")[0] is not None
+
+
+def test_what_is_no_plain_file_in_a_directory_is_passed_over_and_never_read_to_its_end(tmp_path):
+    (tmp_path / "good.yaml").write_text(MINIMAL)
+    os.mkfifo(tmp_path / "pipe.yaml")  # opening it would wait for a writer
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
+    (tmp_path / "up").symlink_to("..")
+    (tmp_path / "directory.yaml").mkdir()
+
+    loaded = load_templates([tmp_path], environment="test", strict=False)
+
+    assert [template.name for template in loaded.templates] == ["order"]
+
+
+def test_a_device_that_is_named_as_a_template_is_read_up_to_the_largest_size():
+    template, (fault,) = load_template("/dev/zero", environment="test")
+
+    assert template is None
+    assert f"larger than {MAX_FILE_BYTES} bytes" in fault.message
