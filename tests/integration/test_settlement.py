@@ -52,6 +52,20 @@ def test_what_had_not_begun_goes_back_uncounted_and_unsuspected(flow: Flow):
     assert [step.attempt for step in Worker(flow).claim()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("have_begun", [False, True])
+def test_steps_that_are_given_back_come_before_the_others_of_their_request(flow: Flow, have_begun: bool):
+    """Tasks of one request are equally old; without a place before them a killed worker's steps wait for all."""
+    flow.create(flow.register({"only": []}), count=300)
+    first, dead = Worker(flow), Worker(flow)
+    first.claim(100)
+    held = dead.claim(8)
+
+    settle(flow, dead, running={step.token for step in held} if have_begun else ())
+
+    again = Worker(flow).claim(8)
+    assert {step.task.task_uuid for step in again} == {step.task.task_uuid for step in held}
+
+
 def test_a_step_that_ran_alone_is_charged(flow: Flow):
     alone, waiting = (flow.create(flow.register({"only": []}))[0].task_uuid for _ in range(2))
     worker = Worker(flow)
