@@ -201,7 +201,7 @@ def test_results_wait_for_room_on_the_disk(project: Project, server: StoppableSe
         with server.database(migrated=True) as url:
             server.execute("ALTER DATABASE {} SET TABLESPACE small", database_name(url))
             with supervised(project, url, variables=LIMITS, log="full.log") as one:
-                create_chains(one, 400)
+                create_chains(one, 200)
                 until(lambda: finished(one) > 5, 60)
                 filler = disk / "filler"
                 with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -216,7 +216,7 @@ def test_results_wait_for_room_on_the_disk(project: Project, server: StoppableSe
                     filler.unlink()
                 until(lambda: unfinished(one) == 0, 120)
                 until(lambda: database_check(one) is None)
-                assert_nothing_lost(one, 400)
+                assert_nothing_lost(one, 200)
                 assert one.restarts() == {}
                 assert one.logged("Actor restarted") == []
     finally:
