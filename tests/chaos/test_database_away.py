@@ -158,7 +158,7 @@ def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, s
     """As after a failover: the sessions that were made meanwhile would stay read-only for ever."""
     name, before = database_name(one.database_url), finished(one)
     create_chains(one, CHAINS)
-    until(lambda: finished(one) > before + 5)
+    until(lambda: finished(one) > before + 5, 60)
     server.execute("ALTER DATABASE {} SET default_transaction_read_only = on", name)
     try:
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tasker %'")
@@ -244,7 +244,7 @@ def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_t
         limit = {"TASKER_SUPERVISOR__DRAIN_TIMEOUT_MS": "500"}
         with supervised(project, url, variables=limit, log="told_to_stop.log") as first:
             create_chains(first, 30)
-            until(lambda: finished(first) > 5)
+            until(lambda: finished(first) > 5, 60)
             server.stop("fast")
             try:
                 until(lambda: first.http.get("/health/ready").status_code == 503)
