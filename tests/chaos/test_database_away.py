@@ -174,6 +174,7 @@ def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, s
     finally:
         server.execute("ALTER DATABASE {} RESET default_transaction_read_only", name)
     until(lambda: database_check(one) is None)
+    until(lambda: waiting_workers(one) == 0, 60)  # also the one that had made its sessions meanwhile
     until(lambda: finished(one) == before + CHAINS, 120)
     until(lambda: len(one.worker_pids()) == 2)
     assert one.logged("Actor restarted") == [], one.logged("Actor restarted")[0]["exception"]
