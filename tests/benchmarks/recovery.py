@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-from system import RunningSystem, create_tasks, home_directory, running, wait_until_finished
+from system import POLL_SECONDS, RunningSystem, create_tasks, home_directory, running, wait_until_finished
 
 TASKS = 4_000
 KILLS = 8
 PAUSE_SECONDS = 1.5
-"""Between two kills: the new worker runs steps again before the next dies."""
+"""Between two kills, from when every worker runs steps."""
 
 
 def run(rounds: int) -> dict[str, list[float]]:
@@ -24,7 +24,7 @@ def run(rounds: int) -> dict[str, list[float]]:
     with home_directory() as home:
         journals = home / "journals"
         journals.mkdir()
-        variables = {"BENCH_JOURNALS": str(journals), "TASKER_WORKER__RESTART_LIMIT": "1000000"}
+        variables = {"BENCH_JOURNALS": str(journals), "TASKER_WORKER__RESTART_LIMIT": "100000"}
         with running(home, variables=variables) as system:
             for _ in range(rounds):
                 gaps = sorted(_round(system, journals))
@@ -41,6 +41,9 @@ def _round(system: RunningSystem, journals: Path) -> list[float]:
         for number in range(KILLS):
             pause.wait(PAUSE_SECONDS)
             workers = sorted(system.worker_pids())
+            while not all((journals / f"{pid}.log").exists() for pid in workers):
+                pause.wait(POLL_SECONDS)
+                workers = sorted(system.worker_pids())
             victim = workers[number % len(workers)]
             killed[victim] = time.time()
             os.kill(victim, signal.SIGKILL)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from chaos.history import Attempt, History, Message, Step, Task, Worker
 from chaos.load import Created, Published
-from chaos.model import WORKER_LOST, StepEnd, allowed_ends, events_due, kills, step_ends, task_status
-from chaos.workload import TEMPLATES, TemplateSpec
+from chaos.model import WORKER_LOST, StepEnd, allowed_ends, behaviour, events_due, kills, step_ends, task_status
+from chaos.workload import GROW, TEMPLATES, TemplateSpec
 
 FINAL = ("complete", "error", "cancelled")
 
@@ -70,6 +70,7 @@ def _leases(history: History) -> Iterator[str]:
 
 def _tasks(history: History, known: Known) -> Iterator[str]:
     attempts = counted(history)
+    starved = _starved(history)
     steps: dict[str, list[Step]] = defaultdict(list)
     for step in history.steps:
         steps[step.task_uuid].append(step)
@@ -78,8 +79,18 @@ def _tasks(history: History, known: Known) -> Iterator[str]:
         if len(steps[task.task_uuid]) != len(template.steps):
             yield f"task {task.task_uuid}: {len(steps[task.task_uuid])} steps of {len(template.steps)}"
             continue
-        yield from _attempts(task, template, steps[task.task_uuid], attempts[task.task_uuid])
+        yield from _attempts(task, template, steps[task.task_uuid], attempts[task.task_uuid], starved)
         yield from _status(task, template, steps[task.task_uuid], attempts[task.task_uuid], known)
+
+
+def _starved(history: History) -> set[int]:
+    """The workers in which a step took all the memory, which every other step there may have felt."""
+    tasks = {task.task_uuid: task for task in history.tasks}
+    return {
+        attempt.worker_id
+        for attempt in history.attempts
+        if behaviour(tasks[attempt.task_uuid], attempt.step, attempt.attempt) == GROW
+    }
 
 
 def _status(
@@ -113,7 +124,11 @@ def _step_end(who: str, step: Step, end: StepEnd) -> Iterator[str]:
 
 
 def _attempts(
-    task: Task, template: TemplateSpec, steps: list[Step], attempts: Mapping[str, list[Attempt]]
+    task: Task,
+    template: TemplateSpec,
+    steps: list[Step],
+    attempts: Mapping[str, list[Attempt]],
+    starved: Collection[int],
 ) -> Iterator[str]:
     for step in steps:
         spec = template.steps[step.name]
@@ -130,6 +145,8 @@ def _attempts(
         if step.state == "complete" and step.result_attempt != step.attempts:
             yield f"{who}: its result is of attempt {step.result_attempt}, and attempt {step.attempts} was committed"
         for each in own:
+            if each.worker_id in starved and "MemoryError" in each.error:
+                continue
             if (each.outcome, each.error_type) not in set(allowed_ends(task, step.name, spec, each.attempt)):
                 yield f"{who}: attempt {each.attempt} came to {each.outcome}, {each.error_type}"
 

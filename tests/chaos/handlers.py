@@ -71,7 +71,7 @@ def behave(behaviour: str) -> None:
             grow()
         case "keep":
             KEPT.append(bytearray(200 * 2**20))
-            KEPT[-1][:] = bytes([1]) * len(KEPT[-1])
+            KEPT[-1][::4096] = b"\1" * (len(KEPT[-1]) // 4096)  # a page is there once it is written to
         case "long":
             PAUSE.wait(6.0)
 

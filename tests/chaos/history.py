@@ -54,6 +54,7 @@ class Attempt:
     outcome: str
     worker_id: int
     error_type: str | None
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ FROM tasker.steps
 """
 _ATTEMPTS = """
 SELECT a.task_uuid::text, s.name AS step, a.token, a.attempt, a.outcome, a.worker_id,
-       a.error ->> 'error_type' AS error_type
+       a.error ->> 'error_type' AS error_type, coalesce(a.error ->> 'message', '') AS error
 FROM tasker.step_attempts a JOIN tasker.steps s USING (task_uuid, position)
 ORDER BY a.token
 """

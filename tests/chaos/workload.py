@@ -102,7 +102,7 @@ def _alone(prefix: str, **keys: Any) -> dict[str, StepSpec]:
 
 
 ORDINARY: Sequence[TemplateSpec] = (
-    TemplateSpec("storm", "long", _alone("long"), {"only": [LONG]}, weight=0.1),
+    TemplateSpec("storm", "long", _alone("long"), {"only": [LONG]}, weight=0.3),
     TemplateSpec("chaos", "chain", _chain()),
     TemplateSpec("chaos", "diamond", _diamond()),
     TemplateSpec("storm", "fan", _fan()),

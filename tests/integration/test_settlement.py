@@ -52,6 +52,20 @@ def test_what_had_not_begun_goes_back_uncounted_and_unsuspected(flow: Flow):
     assert [step.attempt for step in Worker(flow).claim()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("have_begun", [False, True])
+def test_steps_that_are_given_back_come_before_the_others_of_their_request(flow: Flow, have_begun: bool):
+    """Tasks of one request are equally old; without a place before them a killed worker's steps wait for all."""
+    flow.create(flow.register({"only": []}), count=300)
+    first, dead = Worker(flow), Worker(flow)
+    first.claim(100)
+    held = dead.claim(8)
+
+    settle(flow, dead, running={step.token for step in held} if have_begun else ())
+
+    again = Worker(flow).claim(8)
+    assert {step.task.task_uuid for step in again} == {step.task.task_uuid for step in held}
+
+
 def test_a_step_that_ran_alone_is_charged(flow: Flow):
     alone, waiting = (flow.create(flow.register({"only": []}))[0].task_uuid for _ in range(2))
     worker = Worker(flow)
@@ -114,14 +128,19 @@ def test_a_suspect_that_ran_to_its_end_is_no_suspect_any_more(flow: Flow):
     assert the_step(flow, row.task_uuid)["suspect"] is False
 
 
-def test_where_nobody_knows_what_had_begun_everything_may_have(flow: Flow):
+def test_where_nobody_saw_what_had_begun_it_goes_back_and_the_second_time_as_a_suspect(flow: Flow):
     rows = flow.create(flow.register({"only": []}), count=2)
     worker = Worker(flow)
     worker.claim()
 
     settle(flow, worker, running=None)
+    assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [False, False]
+    again = Worker(flow)
+    again.claim(1)
+    settle(flow, again, running=None)
 
-    assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [True, True]
+    assert sorted(the_step(flow, row.task_uuid)["suspect"] for row in rows) == [False, True]
+    assert {the_step(flow, row.task_uuid)["attempts"] for row in rows} == {0}
 
 
 def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(flow: Flow):
@@ -137,7 +156,7 @@ def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(fl
         settle(flow, worker, running=None)
         charged.append([row.task_uuid for row in rows if the_step(flow, row.task_uuid)["attempts"]])
 
-    assert charged == [[], [poison], [poison]]
+    assert charged == [[], [], [poison], [poison]]
     assert flow.attempts(poison) == [(1, 1, "lost"), (1, 1, "waiting_for_retry"), (1, 2, "error")]
     Worker(flow).run()
     assert {flow.task(row.task_uuid)["status"] for row in rows if row.task_uuid != poison} == {"complete"}
@@ -159,9 +178,10 @@ def test_only_a_suspect_whose_lease_holds_can_begin(flow: Flow):
 
 def test_a_suspect_that_may_have_ended_a_supervisor_runs_alone_in_one(flow: Flow):
     flow.create(flow.register({"only": []}, retry={"backoff": "none"}), count=3)
-    before = Worker(flow)
-    before.claim()
-    settle(flow, before, running=None)
+    for _ in range(2):
+        before = Worker(flow)
+        before.claim()
+        settle(flow, before, running=None)
     one, other, elsewhere = Worker(flow), Worker(flow), Worker(flow)
     flow.rows(
         "UPDATE tasker.workers SET supervisor_id = %s WHERE worker_id = ANY (%s) RETURNING 1",
