@@ -6,6 +6,10 @@ import os
 import socket
 from collections.abc import Mapping
 
+ALIVE = "WATCHDOG=1"
+
+_PATIENCE_S = 1.0
+
 
 class SystemdNotifier:
     """Sends datagrams to `$NOTIFY_SOCKET`; does nothing where there is none, and never fails anybody."""
@@ -23,7 +27,8 @@ class SystemdNotifier:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.settimeout(0)
+            # Its queue holds ten messages. A watchdog's sign of life is repeated; all others come once.
+            sender.settimeout(0 if states == (ALIVE,) else _PATIENCE_S)
             try:
                 sender.sendto("\n".join(states).encode(), self._address)
             except OSError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from tasker_actors.steps.conclude import refusing
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.supervision.settled_lease import SettledLease, Store, at_once, one_by_one
-from tasker_actors.supervision.verdict import Verdict, judge
+from tasker_actors.supervision.verdict import Verdict, judge, may_have_ended_all
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
@@ -107,7 +107,7 @@ class Settlement:
             decided = self._decide(leases, running, reason, partial(task_context, connection))
             settled, finished, committed = store(worker_id, decided, partial(settle, connection))
             if running is None:
-                mark_unseen(connection, [one.lease for one in settled if one.error is not None])
+                _mark_unseen(connection, [one.lease for one in settled])
         for one in settled:
             _log(one)
         self._trace(settled, finished)
@@ -120,9 +120,13 @@ class Settlement:
         reason: str,
         context_of: ContextOf,
     ) -> list[SettledLease]:
-        suspects = {lease["token"] for lease in leases if lease["suspect"]}
-        noted = {lease["token"] for lease in leases if lease["begun"]}
-        verdicts = judge([lease["token"] for lease in leases], suspects, running, noted)
+        verdicts = judge(
+            [lease["token"] for lease in leases],
+            _tokens(leases, "suspect"),
+            running,
+            noted=_tokens(leases, "begun"),
+            unseen=_tokens(leases, "unseen"),
+        )
         return [self._settled(lease, verdicts[lease["token"]], reason, context_of) for lease in leases]
 
     def _settled(self, lease: Mapping[str, Any], verdict: Verdict, reason: str, context_of: ContextOf) -> SettledLease:
@@ -169,6 +173,16 @@ class Settlement:
                 return derive(declarations)
         except BaseException:  # noqa: BLE001 - a hook raised what is no Exception: it costs its event only
             return derive(refusing(plan.declarations))
+
+
+def _tokens(leases: Iterable[Mapping[str, Any]], flag: str) -> frozenset[int]:
+    return frozenset(lease["token"] for lease in leases if lease[flag])
+
+
+def _mark_unseen(connection: Any, leases: Sequence[Mapping[str, Any]]) -> None:
+    tokens = [lease["token"] for lease in leases]
+    marked = may_have_ended_all(tokens, _tokens(leases, "suspect"), _tokens(leases, "begun"))
+    mark_unseen(connection, [lease for lease in leases if lease["token"] in marked])
 
 
 def _log(one: SettledLease) -> None:

@@ -28,7 +28,7 @@ from tasker_actors.supervision.launcher import ProcessEnded
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
 from tasker_actors.supervision.replacements import Replacements
-from tasker_actors.supervision.sd_notify import SystemdNotifier
+from tasker_actors.supervision.sd_notify import ALIVE, SystemdNotifier
 from tasker_actors.supervision.shutdown import AT_ONCE_S, ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import Signalled
 from tasker_actors.supervision.slots import Incarnation
@@ -225,7 +225,7 @@ class Supervisor:
             self._maintenance.tell(Maintain(tuple(_state(one) for one in self._crew.with_process)))
         if self._systemd.watchdog_interval_s is not None and now >= self._next_watchdog:
             self._next_watchdog = now + self._systemd.watchdog_interval_s
-            self._systemd.send("WATCHDOG=1")
+            self._systemd.send(ALIVE)
         match self.phase:
             case Phase.STARTING:
                 self._check_start(now)

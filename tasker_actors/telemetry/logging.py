@@ -29,7 +29,7 @@ _LEAST_LEVELS: Final = {
     "asyncio": logging.INFO,
     "httpcore": logging.INFO,
     "httpx": logging.WARNING,
-    "psycopg": logging.INFO,
+    "psycopg": logging.ERROR,  # it warns of what follows from an error that it raises
     "uvicorn": logging.WARNING,
     "psycopg.pool": logging.ERROR,  # a warning each attempt to connect; `postgres.availability` tells of an outage
     "pykka": logging.INFO,

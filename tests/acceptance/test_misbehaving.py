@@ -16,11 +16,11 @@ from support.supervised import supervised
 from support.waiting import until
 
 SUBSCRIBERS = '''
-import asyncio, ctypes, json, os, sys, threading
-import httpx
+import asyncio, itertools, json, os, sys, threading, urllib.request
 from tasker_actors import BaseSubscriber, subscriber
 
 forever = threading.Event()
+publications = itertools.count()
 
 def note(name, text):
     with open(f"{name}.jsonl", "a") as file:
@@ -131,9 +131,12 @@ def recurses(event):
     """Publishes twice what it has taken: without a bound that would be all of them, soon."""
     note("recursed", event.event_id)
     url = event.payload.get("url") or event.payload["nested"]["url"]
+    body = {"name": "bad.recurses", "namespace": "bad", "payload": {"url": url}, "delivery_mode": "fast"}
     for _ in range(2):
-        httpx.post(url + "/v1/events", json={
-            "name": "bad.recurses", "namespace": "bad", "payload": {"url": url}, "delivery_mode": "fast"})
+        if next(publications) < 60:  # enough for this test
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(url + "/v1/events", json.dumps(body).encode(), headers)
+            urllib.request.urlopen(request).close()
 
 @subscriber("bad.ends_its_process")
 def ends_its_process(event):
@@ -204,7 +207,7 @@ CASES = {
     "leaks": None,
 }
 PUBLISHERS = ("hangs_before", "hangs_after", "ends_its_process")
-BUFFER = 10
+BUFFER = 5
 
 
 @pytest.fixture(scope="module")
@@ -293,10 +296,9 @@ def test_a_subscriber_that_publishes_what_it_takes_is_bounded_by_its_buffer(one)
     task_uuid = one.run("recurses", namespace="bad", context={"url": one.url})["task_uuid"]
 
     assert_published_once_and_whole(one, task_uuid, "bad.recurses")
-    until(lambda: len(noted(one, "recursed")) > 3 * BUFFER)
-    until(lambda: one.event_stats()["in_process_bus"]["subscriber_drops"] > 0)
+    until(lambda: one.event_stats()["in_process_bus"]["subscriber_drops"] > 0, 60)
     other = one.run("raises", namespace="bad")["task_uuid"]
-    until(lambda: len(witnessed(one, "after", other)) == 1)
+    assert_published_once_and_whole(one, other, "bad.raises")
     assert difference.is_now("router", routing_errors=0, fast_delivery_errors=0)
 
 

@@ -67,7 +67,9 @@ def test_a_killed_supervisor_leaves_no_worker_after_two_seconds_and_a_new_one_fi
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux ties a worker that holds the interpreter")
 def test_even_a_worker_that_holds_the_interpreter_and_one_that_is_stopped_end_with_it(project, database_url):
-    with supervised(project, database_url) as one:
+    # A busy machine has to find the worker that holds the interpreter before that is replaced.
+    patient = {"TASKER_WORKER__HANG_TIMEOUT_MS": "60000", "TASKER_WORKER__LEASE_MS": "90000"}
+    with supervised(project, database_url, variables=patient) as one:
         one.create("gil", namespace="orphans")
         workers = [psutil.Process(pid) for pid in one.worker_pids()]
 

@@ -165,7 +165,7 @@ def wait_recycled(one: Supervised, reason: str, work: Callable[[], object]) -> N
         counts = one.metrics()["tasker_workers_restarts_total"]
         return all(counts[frozenset({("worker", slot), ("reason", reason)})] >= 1 for slot in ("0", "1"))
 
-    until(recycled, 60)
+    until(recycled, 100)
 
 
 def assert_one_after_the_other(one: Supervised) -> None:
@@ -176,11 +176,17 @@ def assert_one_after_the_other(one: Supervised) -> None:
     assert all(pair == (("ready", pair[0][1]), ("ended", pair[0][1])) for pair in pairs), one.last_words()
 
 
+@pytest.mark.timeout(240)  # eight processes are started one after the other
 def test_workers_are_recycled_by_the_steps_that_they_have_done_and_by_their_memory(tmp_path, database_url):
     limits = {"TASKER_WORKER__RECYCLE_STEPS": "60", "TASKER_WORKER__RECYCLE_MEMORY_BYTES": str(250 * 1024 * 1024)}
     with running(tmp_path, database_url, **limits) as (_, one):
-        wait_recycled(one, "count", lambda: one.create_many("short", 30, **SHORT))
-        hoard = {"hoard": 160 * 1024 * 1024}
+
+        def idle() -> bool:
+            return one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL") == [{"n": 0}]
+
+        wait_recycled(one, "count", lambda: idle() and one.create_many("short", 40, **SHORT))
+        until(idle, 60)
+        hoard = {"hoard": 240 * 1024 * 1024}
         wait_recycled(one, "memory", lambda: one.run("short", context=hoard, **SHORT))
 
         assert_one_after_the_other(one)

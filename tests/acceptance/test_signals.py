@@ -186,6 +186,12 @@ def test_int_drains_too_and_waits_for_what_runs_and_systemd_hears_of_it(project,
         supervised(project, url, workers=1, variables=variables, log="int.log") as one,
     ):
         until(lambda: {"READY=1", "WATCHDOG=1"} <= {*heard})
+        one.signal(signal.SIGHUP)
+        until(lambda: heard.count("READY=1") == 2, 60)
+        reload = heard[heard.index("RELOADING=1") :]
+        assert reload[1].removeprefix("MONOTONIC_USEC=").isdigit()
+        assert "READY=1" in reload
+        assert one.restarts() == {"hup": 1}
         assert "STOPPING=1" not in heard
         task_uuid = one.create("gate", namespace="signals", context={"marks": str(marks)})
         until(marks.with_suffix(".0").exists)

@@ -64,7 +64,7 @@ RULES = {
         f"{MIGRATIONS}/0006_begun.sql": "pg_advisory_xact_lock(tasker.worker_lock_class()",
         f"{INTEGRATION}/test_commit.py": ["test_a_fenced_worker_commits_nothing"],
         f"{INTEGRATION}/test_commit_concurrency.py": [
-            "test_settling_waits_for_a_commit_in_flight_and_counts_it",
+            "test_settling_waits_for_a_commit_of_nothing_but_outside_events_too",
             "test_settling_waits_for_a_claim_in_flight_and_gives_its_leases_back",
             "test_a_commit_that_comes_during_the_settling_is_fenced",
         ],

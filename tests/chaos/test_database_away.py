@@ -158,7 +158,7 @@ def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, s
     """As after a failover: the sessions that were made meanwhile would stay read-only for ever."""
     name, before = database_name(one.database_url), finished(one)
     create_chains(one, CHAINS)
-    until(lambda: finished(one) > before + 5)
+    until(lambda: finished(one) > before + 5, 60)
     server.execute("ALTER DATABASE {} SET default_transaction_read_only = on", name)
     try:
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tasker %'")
@@ -174,6 +174,7 @@ def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, s
     finally:
         server.execute("ALTER DATABASE {} RESET default_transaction_read_only", name)
     until(lambda: database_check(one) is None)
+    until(lambda: waiting_workers(one) == 0, 60)  # also the one that had made its sessions meanwhile
     until(lambda: finished(one) == before + CHAINS, 120)
     until(lambda: len(one.worker_pids()) == 2)
     assert one.logged("Actor restarted") == [], one.logged("Actor restarted")[0]["exception"]
@@ -201,7 +202,7 @@ def test_results_wait_for_room_on_the_disk(project: Project, server: StoppableSe
         with server.database(migrated=True) as url:
             server.execute("ALTER DATABASE {} SET TABLESPACE small", database_name(url))
             with supervised(project, url, variables=LIMITS, log="full.log") as one:
-                create_chains(one, 400)
+                create_chains(one, 200)
                 until(lambda: finished(one) > 5, 60)
                 filler = disk / "filler"
                 with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -216,7 +217,7 @@ def test_results_wait_for_room_on_the_disk(project: Project, server: StoppableSe
                     filler.unlink()
                 until(lambda: unfinished(one) == 0, 120)
                 until(lambda: database_check(one) is None)
-                assert_nothing_lost(one, 400)
+                assert_nothing_lost(one, 200)
                 assert one.restarts() == {}
                 assert one.logged("Actor restarted") == []
     finally:
@@ -244,7 +245,7 @@ def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_t
         limit = {"TASKER_SUPERVISOR__DRAIN_TIMEOUT_MS": "500"}
         with supervised(project, url, variables=limit, log="told_to_stop.log") as first:
             create_chains(first, 30)
-            until(lambda: finished(first) > 5)
+            until(lambda: finished(first) > 5, 60)
             server.stop("fast")
             try:
                 until(lambda: first.http.get("/health/ready").status_code == 503)

@@ -78,25 +78,29 @@ LIMITS = {"TASKER_WORKER__RESTART_LIMIT": "1000", "TASKER_WORKER__HANG_TIMEOUT_M
 def project(tmp_path) -> Project:
     project = Project(tmp_path / "project")
     project.module("poison_handlers", HANDLERS)
-    project.template(
-        "pill",
-        {
-            "swallow": {
-                "retry": {"max_attempts": 2, "backoff": "none"},
-                "publishes_events": [{"name": "pill.done"}, {"name": "pill.lost", "condition": "permanent_failure"}],
+    for name, attempts in (("pill", 2), ("last_pill", 1)):
+        project.template(
+            name,
+            {
+                "swallow": {
+                    "retry": {"max_attempts": attempts, "backoff": "none"},
+                    "publishes_events": [
+                        {"name": "pill.done"},
+                        {"name": "pill.lost", "condition": "permanent_failure"},
+                    ],
+                },
             },
-        },
-        namespace="pills",
-    )
+            namespace="pills",
+        )
     return project
 
 
-def create(one: Supervised, poisons: list[str], innocent: int = INNOCENT) -> dict[str, str]:
+def create(one: Supervised, poisons: list[str], innocent: int = INNOCENT, name: str = "pill") -> dict[str, str]:
     """Create innocent tasks with the poisonous ones among them; returns these by uuid."""
     contexts = [{"poison": ""} for _ in range(innocent)]
     for number, poison in enumerate(poisons):
         contexts.insert(innocent // 2 + number, {"poison": poison})
-    tasks = [{"name": "pill", "namespace": "pills", "context": context} for context in contexts]
+    tasks = [{"name": name, "namespace": "pills", "context": context} for context in contexts]
     made = one.http.post("/v1/tasks/batch", json={"tasks": tasks}).json()["tasks"]
     pairs = zip(made, contexts, strict=True)
     return {task["task_uuid"]: context["poison"] for task, context in pairs if context["poison"]}
@@ -106,15 +110,15 @@ def unfinished(one: Supervised) -> int:
     return int(one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL")[0]["n"])
 
 
-def assert_only_the_poison_paid(one: Supervised, poisons: dict[str, str], innocent: int = INNOCENT) -> None:
-    """Two charged attempts for each poisonous step, the second its last; none for any other, and every event once."""
+def assert_only_the_poison_paid(one: Supervised, poisons: dict[str, str], innocent: int, retried: list[str]) -> None:
+    """All its attempts are charged to each poisonous step, none to any other, and every event is there once."""
     charged: dict[str, list[str]] = {}
     for row in one.rows(
         "SELECT task_uuid::text, outcome FROM tasker.step_attempts WHERE outcome <> 'lost' ORDER BY token"
     ):
         charged.setdefault(row["task_uuid"], []).append(row["outcome"])
     paid = [(poisons[uuid], charged[uuid]) for uuid in poisons]
-    assert paid == [(poison, ["waiting_for_retry", "error"]) for poison in poisons.values()]
+    assert paid == [(poison, [*retried, "error"]) for poison in poisons.values()]
     assert Counter(tuple(outcomes) for uuid, outcomes in charged.items() if uuid not in poisons) == {
         ("complete",): innocent
     }
@@ -129,7 +133,7 @@ def test_poison_among_200_is_the_only_one_that_pays_whatever_it_does_to_its_proc
 
         until(lambda: unfinished(one) == 0, 120 * SCALE)
 
-        assert_only_the_poison_paid(one, poisons)
+        assert_only_the_poison_paid(one, poisons, innocent=INNOCENT, retried=["waiting_for_retry"])
         assert one.process.poll() is None
 
 
@@ -137,14 +141,14 @@ def test_poison_that_ends_the_container_is_the_only_one_that_pays(project, embed
     """Nobody is left who saw what was running: what a suspect noted in the database before it began must do."""
     with embedded_server.database(migrated=True) as url:
         with supervised(project, url, variables=LIMITS) as one:
-            poisons = create(one, ["ends the container"], innocent=20)
+            poisons = create(one, ["ends the container"], innocent=20, name="last_pill")
             one.wait_ended()
         deaths = 1
         while deaths < 6 and is_ended_by_poison(project, url, f"supervisor_{deaths}.log"):
             deaths += 1
         with supervised(project, url, variables=LIMITS, log="last.log") as one:
-            assert_only_the_poison_paid(one, poisons, innocent=20)
-        assert deaths == 3  # one that made it a suspect, and its two attempts
+            assert_only_the_poison_paid(one, poisons, innocent=20, retried=[])
+        assert deaths == 3  # two that made it a suspect, and its one attempt
 
 
 def is_ended_by_poison(project: Project, url: str, log: str) -> bool:

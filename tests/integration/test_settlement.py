@@ -128,14 +128,19 @@ def test_a_suspect_that_ran_to_its_end_is_no_suspect_any_more(flow: Flow):
     assert the_step(flow, row.task_uuid)["suspect"] is False
 
 
-def test_where_nobody_knows_what_had_begun_everything_may_have(flow: Flow):
+def test_where_nobody_saw_what_had_begun_it_goes_back_and_the_second_time_as_a_suspect(flow: Flow):
     rows = flow.create(flow.register({"only": []}), count=2)
     worker = Worker(flow)
     worker.claim()
 
     settle(flow, worker, running=None)
+    assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [False, False]
+    again = Worker(flow)
+    again.claim(1)
+    settle(flow, again, running=None)
 
-    assert [the_step(flow, row.task_uuid)["suspect"] for row in rows] == [True, True]
+    assert sorted(the_step(flow, row.task_uuid)["suspect"] for row in rows) == [False, True]
+    assert {the_step(flow, row.task_uuid)["attempts"] for row in rows} == {0}
 
 
 def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(flow: Flow):
@@ -151,7 +156,7 @@ def test_a_suspect_that_began_is_charged_although_its_supervisor_died_with_it(fl
         settle(flow, worker, running=None)
         charged.append([row.task_uuid for row in rows if the_step(flow, row.task_uuid)["attempts"]])
 
-    assert charged == [[], [poison], [poison]]
+    assert charged == [[], [], [poison], [poison]]
     assert flow.attempts(poison) == [(1, 1, "lost"), (1, 1, "waiting_for_retry"), (1, 2, "error")]
     Worker(flow).run()
     assert {flow.task(row.task_uuid)["status"] for row in rows if row.task_uuid != poison} == {"complete"}
@@ -173,9 +178,10 @@ def test_only_a_suspect_whose_lease_holds_can_begin(flow: Flow):
 
 def test_a_suspect_that_may_have_ended_a_supervisor_runs_alone_in_one(flow: Flow):
     flow.create(flow.register({"only": []}, retry={"backoff": "none"}), count=3)
-    before = Worker(flow)
-    before.claim()
-    settle(flow, before, running=None)
+    for _ in range(2):
+        before = Worker(flow)
+        before.claim()
+        settle(flow, before, running=None)
     one, other, elsewhere = Worker(flow), Worker(flow), Worker(flow)
     flow.rows(
         "UPDATE tasker.workers SET supervisor_id = %s WHERE worker_id = ANY (%s) RETURNING 1",

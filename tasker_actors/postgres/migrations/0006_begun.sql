@@ -1,7 +1,8 @@
 -- The lease under which a suspect began to run alone. Who settles its worker without having seen the inside of its
 -- process, because the supervisor died too or is on another machine, knows from this which suspect has begun: the one
 -- that is charged. Nothing has to be reset: under its next lease a step has another token.
--- `unseen` steps were lost in such a death. One of them may have ended a whole supervisor, so it runs alone in one.
+-- `unseen` steps were held in such a death. One of them may have ended a whole supervisor: as a suspect it runs alone in
+-- one.
 ALTER TABLE tasker.steps ADD COLUMN begun_token bigint, ADD COLUMN unseen boolean NOT NULL DEFAULT false;
 
 -- Notes that a suspect begins, and that nothing else does in its worker until it is committed. Tells `begun`, `lost` if
@@ -58,6 +59,7 @@ BEGIN
         SELECT coalesce(json_agg(json_build_object(
             'token', s.token, 'task_uuid', s.task_uuid, 'position', s.position, 'step_uuid', s.step_uuid,
             'attempt', s.attempts + 1, 'suspect', s.suspect, 'begun', coalesce(s.begun_token = s.token, false),
+            'unseen', s.unseen,
             'template_id', t.template_id,
             'correlation_id', t.correlation_id, 'parent_correlation_id', t.parent_correlation_id,
             'traceparent', t.traceparent, 'tracestate', t.tracestate)), '[]')

@@ -287,3 +287,14 @@ def test_a_step_that_was_continued_while_the_drain_began_is_given_back_too(sourc
     source.tell(committed(leased(), continued=[late]))
 
     assert [item.token for item in source.sent.get(timeout=5).items] == [late.token]
+
+
+def test_an_instance_that_fails_during_the_drain_is_followed_by_one_that_drains(source: Source):
+    source.tell(StopClaiming())
+    late = leased()
+    source.ledger.add([late])
+
+    source.tell("nothing that it knows", WorkAvailable())
+
+    assert [item.token for item in source.sent.get(timeout=5).items] == [late.token]
+    assert source.awake() == []
