@@ -1,4 +1,4 @@
-"""Handlers that note begin and end, or publish by the thousand, and a subscriber that is too slow for that."""
+"""Handlers that note begin and end, or publish by the hundred, and a subscriber that is too slow for that."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ from pathlib import Path
 from tasker_actors import step_handler, subscriber
 
 PAUSE = threading.Event()
-EVENTS = 1000
+EVENTS = 100
 
 
 @cache
