@@ -86,6 +86,7 @@ class MaintenanceActor(Actor):
             self._availability.worked(_DOING)
 
     def _round(self, message: Maintain) -> None:
+        began = time.monotonic()
         with session(self._pool) as connection:
             heartbeat(connection, message.workers)
             self._others(other_supervisors(connection, self._supervisor_id))
@@ -94,10 +95,13 @@ class MaintenanceActor(Actor):
             self._show_depths()
             ended = time.monotonic()
             self._next_depths = now + max(_DEPTH_INTERVAL_S, (ended - now) / _DEPTH_SHARE)
+        if time.monotonic() - began > self._settings.maintenance.stale_worker_ms / 2000:
+            # Whatever held this round up, such as a lock on the steps, holds up others and their heartbeats too.
+            self._spare_until = time.monotonic() + self._settings.database.restart_grace_ms / 1000
         with session(self._pool) as connection, connection.transaction():
             # The lock of the round ends with this transaction, whatever becomes of this process.
             if try_lead(connection):
-                self._lead(now)
+                self._lead(time.monotonic())
 
     def _lead(self, now: float) -> None:
         if now >= self._spare_until:
@@ -110,8 +114,9 @@ class MaintenanceActor(Actor):
         stale_ms = self._settings.maintenance.stale_worker_ms
         grace_ms = self._settings.database.restart_grace_ms
         with session(self._pool) as connection:
-            returned = expire_leases(connection, grace_ms=grace_ms)
+            # First, because the next statement may have to wait, and heartbeats would be old by then.
             stale = stale_workers(connection, stale_ms=stale_ms, grace_ms=grace_ms)
+            returned = expire_leases(connection, grace_ms=grace_ms)
             forget_workers(connection)
         if returned:
             logger.warning("Leases had expired and were given back", steps=returned)
