@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from chaos.history import Attempt, History, Message, Step, Task, Worker
 from chaos.load import Created, Published
-from chaos.model import WORKER_LOST, StepEnd, allowed_ends, behaviour, events_due, kills, step_ends, task_status
+from chaos.model import WORKER_LOST, StepEnd, allowed_ends, events_due, kills, step_ends, task_status
 from chaos.workload import GROW, TEMPLATES, TemplateSpec
 
 FINAL = ("complete", "error", "cancelled")
@@ -70,7 +70,7 @@ def _leases(history: History) -> Iterator[str]:
 
 def _tasks(history: History, known: Known) -> Iterator[str]:
     attempts = counted(history)
-    starved = _starved(history)
+    starved = _is_starved(history)
     steps: dict[str, list[Step]] = defaultdict(list)
     for step in history.steps:
         steps[step.task_uuid].append(step)
@@ -83,14 +83,12 @@ def _tasks(history: History, known: Known) -> Iterator[str]:
         yield from _status(task, template, steps[task.task_uuid], attempts[task.task_uuid], known)
 
 
-def _starved(history: History) -> set[int]:
-    """The workers in which a step took all the memory, which every other step there may have felt."""
-    tasks = {task.task_uuid: task for task in history.tasks}
-    return {
-        attempt.worker_id
-        for attempt in history.attempts
-        if behaviour(tasks[attempt.task_uuid], attempt.step, attempt.attempt) == GROW
-    }
+def _is_starved(history: History) -> bool:
+    """Whether a step took all the memory of its worker, which the others there may have felt.
+
+    Where it did is not always noted: an attempt that was given back leaves no row.
+    """
+    return any(GROW in script for task in history.tasks for script in task.scripts.values())
 
 
 def _status(
@@ -128,7 +126,7 @@ def _attempts(
     template: TemplateSpec,
     steps: list[Step],
     attempts: Mapping[str, list[Attempt]],
-    starved: Collection[int],
+    starved: bool,
 ) -> Iterator[str]:
     for step in steps:
         spec = template.steps[step.name]
@@ -145,7 +143,7 @@ def _attempts(
         if step.state == "complete" and step.result_attempt != step.attempts:
             yield f"{who}: its result is of attempt {step.result_attempt}, and attempt {step.attempts} was committed"
         for each in own:
-            if each.worker_id in starved and "MemoryError" in each.error:
+            if starved and "MemoryError" in each.error:
                 continue
             if (each.outcome, each.error_type) not in set(allowed_ends(task, step.name, spec, each.attempt)):
                 yield f"{who}: attempt {each.attempt} came to {each.outcome}, {each.error_type}"
