@@ -43,6 +43,7 @@ from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem
+from tasker_actors.steps.outflow import Outflow
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.source import SourceClock, StepSource
 from tasker_actors.telemetry.logging import LineSampler, get_logger
@@ -99,10 +100,11 @@ class Pipeline:
         tracing: Tracing | None,
     ) -> None:
         bus, events = settings.event_bus, settings.events
+        outflow = Outflow(bus.max_transit_bytes, lambda: self.source.tell(WorkAvailable()))
         self.parts = Parts(
             hooks_backlog=Backlog(bus.hooks_buffer_size, bus.hooks_buffer_bytes),
             publications=Backlog(events.max_waiting_publications, events.max_waiting_publication_bytes),
-            ledger=Ledger(block),
+            ledger=Ledger(block, outflow),
         )
         self._system = system
         self._settings = settings
@@ -193,6 +195,7 @@ class Pipeline:
                 subscriptions=self.parts.subscriptions,
                 index=self._index,
                 channel=self.channel,
+                outflow=self.parts.ledger.outflow,
                 recorder=self._recorder,
             ),
         )

@@ -10,6 +10,7 @@ from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.subscription import Subscription
 from tasker_actors.messages import RouteFast
+from tasker_actors.steps.outflow import Outflow
 
 
 class BusRecorder(Protocol):
@@ -31,16 +32,24 @@ class InProcessEventBus(Actor):
         subscriptions: Sequence[Subscription],
         index: PatternIndex[int],
         channel: FfiChannel,
+        outflow: Outflow,
         recorder: BusRecorder,
     ) -> None:
         self._subscriptions = subscriptions
         self._index = index
         self._channel = channel
+        self._outflow = outflow
         self._has_foreign = channel.subscriber_count > 0
         self._recorder = recorder
 
     def receive(self, message: RouteFast) -> None:
         """Take a batch of events."""
+        try:
+            self._offer(message)
+        finally:
+            self._outflow.dispatched()
+
+    def _offer(self, message: RouteFast) -> None:
         matched = foreign = 0
         for event, _, trace in message.events:
             keys = self._index.keys_for(event.event_name)

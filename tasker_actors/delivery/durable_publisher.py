@@ -137,7 +137,7 @@ class DurablePublisher(Actor):
                 worker_id=self._worker_id,
                 seq=self._state.seq + 1,
                 lease_ms=self._lease_ms,
-                places=self._capacity.free(held_after),
+                places=0 if self._ledger.outflow.is_full else self._capacity.free(held_after),
             )
         except (MemoryError, TypeError, ValueError) as error:
             # Nothing was sent. Whatever is in one entry, the others are stored without it.
@@ -166,7 +166,7 @@ class DurablePublisher(Actor):
         continued = tuple(self._lease(row, facts[row["task_uuid"]]) for row in reply.steps)
         # Added before the others are removed, so that the ledger is never empty in between.
         self._ledger.add(continued)
-        self._ledger.remove(item.token for item in batch if item.publication is None)
+        removed = self._ledger.remove(item.token for item in batch if item.publication is None)
         if lost:
             self._logger.warning("results came after their leases had ended", count=len(lost))
         committed = StepsCommitted(
@@ -178,6 +178,7 @@ class DurablePublisher(Actor):
             sent_at=sent_at,
             committed_at=committed_at,
         )
+        self._ledger.outflow.to_router(sum(item.event_bytes for item in removed))
         for listener in self._listeners:
             listener.tell(committed)
         if reply.released:

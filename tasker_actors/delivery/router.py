@@ -28,6 +28,7 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.steps.outflow import events_size
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ class EventRouter(Actor):
                 waiting = self.take_waiting(_BATCH, StepFinished)
                 self._commit([finished.step.token, *(envelope.message.finished.step.token for envelope in waiting)])
             case StepsCommitted():
-                self._hand_over(message)
+                try:
+                    self._hand_over(message)
+                finally:
+                    self._ledger.outflow.routed()
             case PublishEvent():
                 self._publish(message)
 
@@ -162,6 +166,7 @@ class EventRouter(Actor):
     def _deliver(self, fast: Sequence[FastEvent]) -> bool:
         accepted = self._bus.is_accepting
         if accepted:
+            self._ledger.outflow.to_bus(events_size(each.event for each in fast))
             self._bus.tell(RouteFast(tuple(fast)))
             self._recorder.handed_over(fast, time.monotonic())
         else:

@@ -52,6 +52,10 @@ class EventBusSettings(Section):
         description="Events that wait for native subscribers; when full the oldest is dropped and counted.",
     )
     ffi_buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
+    max_transit_bytes: Bytes = Field(
+        default=16 * MIB,
+        description="Memory of events between the end of their attempts and the buffers; above it no attempt begins.",
+    )
     hooks_buffer_size: Count = Field(
         default=10_000,
         description="Calls of publishers' hooks that wait after a commit; when full new ones are dropped and counted.",

@@ -101,8 +101,8 @@ class StepExecutor(Actor):
         self._scope = scope
 
     def receive(self, message: ExecuteSteps) -> None:  # noqa: ARG002 - it says only that there is work
-        """Run ready steps until none is left, and hand on each result at once."""
-        while True:
+        """Run ready steps until none is left or may begin, and hand on each result at once."""
+        while not self._ledger.outflow.is_full:
             try:
                 step = self._ready.popleft()
             except IndexError:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from tasker_actors.steps.outflow import Outflow, events_size
+
 if TYPE_CHECKING:
     from tasker_actors.messages import FinishedStep
     from tasker_actors.steps.conclude import HandledStep
@@ -33,7 +35,7 @@ class LedgerItem:
     set when the result will not be stored.
     """
 
-    __slots__ = ("began_at", "cancelled", "executor", "finished", "handled", "place", "stage", "step")
+    __slots__ = ("began_at", "cancelled", "event_bytes", "executor", "finished", "handled", "place", "stage", "step")
 
     def __init__(self, step: LeasedStep) -> None:
         self.step = step
@@ -44,6 +46,7 @@ class LedgerItem:
         self.handled: HandledStep | None = None
         self.finished: FinishedStep | None = None
         self.place: int | None = None
+        self.event_bytes = 0
 
     def is_set(self) -> bool:
         """Tell a handler that its attempt was given up."""
@@ -74,10 +77,12 @@ class Ledger:
     thread may call.
 
     The token of every attempt is among `tokens` from before its handler begins until it is let go: wherever on its way
-    to the commit it ends this process, it is known to have begun (DESIGN 3 rule 3).
+    to the commit it ends this process, it is known to have begun (DESIGN 3 rule 3). What those that ended publish is
+    part of the `outflow`.
     """
 
-    def __init__(self, tokens: BegunTokens | None = None) -> None:
+    def __init__(self, tokens: BegunTokens | None = None, outflow: Outflow | None = None) -> None:
+        self.outflow = outflow or Outflow()
         self._items: dict[int, LedgerItem] = {}
         self._cancelled_before: dict[int, None] = {}
         self._tokens = tokens
@@ -121,12 +126,15 @@ class Ledger:
 
     def finish(self, item: LedgerItem, finished: FinishedStep) -> bool:
         """Move a running step to finished with its result; False if somebody else ended it."""
+        size = events_size(finished.derived.events)
         with self._lock:
             if item.stage is not Stage.RUNNING or item.step.token not in self._items:
                 return False
             item.stage = Stage.FINISHED
             item.finished = finished
+            item.event_bytes = size
             self.finished += 1
+            self.outflow.add(size)
             return True
 
     def committing(self, tokens: Iterable[int]) -> list[LedgerItem]:
@@ -150,6 +158,7 @@ class Ledger:
                     self._places.append(item.place)
             if not self._items:
                 self.emptied.set()
+        self.outflow.remove(sum(item.event_bytes for item in removed))
         return removed
 
     def take_waiting(self) -> list[LedgerItem]:

@@ -139,7 +139,8 @@ class StepSource(Actor):
             case ExtendLeases():
                 self._extension_due = True
             case DispatchAll():
-                self._wake(len(self._ready))
+                if not self._ledger.outflow.is_full:
+                    self._wake(len(self._ready))
             case ReturnOverdue():
                 self._return_overdue()
             case StopClaiming():
@@ -155,7 +156,8 @@ class StepSource(Actor):
                 break
             self._ready.append(self._held.popleft())
         busy = len(self._executors) - len(self._free)
-        self._wake(self._capacity.executors_for(len(self._ready)) - busy)
+        if not self._ledger.outflow.is_full:
+            self._wake(self._capacity.executors_for(len(self._ready)) - busy)
 
     def _begin_alone(self, suspect: LeasedStep) -> bool:
         """Note a suspect in the database if nothing else runs or is on its way to the commit; False if it must wait.
@@ -188,6 +190,8 @@ class StepSource(Actor):
             self._executors[self._free.pop()].tell(ExecuteSteps())
 
     def _claim(self) -> None:
+        if self._ledger.outflow.is_full:
+            return
         limit = self._capacity.free(len(self._ledger))
         # A claim costs a round trip: wait for a few places unless executors are idle.
         if limit == 0 or ((self._ready or self._held) and limit < self._capacity.total // 4):

@@ -102,16 +102,19 @@ def _round(directory: Path, number: int) -> float:
         drops=no_drops,
         logger=Never(),
     )
+    ledger = Ledger()
     bus = system.start(
         "bus",
-        lambda: InProcessEventBus(subscriptions=[subscription], index=index, channel=channel, recorder=recorder),
+        lambda: InProcessEventBus(
+            subscriptions=[subscription], index=index, channel=channel, outflow=ledger.outflow, recorder=recorder
+        ),
     )
     other = system.start("unused", Unused)
     log = EventLog(Never(), publishing=NOTHING.is_set, published=NOTHING.is_set)
     router = system.start(
         "router",
         lambda: EventRouter(
-            ledger=Ledger(),
+            ledger=ledger,
             publisher=other,
             bus=bus,
             hooks=other,

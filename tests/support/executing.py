@@ -16,6 +16,7 @@ from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.ledger import Ledger, LedgerItem
+from tasker_actors.steps.outflow import Outflow
 from tasker_actors.telemetry.logging import get_logger
 
 
@@ -41,7 +42,7 @@ class Bench:
     def __init__(self, hooks_timeout_ms: int = 30_000) -> None:
         self.restarts: list[str] = []
         self.system = ActorSystem("worker-0", on_restart=lambda _actor, reason, _error: self.restarts.append(reason))
-        self.ledger = Ledger()
+        self.ledger = Ledger(None, Outflow(1_000))
         self.ready: deque[Any] = deque()
         self.tokens = Tokens()
         self.deadlines = [0]

@@ -13,11 +13,12 @@ from support.leases import Inbox, finish
 from support.waiting import until
 
 from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
-from tasker_actors.messages import ExecuteSteps
+from tasker_actors.messages import ExecuteSteps, WorkAvailable
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger
+from tasker_actors.steps.outflow import Outflow
 from tasker_actors.steps.source import SourceClock, StepSource
 
 AWAY = None
@@ -102,7 +103,7 @@ class Source:
 
     def __init__(self, executors: int = 4, prefetch: int = 0) -> None:
         self.system = ActorSystem("worker-0", on_restart=lambda *_: None)
-        self.ledger = Ledger()
+        self.ledger = Ledger(None, Outflow(1_000, lambda: self.address.tell(WorkAvailable())))
         self.ready: deque[LeasedStep] = deque()
         self.capacity = Capacity(executors, prefetch)
         self.queue = Queue()

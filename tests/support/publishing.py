@@ -18,6 +18,7 @@ from tasker_actors.messages import CommitItem, CommitItems, FinishedStep, StepsC
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.ledger import Ledger
+from tasker_actors.steps.outflow import Outflow
 from tasker_actors.telemetry.logging import get_logger
 
 Answer = Callable[[dict[str, Any]], CommitReply]
@@ -80,7 +81,7 @@ class Publishing:
         max_batch_bytes: int = 4 * 1024 * 1024,
         concurrency: int = 8,
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(None, Outflow(1_000))
         self.capacity = Capacity(concurrency, prefetch=0)
         self.state = CommitState()
         self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 from support.leases import event, finish, leased
+from support.waiting import until
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import RouteFast
+from tasker_actors.steps.outflow import Outflow
 from tasker_actors.telemetry.trace_context import TraceContext, new_trace
 
 
@@ -54,7 +56,7 @@ class Counted:
 
 
 def start(
-    system: ActorSystem, *patterns: tuple[str, ...], wanted: str = ""
+    system: ActorSystem, *patterns: tuple[str, ...], wanted: str = "", outflow: Outflow | None = None
 ) -> tuple[LocalAddress, list[Buffer], Counted]:
     buffers, counted = [Buffer() for _ in patterns], Counted()
     index = PatternIndex([(key, pattern) for key, several in enumerate(patterns) for pattern in several])
@@ -62,7 +64,13 @@ def start(
     channel: Any = Channel(wanted)
     bus = system.start(
         "event_bus",
-        lambda: InProcessEventBus(subscriptions=subscriptions, index=index, channel=channel, recorder=counted),
+        lambda: InProcessEventBus(
+            subscriptions=subscriptions,
+            index=index,
+            channel=channel,
+            outflow=outflow or Outflow(),
+            recorder=counted,
+        ),
     )
     return bus, buffers, counted
 
@@ -111,3 +119,17 @@ def test_the_foreign_channel_takes_what_it_wants_beside_the_subscribers(system: 
 
     assert payments.offered == ["payment.done"]
     assert counted.counts == [(4, 1, 2)]
+
+
+def test_what_is_in_the_buffers_is_on_its_way_no_longer_whatever_became_of_it(system: ActorSystem):
+    outflow = Outflow()
+    bus, (buffer,), _ = start(system, ("*",), outflow=outflow)
+    outflow.to_bus(100)
+    outflow.to_bus(10)
+    no_events: Any = (None,)
+
+    bus.tell(RouteFast(no_events))
+    bus.tell(RouteFast(events("a.b")))
+
+    until(lambda: outflow.bytes == 0)
+    assert len(buffer.offered) == 1

@@ -17,6 +17,7 @@ from tasker_actors.actors import ActorSystem
 from tasker_actors.delivery.batch import MAX_BATCH_BYTES
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply
 from tasker_actors.messages import CommitItems
+from tasker_actors.steps.outflow import events_size
 
 # Group commit
 
@@ -126,6 +127,24 @@ def test_a_draining_worker_continues_nothing(publisher: Publishing, database: Da
 
     publisher.committed(1)
     assert database.batches[0]["continue"] == 0
+
+
+def test_while_too_many_events_are_on_their_way_nothing_is_continued(publisher: Publishing, database: Database):
+    publisher.ledger.outflow.add(1_000)
+    publisher.send(*publisher.hold(finish(leased())))
+
+    publisher.committed(1)
+    assert database.batches[0]["continue"] == 0
+
+
+def test_what_was_committed_is_on_its_way_until_the_router_has_it(publisher: Publishing, database: Database):
+    result = finish(leased(publishes_events=[event("a.b", "fast")]))
+    publisher.send(*publisher.hold(result))
+
+    publisher.committed(1)
+    assert publisher.ledger.outflow.bytes == events_size(result.derived.events)
+    publisher.ledger.outflow.routed()
+    assert publisher.ledger.outflow.bytes == 0
 
 
 def test_a_continued_step_is_held_before_its_predecessor_is_let_go(system: ActorSystem, database: Database):

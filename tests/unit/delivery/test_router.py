@@ -37,6 +37,7 @@ from tasker_actors.messages import (
     StepsCommitted,
 )
 from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.steps.outflow import events_size
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.logging import get_logger, init_console_only
 from tasker_actors.telemetry.trace_context import new_trace
@@ -215,6 +216,16 @@ def test_fast_and_broadcast_events_of_what_was_stored_go_to_the_bus_in_commit_or
         ("tasks", {}),
         ("handed over", ["b.fast", "c.both", "b.fast", "c.both"]),
     ]
+
+
+def test_what_goes_to_the_bus_is_on_its_way_there_and_the_rest_has_arrived(router: Router):
+    result, outflow = three_ways(), router.ledger.outflow
+    outflow.to_router(events_size(result.derived.events))
+
+    router.commit(result)
+    assert outflow.bytes == events_size(result.derived.events[1:])
+    outflow.dispatched()
+    assert outflow.bytes == 0
 
 
 def test_nothing_of_a_result_that_lost_its_lease_happens(router: Router):

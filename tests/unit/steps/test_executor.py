@@ -13,7 +13,7 @@ import pytest
 from support.executing import Bench
 from support.leases import leased
 
-from tasker_actors.messages import ExecutorFree
+from tasker_actors.messages import ExecuteSteps, ExecutorFree
 from tasker_actors.steps.failures import PermanentError, RetryableError
 from tasker_actors.steps.ledger import Stage
 from tasker_actors.steps.result import StepHandlerResult
@@ -43,6 +43,20 @@ def test_all_ready_steps_are_run_in_order_for_one_message(bench: Bench):
 
     assert [finished.step for finished in results] == steps
     assert bench.freed.empty()
+
+
+def test_while_too_many_events_are_on_their_way_no_step_begins(bench: Bench):
+    """However many are ready: what they would publish has no place to wait."""
+    step = leased(handler=lambda _context: {})
+    bench.ledger.outflow.add(1_000)
+
+    bench.start(step)
+    assert bench.freed.get(timeout=10) == ExecutorFree(0)
+    assert list(bench.ready) == [step]
+
+    bench.ledger.outflow.remove(1)
+    bench.address.tell(ExecuteSteps())
+    assert bench.finished.get(timeout=10).finished.step is step
 
 
 def test_a_step_that_was_let_go_before_it_began_is_not_run(bench: Bench):

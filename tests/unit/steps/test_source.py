@@ -16,6 +16,7 @@ from support.leases import AGAIN, DONE, finish, leased
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import (
     CommitItems,
+    DispatchAll,
     ExecutorFree,
     ExtendLeases,
     StepsCommitted,
@@ -112,6 +113,20 @@ def test_what_is_held_counts_by_its_bytes_too(source: Source):
     source.tell(WorkAvailable())
 
     assert len(source.queue.calls) == 1
+
+
+def test_while_too_many_events_are_on_their_way_it_claims_and_wakes_nobody_and_goes_on_by_itself(source: Source):
+    source.queue.steps.extend(leased() for _ in range(6))
+    source.ledger.outflow.add(1_000)
+    source.ready.append(leased())
+
+    source.tell(WorkAvailable(), DispatchAll())
+    assert (source.queue.calls, source.awake()) == ([], [])
+
+    source.ledger.outflow.remove(1)
+    source.settle()
+    assert [what for what, _ in source.queue.calls] == ["claim"]
+    assert sorted(source.awake()) == [0, 1, 2, 3]
 
 
 def test_continued_steps_are_run_like_claimed_ones(source: Source):
