@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from math import inf
 from typing import Final
 
 from tasker_actors.telemetry.metrics import CLOSED_LABELS, DURATION_BOUNDS_MS, Metric
@@ -19,6 +18,7 @@ BUCKETS: Final = len(DURATION_BOUNDS_MS) + 1
 Labels = tuple[str, ...]
 
 _MILLIONTHS: Final = 1_000_000
+_LONGEST_MS: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class HistogramValue:
     @classmethod
     def of(cls, buckets: tuple[int, ...], total: float) -> HistogramValue:
         """Make the value of observations that add up to `total`."""
-        return cls(buckets, round(total * _MILLIONTHS))
+        return cls(buckets, _millionths(total))
 
     @property
     def total(self) -> float:
@@ -57,7 +57,7 @@ class HistogramValue:
         value = observable(value)
         buckets = list(self.buckets)
         buckets[bisect_left(DURATION_BOUNDS_MS, value)] += 1
-        return HistogramValue(tuple(buckets), self.millionths + round(value * _MILLIONTHS))
+        return HistogramValue(tuple(buckets), self.millionths + _millionths(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,12 @@ class Figures:
 
 
 def observable(value: float) -> float:
-    """The duration to count: 0 for a negative, infinite or NaN one, which would spoil the sum for good."""
-    return value if 0.0 <= value < inf else 0.0
+    """The duration to count: 0 for a negative, infinite or NaN one, or one of 30 years, which would spoil the sum."""
+    return value if 0.0 <= value < _LONGEST_MS else 0.0
+
+
+def _millionths(value: float) -> int:
+    return int(value) * _MILLIONTHS + round(value % 1 * _MILLIONTHS)
 
 
 def clean_labels(labels: Labels) -> Labels:

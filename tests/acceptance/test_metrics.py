@@ -93,7 +93,7 @@ GAUGES = {
     "tasker_actors_mailbox_depth",
 }
 UNKNOWN_BEFOREHAND = {"tasker_actors_restarts_total"}  # what fails an actor names itself
-RESTART_REASONS = {"exit", "signal", "hang", "escalated", "hup"}
+RESTART_REASONS = {"exit", "signal", "hang", "memory", "age", "count", "escalated", "hup"}
 
 
 @pytest.fixture(scope="module")

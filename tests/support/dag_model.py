@@ -36,7 +36,8 @@ Published = tuple[str, int, str]
 class ModelStep:
     """One step; `outcomes` is what its attempts will come to: done, again or never.
 
-    `place` is when it may be claimed, and so its place in the queue; `begun` the lease under which it began alone.
+    `place` is when it may be claimed, and so its place in the queue; `begun` the lease under which it began alone;
+    `unseen` says that it was held in a death that nobody saw.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelStep:
     token: int | None = None
     worker: int | None = None
     begun: int | None = None
+    unseen: bool = False
     place: Moment = (0, 0)
 
     @property
@@ -231,14 +233,18 @@ class Model:
     def settle(self, worker: int, worker_id: int, running: Collection[int] | None) -> None:
         """A worker died while it ran these tokens.
 
-        None if nobody saw it die: then a suspect had begun if that was noted, and else all that was no suspect. What
-        killed it may have been in another process, so nobody pays but a suspect that was alone everywhere.
+        None if nobody saw it die: then a suspect had begun if that was noted, and else all that was no suspect and was
+        held in such a death before. What killed it may have been in another process, so nobody pays but a suspect that
+        was alone everywhere.
         """
         leases = self.leases(worker)
         begun = {token for token in leases if running is not None and token in running}
         if running is None:
             noted = {token for token, (_, step) in leases.items() if step.begun == token}
-            begun = noted or {token for token, (_, step) in leases.items() if not step.suspect}
+            others = {token for token, (_, step) in leases.items() if not step.suspect}
+            begun = noted or {token for token in others if leases[token][1].unseen}
+            for token in noted or others:
+                leases[token][1].unseen = True
         for token, (task, step) in leases.items():
             if token not in begun:
                 task.give_back(step)

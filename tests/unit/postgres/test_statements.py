@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import tasker_actors.postgres
+from tasker_actors.postgres import role
 from tasker_actors.postgres.statements import StatementError, load_statements, parse_statements
 
 
@@ -48,5 +49,7 @@ def test_a_name_given_twice_is_refused_with_both_files(tmp_path):
 def test_the_packages_own_statements_are_well_formed_and_used():
     package = Path(tasker_actors.postgres.__file__).parent
     code = "\n".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
-    unused = [name for name in load_statements() if f'"{name}"' not in code]
+    # What is granted to a role is one list, in the order of the file.
+    used = {name for name in load_statements() if f'"{name}"' in code} | set(role._GRANTS)
+    unused = load_statements().keys() - used
     assert not unused
