@@ -116,7 +116,9 @@ def test_workers_wait_for_a_server_that_stops_under_load_and_go_on_by_themselves
         server.start()
 
     until(lambda: database_check(one) is None)
-    assert outage_lines(one, begin) == {(who, what): 1 for who in (None, 0, 1) for what in (WAITING, ANSWERS)}
+    told_once = {(who, what): 1 for who in (None, 0, 1) for what in (WAITING, ANSWERS)}
+    until(lambda: outage_lines(one, begin).keys() == told_once.keys())
+    assert outage_lines(one, begin) == told_once
 
 
 def test_sessions_that_are_ended_one_after_the_other_are_made_again(
@@ -155,8 +157,24 @@ def test_a_server_that_is_stopped_as_a_whole_silences_no_probe(one: Supervised, 
     assert_told_once(one, begin)
 
 
+def test_workers_wait_for_a_connection_while_there_are_too_many(one: Supervised, server: StoppableServer, work: None):
+    lost = [pid for pid, name in server.sessions(ALL_SESSIONS).items() if name.startswith("tasker worker")]
+    with psycopg.connect(server.url, autocommit=True) as administrator, ExitStack() as hoard:
+        with frozen(*one.worker_pids()):
+            administrator.execute("SELECT pg_terminate_backend(pid, 10000) FROM unnest(%s::int[]) AS pid", [lost])
+            with suppress(psycopg.OperationalError):
+                while True:
+                    hoard.enter_context(psycopg.connect(server.url))
+        until(lambda: waiting_workers(one) == 2)
+        assert "every worker waits" in (database_check(one) or "")
+        assert one.http.get("/health/live").status_code == 200
+
+
 def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, server: StoppableServer):
-    """As after a failover: the sessions that were made meanwhile would stay read-only for ever."""
+    """As after a failover: the sessions that were made meanwhile would stay read-only for ever.
+
+    The last test of these workers, because it kills one of them.
+    """
     name, before = database_name(one.database_url), finished(one)
     create_chains(one, CHAINS)
     until(lambda: finished(one) > before + 5, 60)
@@ -179,19 +197,6 @@ def test_a_database_that_is_read_only_for_a_while_ends_nobody(one: Supervised, s
     until(lambda: finished(one) == before + CHAINS, 120)
     until(lambda: len(one.worker_pids()) == 2)
     assert one.logged("Actor restarted") == [], one.logged("Actor restarted")[0]["exception"]
-
-
-def test_workers_wait_for_a_connection_while_there_are_too_many(one: Supervised, server: StoppableServer, work: None):
-    lost = [pid for pid, name in server.sessions(ALL_SESSIONS).items() if name.startswith("tasker worker")]
-    with psycopg.connect(server.url, autocommit=True) as administrator, ExitStack() as hoard:
-        with frozen(*one.worker_pids()):
-            administrator.execute("SELECT pg_terminate_backend(pid, 10000) FROM unnest(%s::int[]) AS pid", [lost])
-            with suppress(psycopg.OperationalError):
-                while True:
-                    hoard.enter_context(psycopg.connect(server.url))
-        until(lambda: waiting_workers(one) == 2)
-        assert "every worker waits" in (database_check(one) or "")
-        assert one.http.get("/health/live").status_code == 200
 
 
 def test_results_wait_for_room_on_the_disk(project: Project, server: StoppableServer, tmp_path: Path):

@@ -196,4 +196,4 @@ def assert_nothing_lost(one: Supervised, tasks: int) -> None:
     until(lambda: one.event_stats()["router"]["durable_routed"] == len(messages))
     assert one.event_stats()["router"]["routing_errors"] == 0
     wrong = one.rows("SELECT outcome, attempt FROM tasker.step_attempts WHERE outcome <> 'complete' OR attempt > 1")
-    assert wrong == []
+    assert wrong == [], wrong
