@@ -53,7 +53,7 @@ class EventBusSettings(Section):
     )
     ffi_buffer_bytes: Bytes = Field(default=16 * MIB, description="The same in bytes of their messages.")
     max_transit_bytes: Bytes = Field(
-        default=16 * MIB,
+        default=8 * MIB,
         description="Memory of events between the end of their attempts and the buffers; above it no attempt begins.",
     )
     hooks_buffer_size: Count = Field(
