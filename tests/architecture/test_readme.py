@@ -189,6 +189,7 @@ def test_every_name_in_code_style_is_a_name_of_this_repository(made: Mapping[str
     corpus = "\n".join(path.read_text(encoding="utf-8") for path in [*files, ROOT / "pyproject.toml"])
     # What the tables were made from is there, and what the first steps write is explained beside them.
     corpus += "".join(made.values()) + in_place(README, "first terminal")
+    corpus += " ".join(path.stem for path in (ROOT / "tests").rglob("test_*.py"))
     text = readme_tables.with_tables(PROSE, dict.fromkeys(made, ""))
     named = {word for code in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\w+", code)}
     names = {word for word in named if "_" in word or not word.islower()} - FOREIGN
@@ -395,3 +396,10 @@ def test_the_rights_of_a_restricted_role_are_those_that_the_command_gives() -> N
 def test_a_supervisor_works_behind_a_pooler_in_transaction_mode(project: Project, pgbouncer_url: str) -> None:
     with supervised(project, pgbouncer_url) as one:
         works(one)
+
+
+def test_the_proofs_of_the_guarantees_are_there() -> None:
+    named = re.findall(r"`([^`]+)`", in_place(README, "proofs"))
+
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).is_file()] == []
