@@ -42,7 +42,7 @@ class Bench:
     def __init__(self, hooks_timeout_ms: int = 30_000) -> None:
         self.restarts: list[str] = []
         self.system = ActorSystem("worker-0", on_restart=lambda _actor, reason, _error: self.restarts.append(reason))
-        self.ledger = Ledger(None, Outflow(1_000))
+        self.ledger = Ledger(None, Outflow(16 * MIB))
         self.ready: deque[Any] = deque()
         self.tokens = Tokens()
         self.deadlines = [0]

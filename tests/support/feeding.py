@@ -103,7 +103,7 @@ class Source:
 
     def __init__(self, executors: int = 4, prefetch: int = 0) -> None:
         self.system = ActorSystem("worker-0", on_restart=lambda *_: None)
-        self.ledger = Ledger(None, Outflow(1_000, lambda: self.address.tell(WorkAvailable())))
+        self.ledger = Ledger(None, Outflow(16 * 1024 * 1024, lambda: self.address.tell(WorkAvailable())))
         self.ready: deque[LeasedStep] = deque()
         self.capacity = Capacity(executors, prefetch)
         self.queue = Queue()

@@ -81,7 +81,7 @@ class Publishing:
         max_batch_bytes: int = 4 * 1024 * 1024,
         concurrency: int = 8,
     ) -> None:
-        self.ledger = Ledger(None, Outflow(1_000))
+        self.ledger = Ledger(None, Outflow(16 * 1024 * 1024))
         self.capacity = Capacity(concurrency, prefetch=0)
         self.state = CommitState()
         self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -130,7 +130,7 @@ def test_a_draining_worker_continues_nothing(publisher: Publishing, database: Da
 
 
 def test_while_too_many_events_are_on_their_way_nothing_is_continued(publisher: Publishing, database: Database):
-    publisher.ledger.outflow.add(1_000)
+    publisher.ledger.outflow.add(16 * 1024 * 1024)
     publisher.send(*publisher.hold(finish(leased())))
 
     publisher.committed(1)

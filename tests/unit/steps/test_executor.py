@@ -48,7 +48,7 @@ def test_all_ready_steps_are_run_in_order_for_one_message(bench: Bench):
 def test_while_too_many_events_are_on_their_way_no_step_begins(bench: Bench):
     """However many are ready: what they would publish has no place to wait."""
     step = leased(handler=lambda _context: {})
-    bench.ledger.outflow.add(1_000)
+    bench.ledger.outflow.add(16 * 1024 * 1024)
 
     bench.start(step)
     assert bench.freed.get(timeout=10) == ExecutorFree(0)

@@ -117,7 +117,7 @@ def test_what_is_held_counts_by_its_bytes_too(source: Source):
 
 def test_while_too_many_events_are_on_their_way_it_claims_and_wakes_nobody_and_goes_on_by_itself(source: Source):
     source.queue.steps.extend(leased() for _ in range(6))
-    source.ledger.outflow.add(1_000)
+    source.ledger.outflow.add(16 * 1024 * 1024)
     source.ready.append(leased())
 
     source.tell(WorkAvailable(), DispatchAll())
