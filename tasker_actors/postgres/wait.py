@@ -93,6 +93,7 @@ def until_it_works(url: str, attempt: Callable[[], _Result], *, timeout_ms: int)
     """
     deadline = time.monotonic() + timeout_ms / 1000
     pause = _FIRST_PAUSE_S
+    last_error: Exception | None = None
     while True:
         one = _Attempt(attempt)
         thread = threading.Thread(target=one.run, name="database-wait", daemon=True)
@@ -102,8 +103,10 @@ def until_it_works(url: str, attempt: Callable[[], _Result], *, timeout_ms: int)
             return one.results[0]
         if one.error is not None and not _may_pass(one.error):
             raise one.error
+        # What an earlier attempt was told says more than that the last one had no time left.
+        last_error = one.error or last_error
         if time.monotonic() + pause >= deadline:
-            raise _unavailable(url, timeout_ms, one.error) from one.error
+            raise _unavailable(url, timeout_ms, last_error) from last_error
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 

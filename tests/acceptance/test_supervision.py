@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
 import signal
 import subprocess
 from pathlib import Path
@@ -153,17 +152,17 @@ def test_a_supervisor_whose_log_nobody_reads_ends_at_its_deadline_and_its_worker
         cwd=project.directory, env=environment(**limit), stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
     )  # fmt: skip
     try:
-        with os.fdopen(reading, "rb") as log:
+        with os.fdopen(reading, "rb", buffering=0) as log:
             for line in log:
                 if json.loads(line)["event"] == "Supervisor ready":
                     break
             workers = workers_of(process.pid)
             assert len(workers) == 2
-            # The stacks of all threads do not fit the pipe: all three processes are stuck in the middle of that line.
+            # The stacks of all threads do not fit the pipe: once that line has begun, the supervisor is stuck in it.
             process.send_signal(signal.SIGUSR1)
-            poller = select.poll()
-            poller.register(writing, select.POLLOUT)
-            until(lambda: not poller.poll(0))
+            said = b""
+            while b"Stacks of all threads" not in said:
+                said += log.read(256)
 
             process.send_signal(signal.SIGTERM)
 

@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from tasker_actors.errors import ConfigurationError, DatabaseUnavailableError, S
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.migrate import migrate, status
 from tasker_actors.postgres.queues import ensure_queue
-from tasker_actors.postgres.wait import check_server, wait_for_database
+from tasker_actors.postgres.wait import check_server, until_it_works, wait_for_database
 from tasker_actors.settings import DatabaseSettings
 
 LIMITS = DatabaseSettings(idle_in_transaction_timeout_ms=1_234)
@@ -132,13 +133,27 @@ def test_a_server_that_never_answers_is_given_up_in_time(silent_port):
 def test_a_wrong_password_is_told_and_not_shown(debian_server):
     wrong = re.sub(r":[^:@]+@", ":s3cret@", debian_server.url)
     with pytest.raises(DatabaseUnavailableError, match="password authentication failed") as caught:
-        wait_for_database(wrong, timeout_ms=300)
+        wait_for_database(wrong, timeout_ms=3_000)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_reason_is_not_forgotten_because_the_last_attempt_had_no_time_left():
+    attempts = []
+
+    def attempt():
+        attempts.append(None)
+        if len(attempts) == 1:
+            raise psycopg.OperationalError("FATAL: too many clients")
+        threading.Event().wait(60)
+
+    with pytest.raises(DatabaseUnavailableError, match=r"too many clients: end sessions that nobody needs"):
+        until_it_works("postgresql://user@127.0.0.1/d", attempt, timeout_ms=1_000)
+    assert len(attempts) == 2
 
 
 def refused(url, **options):
     with pytest.raises(DatabaseUnavailableError) as caught:
-        wait_for_database(url, timeout_ms=300, to_write=True, **options)
+        wait_for_database(url, timeout_ms=3_000, to_write=True, **options)
     assert "s3cret" not in str(caught.value)
     return str(caught.value)
 
@@ -154,19 +169,26 @@ def test_what_refuses_a_start_is_told_with_the_address_and_what_to_do(debian_ser
     def of(role, database="postgres"):
         return re.sub(r"//[^@]+@", f"//{role}:s3cret@", debian_server.database_url(database))
 
-    for url, words in (
-        (re.sub(r":[^:@]+@", ":s3cret@", debian_server.url), "correct user and password"),
-        (debian_server.database_url("missing"), "create the database, or correct its name"),
-        (of("outsider", "closed"), "grant the role CONNECT"),
-        (of("crowd"), "raise max_connections"),
-        (f"{debian_server.url}?options=-c%20default_transaction_read_only%3Don", "give the primary's address"),
-    ):
-        message = refused(url)
-        assert message.startswith(address)
-        assert " could not be used within 300 ms: " in message
-        assert words in message
-    assert "correct the host name" in refused("postgresql://user:s3cret@no-such-host.invalid/d")
-    assert "start the server, or correct host and port" in refused("postgresql://user:s3cret@127.0.0.1:1/d")
+    used = {
+        re.sub(r":[^:@]+@", ":s3cret@", debian_server.url): "correct user and password",
+        debian_server.database_url("missing"): "create the database, or correct its name",
+        of("outsider", "closed"): "grant the role CONNECT",
+        of("crowd"): "raise max_connections",
+        f"{debian_server.url}?options=-c%20default_transaction_read_only%3Don": "give the primary's address",
+    }
+    reached = {
+        "postgresql://user:s3cret@no-such-host.invalid/d": "correct the host name",
+        "postgresql://user:s3cret@127.0.0.1:1/d": "start the server, or correct host and port",
+    }
+    # Each is tried until its time is over: side by side.
+    with ThreadPoolExecutor(len(used) + len(reached)) as threads:
+        messages = dict(zip((*used, *reached), threads.map(refused, (*used, *reached)), strict=True))
+    for url, words in used.items():
+        assert messages[url].startswith(address)
+        assert " could not be used within 3000 ms: " in messages[url]
+        assert words in messages[url]
+    for url, words in reached.items():
+        assert words in messages[url]
 
 
 def test_a_server_that_is_starting_up_is_waited_for(debian_server):
