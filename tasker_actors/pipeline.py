@@ -57,11 +57,20 @@ SOURCE = "step_source"
 PUBLISHER = "durable_publisher"
 BUS = "event_bus"
 HOOKS = "publisher_hooks"
+EXECUTOR = "step_executor"
+
+ACTORS = (SOURCE, EXECUTOR, ROUTER, PUBLISHER, BUS, HOOKS)
+"""Every kind of actor of the flow, as metrics name it."""
 
 
 def executor_name(index: int) -> str:
     """Name the executor with this number."""
-    return f"step_executor-{index}"
+    return f"{EXECUTOR}-{index}"
+
+
+def actor_kind(name: str) -> str:
+    """Name an actor as metrics do, in which all executors of all workers are one."""
+    return EXECUTOR if name.startswith(f"{EXECUTOR}-") else name
 
 
 @dataclass(slots=True)

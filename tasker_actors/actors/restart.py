@@ -4,8 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 _JITTER = 0.15
+
+
+class RestartReason(StrEnum):
+    """What failed an actor, as far as it tells where to look; a label of metrics, so these are all (SPEC 4.3)."""
+
+    ERROR = "error"
+    """Any other exception: a fault of its code, or of what it was told."""
+    SYSTEM = "system"
+    """The operating system refused something: a descriptor, a file, a connection, a thread."""
+    MEMORY = "memory"
+    """There was no memory."""
+    EXIT = "exit"
+    """Code that it ran wanted the process to end."""
+
+
+_REASONS: Final = (
+    (MemoryError, RestartReason.MEMORY),
+    (OSError, RestartReason.SYSTEM),
+    ((SystemExit, KeyboardInterrupt), RestartReason.EXIT),
+)
+
+
+def restart_reason(failure: BaseException) -> RestartReason:
+    """Tell which of the few reasons a failure is; its class and message belong into the log."""
+    return next((reason for kinds, reason in _REASONS if isinstance(failure, kinds)), RestartReason.ERROR)
 
 
 @dataclass(frozen=True, slots=True)

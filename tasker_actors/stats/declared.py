@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
+from tasker_actors.actors.restart import RestartReason
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.metrics import CLOSED_LABELS, TABLE, Metric, MetricKind
@@ -88,6 +89,12 @@ def slot_label_sets(slot: int) -> LabelSets:
     """Name the label sets of a slot that the supervisor itself counts."""
     for reason in RESTART_REASONS:
         yield metrics.WORKERS_RESTARTS, (str(slot), reason)
+
+
+def actor_label_sets(actors: Iterable[str]) -> LabelSets:
+    """Name the label sets of these actors, whatever their process and however many they are of a kind."""
+    for actor, reason in product(sorted(set(actors)), RestartReason):
+        yield metrics.ACTORS_RESTARTS, (actor, reason.value)
 
 
 def supervisor_label_sets() -> LabelSets:

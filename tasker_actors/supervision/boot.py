@@ -12,6 +12,8 @@ from tasker_actors.native.bridge import WantedHandler
 
 LIFECYCLE = "lifecycle"
 """The actor of a worker that takes the supervisor's orders."""
+MAILBOX = "slot"
+"""The supervisor's actors that take the messages of one incarnation each, as metrics name them all."""
 
 EXIT_ESCALATED = 70
 """An actor failed for good."""
@@ -28,7 +30,12 @@ def process_name(slot: int) -> str:
 
 def mailbox_name(slot: int, incarnation: int) -> str:
     """Name the supervisor's actor that takes the messages of one incarnation."""
-    return f"slot-{slot}-{incarnation}"
+    return f"{MAILBOX}-{slot}-{incarnation}"
+
+
+def mailbox_kind(name: str) -> str:
+    """Name an actor of the supervisor as metrics do, in which the mailboxes of incarnations are one."""
+    return MAILBOX if name.startswith(f"{MAILBOX}-") else name
 
 
 @dataclass(frozen=True, slots=True)

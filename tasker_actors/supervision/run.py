@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.actors.restart import restart_reason
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
+from tasker_actors.pipeline import ACTORS
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
@@ -27,12 +29,19 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import SUPERVISOR, declared_label_sets, overflow_label_sets, supervisor_label_sets
+from tasker_actors.stats.declared import (
+    SUPERVISOR,
+    actor_label_sets,
+    declared_label_sets,
+    overflow_label_sets,
+    supervisor_label_sets,
+)
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
+from tasker_actors.supervision.boot import LIFECYCLE, MAILBOX, mailbox_kind
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.database import ready_database
 from tasker_actors.supervision.inbox import ActorLost, Inbox
@@ -68,6 +77,7 @@ _POOL_SIZE = 12
 _SHARE = 0.3
 """Of the time that is left until the process must have ended: what each of the last steps may take."""
 _FIGURES_S = 5.0
+_MAINTENANCE = "maintenance"
 
 
 def run_supervisor(
@@ -242,7 +252,13 @@ class Start:
         book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
         stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets(), *supervisor_label_sets())))
+        declared = (
+            *declared_label_sets(plans),
+            *actor_label_sets((*ACTORS, LIFECYCLE, MAILBOX, _MAINTENANCE, *self._settings.actors)),
+            *overflow_label_sets(),
+            *supervisor_label_sets(),
+        )
+        stats.tell(DeclareLabelSets(declared))
         if (exporter := phases.exporter()) is not None:
             _export(stats, exporter)
         return stats
@@ -252,7 +268,7 @@ class Start:
             wakeups.others_exist = exist
 
         return self._system.start(
-            "maintenance",
+            _MAINTENANCE,
             partial(
                 MaintenanceActor,
                 pool=self._pool,
@@ -328,5 +344,5 @@ class Start:
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         if actor != "stats":
-            self._stats.tell(Count(metrics.ACTORS_RESTARTS, (actor, reason)))
+            self._stats.tell(Count(metrics.ACTORS_RESTARTS, (mailbox_kind(actor), restart_reason(error).value)))
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.address import MAILBOX_FULL
 from tasker_actors.actors.hosted import start_configured
+from tasker_actors.actors.restart import restart_reason
 from tasker_actors.actors.system import log_undeliverable
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.errors import TaskerError
@@ -35,7 +36,7 @@ from tasker_actors.messages import (
     WorkReleased,
 )
 from tasker_actors.native.bridge import NativeBridge
-from tasker_actors.pipeline import Pipeline
+from tasker_actors.pipeline import Pipeline, actor_kind
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
@@ -252,8 +253,7 @@ class Worker:
         return message
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        kind = "step_executor" if actor.startswith("step_executor") else actor
-        self._block.counter(metrics.ACTORS_RESTARTS, (kind, reason)).add()
+        self._block.counter(metrics.ACTORS_RESTARTS, (actor_kind(actor), restart_reason(error).value)).add()
 
         def say() -> None:
             logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)

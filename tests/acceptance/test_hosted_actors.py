@@ -112,7 +112,13 @@ def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(proje
         # A new instance behind the same reference, which handled what waited behind the failure.
         assert one.steps(task["task_uuid"])["break_it"]["result"] == {"sum": 1}
         restarts = one.metrics()["tasker_actors_restarts_total"]
-        assert restarts[frozenset({("actor", "tally"), ("reason", "ValueError")})] == 1
+        assert {dict(labels)["reason"]: n for labels, n in restarts.items() if ("actor", "tally") in labels} == {
+            "error": 1,
+            "system": 0,
+            "memory": 0,
+            "exit": 0,
+        }
+        assert [line["reason"] for line in one.logged("Actor restarted")] == ["ValueError"]
         depths = {dict(labels)["actor"] for labels in one.metrics()["tasker_actors_mailbox_depth"]}
         assert "tally" in depths
         pids = one.worker_pids()

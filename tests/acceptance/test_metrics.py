@@ -78,9 +78,12 @@ LABELS = {
     "tasker_workers_alive": {"worker"},
     "tasker_workers_saturation": {"worker"},
     "tasker_workers_restarts_total": {"worker", "reason"},
+    "tasker_actors_restarts_total": {"actor", "reason"},
     "tasker_actors_mailbox_depth": {"worker", "actor"},
     "tasker_telemetry_spans_dropped_total": {"worker"},
     "tasker_telemetry_log_records_dropped_total": {"worker"},
+    "tasker_drops_total": {"worker", "buffer", "reason"},
+    "tasker_http_refusals_total": {"reason"},
     "tasker_telemetry_overflows_total": {"metric"},
 }  # fmt: skip
 
@@ -92,7 +95,11 @@ GAUGES = {
     "tasker_workers_saturation",
     "tasker_actors_mailbox_depth",
 }
-UNKNOWN_BEFOREHAND = {"tasker_actors_restarts_total"}  # what fails an actor names itself
+ACTORS = {
+    "step_source", "step_executor", "event_router", "durable_publisher", "event_bus", "publisher_hooks", "lifecycle",
+    "slot", "maintenance",
+}  # fmt: skip
+ACTOR_RESTART_REASONS = {"error", "system", "memory", "exit"}
 RESTART_REASONS = {"exit", "signal", "hang", "memory", "age", "count", "escalated", "hup"}
 
 
@@ -136,11 +143,13 @@ def test_declared_label_sets_are_there_at_0_before_anything_has_happened(one):
     for name in ("spans", "log_records"):
         dropped = found[f"tasker_telemetry_{name}_dropped_total"]
         assert {dict(labels)["worker"] for labels in dropped} == {*WORKERS, "supervisor"}
-    for name in LABELS.keys() - GAUGES - UNKNOWN_BEFOREHAND:
+    for name in LABELS.keys() - GAUGES:
         assert found.get(name), name
         assert set(found[name].values()) == {0}, name
     restarts = {(dict(labels)["worker"], dict(labels)["reason"]) for labels in found["tasker_workers_restarts_total"]}
     assert restarts == {(worker, reason) for worker in WORKERS for reason in RESTART_REASONS}
+    failed = {(dict(labels)["actor"], dict(labels)["reason"]) for labels in found["tasker_actors_restarts_total"]}
+    assert failed == {(actor, reason) for actor in ACTORS for reason in ACTOR_RESTART_REASONS}
 
 
 def test_tasks_steps_and_events_are_counted_under_their_labels(one):

@@ -98,9 +98,10 @@ BROKEN = ("step_source", "event_router", "durable_publisher")
 
 def actor_restarts(one: Supervised) -> dict[str, int]:
     found: dict[str, int] = {}
-    for labels, count in one.metrics().get("tasker_actors_restarts_total", {}).items():
-        actor = dict(labels)["actor"]
-        found[actor] = found.get(actor, 0) + int(count)
+    for labels, count in one.metrics()["tasker_actors_restarts_total"].items():
+        if count:
+            actor = dict(labels)["actor"]
+            found[actor] = found.get(actor, 0) + int(count)
     return found
 
 

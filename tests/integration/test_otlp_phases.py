@@ -302,7 +302,7 @@ def test_what_was_counted_before_phase_2_is_in_the_figures_and_in_the_export(
         from tasker_actors.telemetry.metrics import ACTORS_RESTARTS
         telemetry.init_console_only(worker=3)
         path = create_block(Path({str(tmp_path)!r}), slot=3, incarnation=1, executors=1)
-        counter = BlockWriter(path).counter(ACTORS_RESTARTS, ("bus", "early"))
+        counter = BlockWriter(path).counter(ACTORS_RESTARTS, ("event_bus", "error"))
         counter.add(2)
         telemetry.init_tracing()
 
@@ -312,7 +312,7 @@ def test_what_was_counted_before_phase_2_is_in_the_figures_and_in_the_export(
         from tasker_actors.telemetry.phases import exporter
         book = StatsBook()
         book.attach(WorkerIdentity(3, 1, "worker"), BlockReader(path))
-        print(book.figures().counters[ACTORS_RESTARTS][("bus", "early")])
+        print(book.figures().counters[ACTORS_RESTARTS][("event_bus", "error")])
         exporter().add_metrics_source(lambda: metrics_request(book.figures()))
         counter.add()
         telemetry.shut_down(10000)
@@ -322,7 +322,7 @@ def test_what_was_counted_before_phase_2_is_in_the_figures_and_in_the_export(
     assert ended.events == [PHASE_1, PHASE_2, STOPPED]
     assert ended.printed == ["2"]
     (point,) = receiver.points("tasker.actors.restarts.total")
-    assert (point.value, point.attributes) == (3, {"actor": "bus", "reason": "early"})
+    assert (point.value, point.attributes) == (3, {"actor": "event_bus", "reason": "error"})
 
 
 def test_the_end_of_the_program_exports_what_waits(receiver: OtlpReceiver, protocol: str) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasker_actors.actors import RestartPolicy
+from tasker_actors.actors.restart import restart_reason
 
 policies = st.builds(
     RestartPolicy,
@@ -60,3 +61,20 @@ def test_the_pause_grows_and_stays_within_the_jitter_of_its_ceiling(policy, earl
 def test_a_policy_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match="is no restart policy"):
         RestartPolicy(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (ValueError("a fault"), "error"),
+        (GeneratorExit(), "error"),
+        (OSError(24, "Too many open files"), "system"),
+        (ConnectionResetError(), "system"),
+        (MemoryError(), "memory"),
+        (SystemExit(3), "exit"),
+        (KeyboardInterrupt(), "exit"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
+)
+def test_every_failure_has_one_of_a_few_reasons(failure, reason):
+    assert restart_reason(failure) == reason

@@ -10,6 +10,7 @@ from tasker_actors.stats.declared import (
     HTTP_REFUSALS,
     REFUSAL_CODES,
     WORKER_DROPS,
+    actor_label_sets,
     declared_label_sets,
     overflow_label_sets,
     slot_label_sets,
@@ -23,16 +24,24 @@ from tasker_actors.telemetry.metrics import TABLE, MetricKind
 PACKAGE = Path(__file__).parents[3] / "tasker_actors"
 PLAN = leased(publishes_events=[event("order.placed", "durable"), event("order.seen", "fast")]).plan
 
-# Labels that users' code makes up, and gauges, which are shown while there is something to show.
-UNKNOWN_BEFOREHAND = {metrics.ACTORS_RESTARTS}
 OF_A_SLOT = {metric for metric in TABLE if metric.labels == ("worker",)} | {metrics.DROPS}
 OF_THE_SUPERVISOR = {metrics.HTTP_REFUSALS}
 
 
 def test_every_metric_of_the_table_that_can_be_known_has_its_label_sets():
-    declared = {metric for metric, _ in (*declared_label_sets([PLAN]), *overflow_label_sets(), *slot_label_sets(0))}
+    others = (*overflow_label_sets(), *slot_label_sets(0), *actor_label_sets(["event_bus"]))
+    declared = {metric for metric, _ in (*declared_label_sets([PLAN]), *others)}
     expected = {metric for metric in TABLE if metric.kind is not MetricKind.GAUGE and metric.counted_in is None}
-    assert declared == expected - UNKNOWN_BEFOREHAND - OF_A_SLOT - OF_THE_SUPERVISOR
+    assert declared == expected - OF_A_SLOT - OF_THE_SUPERVISOR
+
+
+def test_each_actor_is_declared_once_with_every_reason_for_a_restart():
+    found = list(actor_label_sets(["event_bus", "tally", "event_bus"]))
+    assert found == [
+        (metrics.ACTORS_RESTARTS, (actor, reason))
+        for actor in ("event_bus", "tally")
+        for reason in ("error", "system", "memory", "exit")
+    ]
 
 
 def test_each_label_set_fits_its_metric_and_is_named_once():
