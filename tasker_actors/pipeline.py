@@ -26,7 +26,7 @@ from tasker_actors.delivery.durable_publisher import CommitState, DurablePublish
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.ffi_channel import FfiChannel
 from tasker_actors.delivery.patterns import PatternIndex
-from tasker_actors.delivery.publisher_hooks import HookTimeoutError, PublisherHooks
+from tasker_actors.delivery.publisher_hooks import HookCall, HookTimeoutError, PublisherHooks
 from tasker_actors.delivery.router import EventRouter
 from tasker_actors.delivery.subscription import Subscription
 from tasker_actors.events.subscriber import SubscriberSpec
@@ -84,7 +84,7 @@ class Parts:
     clock: SourceClock = field(default_factory=SourceClock)
     commits: CommitState = field(default_factory=CommitState)
     guards: list[CallGuard[LedgerItem]] = field(default_factory=list)
-    hooks_guard: CallGuard[str] = field(default_factory=lambda: CallGuard(HookTimeoutError))
+    hooks_guard: CallGuard[HookCall] = field(default_factory=lambda: CallGuard(HookTimeoutError))
     subscriptions: list[Subscription] = field(default_factory=list)
     loop: HandlerLoop = field(default_factory=lambda: HandlerLoop(get_logger("tasker_actors.handler")))
 

@@ -18,6 +18,10 @@ from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.telemetry.trace_context import Correlated, Correlation, WorkingOn
+
+_OF_MANY = Correlation(None, None)
+"""What a batch is worked on under: its entries are of many tasks, whichever of them the first message was about."""
 
 
 @dataclass(slots=True)
@@ -81,7 +85,8 @@ class DurablePublisher(Actor):
 
     def receive(self, message: CommitItems) -> None:
         """Commit this message's entries and those of the messages that wait behind it, in full batches."""
-        self._commit_all(deque(message.items))
+        with WorkingOn(_OF_MANY):
+            self._commit_all(deque(message.items))
 
     def _commit_all(self, pending: deque[CommitItem]) -> None:
         while True:
@@ -117,13 +122,22 @@ class DurablePublisher(Actor):
             self._commit(batch[:middle])
             self._commit(batch[middle:])
             return
-        self._logger.error("PostgreSQL refused an entry", reason=reason, token=batch[0].token)
-        if not any(self._try([instead]) is None for instead in fallbacks(batch[0], reason)):
+        with WorkingOn(self._source(batch[0])):
+            self._refused_alone(batch[0], reason)
+
+    def _refused_alone(self, item: CommitItem, reason: str) -> None:
+        self._logger.error("PostgreSQL refused an entry", reason=reason, token=item.token)
+        if not any(self._try([instead]) is None for instead in fallbacks(item, reason)):
             # Only a damaged schema refuses our own plain failure; the lease ends by itself and the step runs again.
-            self._logger.error("an entry could not be stored in any form", reason=reason, token=batch[0].token)
-            self._ledger.remove([batch[0].token])
-            if batch[0].publication is not None:
-                batch[0].publication.reply.fail(BatchRefusedError(reason))
+            self._logger.error("an entry could not be stored in any form", reason=reason, token=item.token)
+            self._ledger.remove([item.token])
+            if item.publication is not None:
+                item.publication.reply.fail(BatchRefusedError(reason))
+
+    def _source(self, item: CommitItem) -> Correlated:
+        """Whose ids lines about an entry have; a step that is given back is in the ledger."""
+        held = self._ledger.get(item.token)
+        return item.finished or item.publication or (_OF_MANY if held is None else held.step)
 
     def _try(self, batch: list[CommitItem]) -> str | None:
         """Commit a batch; returns why it cannot be stored as it is, None if it was."""

@@ -13,7 +13,7 @@ from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.delivery.subscription import Adding, Delivery
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.native.bridge import NativeSubscriber
-from tasker_actors.telemetry.trace_context import CURRENT, TraceContext
+from tasker_actors.telemetry.trace_context import Correlated, Correlation, TraceContext, WorkingOn
 
 _CHECK_INTERVAL_S = 0.05
 
@@ -23,8 +23,12 @@ class _Entry:
     """An event on its way, and the numbers of the subscribers that have not had it yet, the next one last."""
 
     message: bytes
-    delivery: Delivery | None
+    source: Correlated
     keys: list[int]
+
+
+def _nothing() -> _Entry:
+    return _Entry(b"", Correlation(None, None), [])
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +37,7 @@ class _Delivering:
 
     key: int | None = None
     deadline: float = 0.0
-    entry: _Entry = field(default_factory=lambda: _Entry(b"", None, []))
+    entry: _Entry = field(default_factory=_nothing)
     is_abandoned: bool = False
     thread: threading.Thread | None = None
 
@@ -77,7 +81,7 @@ class FfiChannel:
     def start(self) -> None:
         """Start delivering; without subscribers no thread is needed."""
         if self._subscribers:
-            self._go_on(_Entry(b"", None, []))
+            self._go_on(_nothing())
 
     def wanted_by(self, event_name: str) -> int:
         """How many native subscribers want events of this name; from any thread."""
@@ -151,7 +155,10 @@ class FfiChannel:
             if current.is_abandoned:
                 self._stuck.discard(key)
         if current.is_abandoned:
-            self._logger.warning("A native subscriber has returned after its time limit", subscriber=self._name(key))
+            with WorkingOn(entry.source):
+                self._logger.warning(
+                    "A native subscriber has returned after its time limit", subscriber=self._name(key)
+                )
         elif error is not None:
             self._failed(key, entry, error)
         return not current.is_abandoned
@@ -165,11 +172,8 @@ class FfiChannel:
 
     def _failed(self, key: int, entry: _Entry, error: str) -> None:
         self._errors.add()
-        context = CURRENT.set(entry.delivery)  # so that the line has the event's ids
-        try:
+        with WorkingOn(entry.source):
             self._logger.warning("A native subscriber failed", subscriber=self._name(key), error=error)
-        finally:
-            CURRENT.reset(context)
 
     def _name(self, key: int) -> str:
         return self._subscribers[key].name

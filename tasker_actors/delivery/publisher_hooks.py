@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,19 @@ from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import FinishedStep, PublisherCallbacks
-from tasker_actors.telemetry.trace_context import WorkingOn
+from tasker_actors.telemetry.trace_context import Correlated, WorkingOn
 
 
 class HookTimeoutError(BaseException):
     """Raised inside a hook that runs past its time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookCall:
+    """A call of a publisher's hook, and what the event came from."""
+
+    publisher: str
+    source: Correlated
 
 
 def has_callbacks(publisher: BasePublisher) -> bool:
@@ -47,7 +56,7 @@ class PublisherHooks(Actor):
     is over; who sends them looks there whether there is room.
     """
 
-    def __init__(self, *, guard: CallGuard[str], backlog: Backlog, timeout_ms: int, logger: Any) -> None:
+    def __init__(self, *, guard: CallGuard[HookCall], backlog: Backlog, timeout_ms: int, logger: Any) -> None:
         self._backlog = backlog
         self._guard = guard
         self._timeout = timeout_ms / 1000
@@ -58,19 +67,22 @@ class PublisherHooks(Actor):
         try:
             for event, source in message.events:
                 with WorkingOn(source):
+                    call = HookCall(event.publisher_name, source)
                     if isinstance(event, OutgoingEvent):
-                        self._call(event.publisher_name, partial(notify_published, event))
+                        self._run(call, partial(notify_published, event))
                     else:
-                        self._call(event.publisher_name, partial(notify_refused, event))
+                        self._run(call, partial(notify_refused, event))
         finally:
             self._backlog.remove(len(message.events), callbacks_size(message))
 
-    def _call(self, publisher: str, hook: Callable[[], None]) -> None:
+    def _run(self, call: HookCall, hook: Callable[[], None]) -> None:
         try:
-            self._guard.begin(publisher, time.monotonic() + self._timeout)
+            self._guard.begin(call, time.monotonic() + self._timeout)
             try:
                 hook()
             finally:
                 self._guard.end()
         except BaseException as error:  # noqa: BLE001 - a user's hook may raise anything, SystemExit too
-            self._logger.warning("a publisher's hook failed after the commit", publisher=publisher, error=repr(error))
+            self._logger.warning(
+                "a publisher's hook failed after the commit", publisher=call.publisher, error=repr(error)
+            )

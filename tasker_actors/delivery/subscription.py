@@ -14,7 +14,7 @@ from tasker_actors.delivery.buffer import DropOldestBuffer, Drops
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
-from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext
+from tasker_actors.telemetry.trace_context import SpanScope, TraceContext, WorkingOn
 
 MAX_STUCK_THREADS = 4
 """Deliveries that do not return may pile up to here; then the subscriber gets no event until one of them returns."""
@@ -110,11 +110,12 @@ class Subscription:
         runner = self._runner
         if runner is None:
             self._take_up_again()
-        elif runner.guard.check(now, grace) is not None:
+        elif (delivery := runner.guard.check(now, grace)) is not None:
             runner.abandoned = True
             self._stuck = [one for one in self._stuck if one.is_alive()]
             self._stuck.append(runner)
-            self._failed("did not return even when it was interrupted")
+            with WorkingOn(delivery):
+                self._failed("did not return even when it was interrupted")
             self._runner = None
             if len(self._stuck) < MAX_STUCK_THREADS:
                 self.start()
@@ -162,7 +163,7 @@ class _Runner(threading.Thread):
         scope: SpanScope | None,
     ) -> None:
         super().__init__(name=f"subscriber-{spec.name}", daemon=True)
-        self.guard: CallGuard[str] = CallGuard(DeliveryTimeoutError)
+        self.guard: CallGuard[Delivery] = CallGuard(DeliveryTimeoutError)
         self.abandoned = False
         self.is_busy = False
         self._spec = spec
@@ -182,11 +183,8 @@ class _Runner(threading.Thread):
                 if delivery is None:
                     break
                 # Log lines of the subscriber, and what it tells actors, carry the event's ids.
-                context = CURRENT.set(delivery)
-                try:
+                with WorkingOn(delivery):
                     self._deliver(delivery, loop)
-                finally:
-                    CURRENT.reset(context)
         finally:
             self.is_busy = False
             if loop is not None:
@@ -196,7 +194,7 @@ class _Runner(threading.Thread):
         event = delivery.event
         error: str | None = None
         try:
-            self.guard.begin(event.event_id, time.monotonic() + self._timeout)
+            self.guard.begin(delivery, time.monotonic() + self._timeout)
             try:
                 if self._scope is None:
                     self._call(event, loop)

@@ -14,7 +14,7 @@ from tasker_actors.messages import CommitItem
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.telemetry.logging import get_logger
-from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.telemetry.trace_context import TraceContext, WorkingOn
 
 logger = get_logger("tasker_actors.settlement")
 
@@ -72,7 +72,8 @@ def one_by_one(worker_id: int, decided: Sequence[SettledLease], apply: Apply) ->
                 won, ended, _ = at_once(worker_id, [form(one, reason)], apply)
             except BatchRefusedError as error:
                 reason = str(error)
-                logger.error("PostgreSQL refused to settle a lease", reason=reason, token=one.lease["token"])
+                with WorkingOn(one):
+                    logger.error("PostgreSQL refused to settle a lease", reason=reason, token=one.lease["token"])
             else:
                 stored += won
                 finished |= ended

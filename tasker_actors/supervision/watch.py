@@ -30,6 +30,7 @@ from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.stations import stations
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.trace_context import WorkingOn
 
 logger = get_logger("tasker_actors.worker")
 
@@ -88,17 +89,18 @@ class WorkerWatch:
         for subscription in parts.subscriptions:
             subscription.check(now, grace)
         self._pipeline.channel.check(now)
-        stuck_publisher = parts.hooks_guard.check(now, grace)
+        stuck_hook = parts.hooks_guard.check(now, grace)
         parts.loop.look(now)
         stuck = [item for guard in parts.guards if (item := guard.check(now, grace)) is not None]
         abandoned = [self._abandon(item) for item in stuck if not self._return_starved(item)]
-        if stuck_publisher is not None and not self._is_hook_logged:
+        if stuck_hook is not None and not self._is_hook_logged:
             self._is_hook_logged = True
-            logger.error(
-                "A publisher's hook does not return past its time limit; the worker is replaced",
-                publisher=stuck_publisher,
-            )
-        return stuck_publisher is not None or any(abandoned)
+            with WorkingOn(stuck_hook.source):
+                logger.error(
+                    "A publisher's hook does not return past its time limit; the worker is replaced",
+                    publisher=stuck_hook.publisher,
+                )
+        return stuck_hook is not None or any(abandoned)
 
     def drain(self, timeout_ms: int) -> float:
         """Stop claiming, give back what has not begun, and return the moment at which the rest must end."""
@@ -189,13 +191,13 @@ class WorkerWatch:
         if item.handled is not None or not self._pipeline.parts.loop.is_blocked_by_another(item.step.token, limit_at):
             return False
         if self._pipeline.parts.ledger.give_up(item):
-            logger.warning(
-                "An async handler had no turn: another one blocks the event loop; its step goes back",
-                step_name=item.step.plan.name,
-                step_uuid=item.step.step_uuid,
-                task_uuid=item.step.task.task_uuid,
-                correlation_id=item.step.task.correlation_id,
-            )
+            with WorkingOn(item.step):
+                logger.warning(
+                    "An async handler had no turn: another one blocks the event loop; its step goes back",
+                    step_name=item.step.plan.name,
+                    step_uuid=item.step.step_uuid,
+                    task_uuid=item.step.task.task_uuid,
+                )
             self._system.address(PUBLISHER).tell(give_back([item]))
         return True
 
@@ -218,12 +220,12 @@ class WorkerWatch:
         if item.stage is not Stage.RUNNING or not self._pipeline.parts.ledger.finish(item, finished):
             return False
         item.cancelled = True
-        logger.error(
-            "A handler does not return past its time limit; the worker is replaced",
-            step_name=step.plan.name,
-            step_uuid=step.step_uuid,
-            task_uuid=step.task.task_uuid,
-            correlation_id=step.task.correlation_id,
-        )
+        with WorkingOn(step):
+            logger.error(
+                "A handler does not return past its time limit; the worker is replaced",
+                step_name=step.plan.name,
+                step_uuid=step.step_uuid,
+                task_uuid=step.task.task_uuid,
+            )
         self._pipeline.router.tell(StepFinished(finished), trace=step.trace, correlation_id=step.task.correlation_id)
         return True

@@ -99,6 +99,15 @@ def one(tmp_path_factory, embedded_server):
         yield found
 
 
+def assert_has_ids(one, line):
+    """A line about an attempt is found by its task's correlation id and by its trace."""
+    task = "SELECT correlation_id::text, traceparent FROM tasker.tasks WHERE task_uuid = %s"
+    (row,) = one.rows(task, line["task_uuid"])
+    assert line["correlation_id"] == row["correlation_id"]
+    assert line["trace_id"] == row["traceparent"].split("-")[1]
+    assert line["span_id"]
+
+
 def assert_timed_out_once(one, task, step):
     first, second = one.attempts(task["task_uuid"], step)
     assert (first["attempt"], first["outcome"], first["error"]["error_type"]) == (1, "waiting_for_retry", "timeout")
@@ -146,7 +155,8 @@ def test_a_call_that_cannot_be_interrupted_costs_its_worker_and_nobody_else_anyt
     others = one.rows("SELECT DISTINCT status FROM tasker.tasks WHERE name IN ('short', 'gate')")
     assert others == [{"status": "complete"}]
     one.wait_workers(lambda workers: len(workers) == 2)
-    assert one.logged("A handler does not return past its time limit; the worker is replaced", step_name="stuck")
+    [line] = one.logged("A handler does not return past its time limit; the worker is replaced", step_name="stuck")
+    assert_has_ids(one, line)
     assert [line["reason"] for line in one.logged("Worker ended")] == ["hang"]
 
 
@@ -171,5 +181,6 @@ def test_an_async_handler_that_never_awaits_is_the_only_one_that_pays_for_it(one
     until(lambda: one.rows(open_tasks) == [{"n": 0}])
     attempts = "SELECT DISTINCT attempts, state FROM tasker.steps WHERE name = 'async_short'"
     assert one.rows(attempts) == [{"attempts": 1, "state": "complete"}]
-    assert one.logged("An async handler had no turn: another one blocks the event loop; its step goes back")
+    [line, *_] = one.logged("An async handler had no turn: another one blocks the event loop; its step goes back")
+    assert_has_ids(one, line)
     until(lambda: one.restarts().get("hang", 0) == before + 1)

@@ -8,6 +8,7 @@ import orjson
 import psycopg
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from support.exporting import log_lines
 from support.flow import Flow, Worker
 from support.leases import AGAIN, MIB, SHOP, event, finish, returned
 
@@ -297,8 +298,11 @@ def test_an_event_that_postgresql_refuses_keeps_no_lease_of_a_dead_worker(flow: 
         for queue in queues:
             connection.execute(f"ALTER TABLE pgmq.q_{queue} ADD CHECK (message IS NULL) NOT VALID")
 
-    settled = settle(flow, worker, running={tokens[row.task_uuid] for row in rows[1:]})
+    with log_lines() as lines:
+        settled = settle(flow, worker, running={tokens[row.task_uuid] for row in rows[1:]})
 
+    ids = {line["correlation_id"] for line in lines.lines() if line["event"].endswith("refused to settle a lease")}
+    assert ids == {rows[1].correlation_id}
     states = [the_step(flow, row.task_uuid)["state"] for row in rows]
     assert states == ["enqueued", "error", "enqueued", "enqueued"]
     assert flow.task(rows[1].task_uuid)["status"] == "error"

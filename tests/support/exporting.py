@@ -6,14 +6,17 @@ import io
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from support.logging_state import logging_put_back
 
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.exporter import MAX_QUEUE_BYTES, Exporter
+from tasker_actors.telemetry.logging import init_console_only
 from tasker_actors.telemetry.otlp import make_sender
 
 RESOURCE = {"service.name": "tests"}
@@ -54,10 +57,20 @@ class Lines(io.TextIOWrapper):
         """Return the sentences in order."""
         return [line["event"] for line in self.lines()]
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Return the lines in order."""
+    def lines(self, logger: str | None = None) -> list[dict[str, Any]]:
+        """Return the lines in order, of one logger only if it is given."""
         assert isinstance(self.buffer, io.BytesIO)
-        return [json.loads(line) for line in self.buffer.getvalue().splitlines()]
+        found = [json.loads(line) for line in self.buffer.getvalue().splitlines()]
+        return [line for line in found if logger in (None, line["logger"])]
+
+
+@contextmanager
+def log_lines() -> Iterator[Lines]:
+    """Log as a worker does in phase 1, from debug on, to lines that the block reads back."""
+    with logging_put_back():
+        written = Lines()
+        init_console_only(TelemetryConfig.from_environ({"LOG_LEVEL": "debug"}), 0, stream=written)
+        yield written
 
 
 def exporter_to(

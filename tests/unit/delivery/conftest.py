@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support.exporting import Lines, log_lines
 from support.publishing import Database, Publishing
 
 from tasker_actors.actors import ActorSystem
@@ -26,3 +27,9 @@ def system() -> Iterator[ActorSystem]:
 @pytest.fixture
 def publisher(system: ActorSystem, database: Database) -> Publishing:
     return Publishing(system, database, worker_id=7, max_batch=10)
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with log_lines() as written:
+        yield written

@@ -6,10 +6,12 @@ DESIGN 2 (group commit), and of DESIGN 3 rule 6, 7, 10 and 11.
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.leases import event, finish, leased, publication, returned
+from support.exporting import Lines
+from support.leases import event, finish, leased, publication, returned, sampled_task
 from support.publishing import Database, Publishing, everything_won, refuse, tokens
 from support.waiting import until
 
@@ -18,6 +20,7 @@ from tasker_actors.delivery.batch import MAX_BATCH_BYTES
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply
 from tasker_actors.messages import CommitItems
 from tasker_actors.steps.outflow import events_size
+from tasker_actors.telemetry.trace_context import new_trace
 
 # Group commit
 
@@ -198,6 +201,55 @@ def test_a_refused_batch_is_halved_until_the_culprit_is_alone(publisher: Publish
     assert sorted(item.token for one in commits for item in one.won) == [item.token for item in items]
     assert publisher.state.seq == len(commits)
     assert len(publisher.ledger) == 0
+
+
+def test_a_line_about_a_refused_entry_has_the_ids_of_its_own_task(
+    publisher: Publishing, database: Database, lines: Lines
+):
+    """Whichever task the message was about that brought it, and whatever the entry is."""
+    items = publisher.hold(*(finish(leased(task=sampled_task())) for _ in range(3)))
+    step = leased(task=sampled_task())
+    publisher.ledger.add([step])
+    publisher.ledger.take_waiting()
+    failures: list[BaseException] = []
+    outside = publication(reply=SimpleNamespace(fail=failures.append))
+
+    def answer(batch: dict[str, Any]) -> CommitReply:
+        if batch["publications"] or step.token in tokens(batch):
+            raise BatchRefusedError("bad")
+        return refuse(items[-1].token)(batch)
+
+    database.always = answer
+    batch = CommitItems((*items, returned(step), outside))
+    publisher.address.tell(batch, trace=new_trace(), correlation_id="another")
+    until(lambda: bool(failures))
+
+    found = [
+        (line["event"], line["correlation_id"], line["trace_id"], line["span_id"]) for line in lines.lines("tests")
+    ]
+    refused, lost = "PostgreSQL refused an entry", "an entry could not be stored in any form"
+    assert found == [
+        (sentence, one.correlation_id, one.trace.trace_id, one.trace.span_id)
+        for sentence, one in (
+            (refused, items[-1].finished),
+            (refused, step),
+            (lost, step),
+            (refused, outside.publication),
+            (lost, outside.publication),
+        )
+        if one is not None
+    ]
+
+
+def test_a_line_about_a_whole_batch_has_nobodys_ids(publisher: Publishing, database: Database, lines: Lines):
+    database.always = lambda _batch: CommitReply(frozenset(), {}, 0, ())
+    batch = CommitItems(publisher.hold(finish(leased()), finish(leased())))
+    publisher.address.tell(batch, trace=new_trace(), correlation_id="another")
+    publisher.committed(2)
+
+    (line,) = lines.lines("tests")
+    assert line["count"] == 2
+    assert not line.keys() & {"correlation_id", "trace_id", "span_id"}
 
 
 def test_two_culprits_of_one_batch_are_both_found(publisher: Publishing, database: Database):

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.exporting import Lines
 from support.leases import event, finish, leased, sampled_task
-from support.logging_state import logging_put_back
 
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.messages import FinishedStep
-from tasker_actors.telemetry.config import TelemetryConfig
-from tasker_actors.telemetry.logging import LineSampler, get_logger, init_console_only
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logging_put_back():
-        written = Lines()
-        init_console_only(TelemetryConfig.from_environ({"LOG_LEVEL": "debug"}), 0, stream=written)
-        yield written
+from tasker_actors.telemetry.logging import LineSampler, get_logger
 
 
 def event_log(rate: float = 1.0) -> EventLog:

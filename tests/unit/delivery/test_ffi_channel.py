@@ -245,6 +245,13 @@ def test_a_subscriber_that_comes_back_gets_events_again(line):
 
     assert hanging.taken == ["a.1", "a.3"]
     assert one.errors.value == 2
+    (failed, _, its_ids), (returned, _, ids) = one.said
+    assert (failed, returned) == (
+        "A native subscriber failed: lib.so#0",
+        "A native subscriber has returned after its time limit: lib.so#0",
+    )
+    assert ids == its_ids
+    assert ids[0].trace_id == TRACE.trace_id
 
 
 def test_a_call_within_its_limit_is_left_alone(line):

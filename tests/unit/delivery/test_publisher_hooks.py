@@ -13,7 +13,7 @@ from support.waiting import until
 from tasker_actors.actors import ActorSystem
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.backlog import Backlog
-from tasker_actors.delivery.publisher_hooks import HookTimeoutError, PublisherHooks, callbacks_size
+from tasker_actors.delivery.publisher_hooks import HookCall, HookTimeoutError, PublisherHooks, callbacks_size
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import PublisherCallbacks
 from tasker_actors.telemetry.logging import get_logger
@@ -45,7 +45,7 @@ def system() -> Iterator[ActorSystem]:
 @pytest.mark.parametrize("error", [None, ValueError("x"), SystemExit(1), KeyboardInterrupt()])
 def test_a_call_that_is_over_makes_room_for_another(system: ActorSystem, error: BaseException | None) -> None:
     publisher, backlog = Misbehaving(error), Backlog(2, 100_000)
-    guard: CallGuard[str] = CallGuard(HookTimeoutError)
+    guard: CallGuard[HookCall] = CallGuard(HookTimeoutError)
     hooks = system.start(
         "hooks",
         lambda: PublisherHooks(guard=guard, backlog=backlog, timeout_ms=60_000, logger=get_logger("tests")),

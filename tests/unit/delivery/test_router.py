@@ -13,7 +13,6 @@ import orjson
 import pytest
 from support.exporting import Lines
 from support.leases import DONE, Inbox, event, finish, leased, sampled_task
-from support.logging_state import logging_put_back
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem, ActorUnavailableError, RestartPolicy
@@ -38,8 +37,7 @@ from tasker_actors.messages import (
 )
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.steps.outflow import events_size
-from tasker_actors.telemetry.config import TelemetryConfig
-from tasker_actors.telemetry.logging import get_logger, init_console_only
+from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepSuccess
 
@@ -131,14 +129,6 @@ class Router:
     def settle(self) -> None:
         """Wait until the router and those behind it have handled everything."""
         until(lambda: all(one.mailbox_depth == 0 and one.busy_seconds is None for one in self.system.actors()))
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logging_put_back():
-        written = Lines()
-        init_console_only(TelemetryConfig.from_environ({"LOG_LEVEL": "debug"}), 0, stream=written)
-        yield written
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support.exporting import Lines
 from support.leases import event, finish, leased
 from support.waiting import until
 
 from tasker_actors.delivery.subscription import MAX_STUCK_THREADS, Subscription
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import new_trace
 
 MIB = 1024 * 1024
@@ -239,12 +241,14 @@ def test_a_delivery_within_its_limit_is_left_alone(desk: Callable[..., Desk]):
     assert one.errors.value == 0
 
 
-def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(desk: Callable[..., Desk]):
+def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(desk: Callable[..., Desk], lines: Lines):
     entered, leave = threading.Event(), threading.Event()
     got: list[str] = []
+    stuck: list[Any] = []
 
     def call(taken: Any) -> None:
         if taken.event_name == "a.stuck":
+            stuck.append(taken)
             entered.set()
             leave.wait()  # a lock that no exception interrupts
         got.append(taken.event_name)
@@ -256,6 +260,9 @@ def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(d
 
     until(lambda: got == ["a.after"])
     assert one.errors.value == 1
+    (line,) = lines.lines("tests")
+    assert (line["event"], line["correlation_id"]) == ("a subscriber failed", stuck[0].metadata["correlation_id"])
+    assert (line["trace_id"], line["span_id"]) == (TRACE.trace_id, publish_fast_id(stuck[0].event_id))
     leave.set()
     one.offer("a.more")
     until(lambda: "a.more" in got and one.subscription.is_idle)
