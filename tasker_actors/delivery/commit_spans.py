@@ -108,7 +108,6 @@ class CommitSpans:
             _of_task(task) + attribute("step_uuid", attempt.step_uuid) + known_attribute("step_name", attempt.step_name)
         )
         began, finished = self._ns(attempt.began_at), self._ns(attempt.finished_at)
-        place = b"" if attempt.slot is None else known_attribute("worker.slot", attempt.slot)
         yield span(
             "step_execution",
             trace,
@@ -116,7 +115,7 @@ class CommitSpans:
             task.trace.span_id,
             began,
             self._ns(self.times.handed_over) if attempt.events else finished,
-            common + known_attribute("attempt", attempt.attempt) + place,
+            common + known_attribute("attempt", attempt.attempt) + known_attribute("worker.slot", attempt.slot),
             remote_parent=True,
             error=fault or attempt.not_stored,
             # The exception is recorded on the handler's span or the submission's, where there are any.

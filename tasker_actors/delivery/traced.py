@@ -45,7 +45,7 @@ class TracedTask:
 class TracedAttempt:
     """One attempt that came to an end; `trace` names its span. Times are monotonic seconds.
 
-    `handled_s` is the time in the handler and `slot` the worker's, None where nobody knows: the worker was lost.
+    `handled_s` is the time in the handler, None where nobody knows: the worker was lost. `slot` is the worker's.
     `fault` is the attempt's own, `not_stored` says why the result of one that ended was not stored.
     """
 
@@ -55,7 +55,7 @@ class TracedAttempt:
     step_name: str
     handler_name: str
     attempt: int
-    slot: int | None
+    slot: int
     state: str
     began_at: float
     finished_at: float

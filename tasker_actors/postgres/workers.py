@@ -64,11 +64,14 @@ def heartbeat(connection: Connection[Any], workers: Iterable[WorkerState]) -> No
 
 
 def fence(connection: Connection[Any], worker_id: int, reason: str) -> tuple[bool, Sequence[Mapping[str, Any]]]:
-    """Shut a worker out and return whether it was alive, and its leases; inside the caller's transaction."""
+    """Shut a worker out and return whether it was alive, and its leases, each with the worker's slot.
+
+    Inside the caller's transaction.
+    """
     row = connection.execute(_SQL["fence_worker"], {"worker_id": worker_id, "reason": reason}).fetchone()
     assert row is not None  # noqa: S101 - a function call returns one row
     reply = orjson.loads(row[0])
-    return reply["was_alive"], reply["leases"]
+    return reply["was_alive"], [{**lease, "slot": row[1]} for lease in reply["leases"]]
 
 
 def mark_unseen(connection: Connection[Any], leases: Sequence[Mapping[str, Any]]) -> None:

@@ -45,7 +45,7 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
                 step_name=one.plan.name,
                 handler_name=one.plan.handler_name,
                 attempt=one.lease["attempt"],
-                slot=None,
+                slot=one.lease["slot"],
                 state=one.document["outcome"],
                 began_at=now,
                 finished_at=now,

@@ -198,7 +198,8 @@ def test_a_task_that_a_killed_worker_had_begun_goes_on_in_the_same_trace(traced:
     supervisor, receiver = traced
     until(lambda: not any(one["in_flight"] for one in supervisor.workers().values()))
     task_uuid = supervisor.create("waits_first_time", namespace="shop")
-    killed = begun(supervisor, task_uuid)["pid"]
+    line = begun(supervisor, task_uuid)
+    killed, slot = line["pid"], line["worker"]
     kill(killed)
     supervisor.wait(task_uuid, "complete")
     trace = of_task(receiver, task_uuid, "step_execution", "step_execution", "handler_call", "result_submission")
@@ -206,7 +207,7 @@ def test_a_task_that_a_killed_worker_had_begun_goes_on_in_the_same_trace(traced:
     lost, second = sorted((span for span in trace if span.name == "step_execution"), key=lambda span: span.start_ns)
     assert [lost.attributes["attempt"], second.attributes["attempt"]] == [1, 2]
     assert (lost.status, lost.attributes["error.type"]) == (ERROR, "worker_lost")
-    assert lost.resource["process.pid"] == supervisor.process.pid
+    assert (lost.resource["process.pid"], lost.attributes["worker.slot"]) == (supervisor.process.pid, slot)
     assert (second.status, named(trace, "handler_call").parent_id) == (0, second.span_id)
     assert second.resource["process.pid"] not in (killed, supervisor.process.pid)
     root = named(trace, "task_execution")

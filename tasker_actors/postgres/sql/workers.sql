@@ -19,7 +19,9 @@ FROM jsonb_to_recordset(%(workers)s::jsonb) AS h(worker_id bigint, state text, i
 WHERE w.worker_id = h.worker_id AND w.alive;
 
 -- name: fence_worker
-SELECT tasker.fence_worker_v2(%(worker_id)s, %(reason)s);
+-- Its slot is read here for the settlement's spans: whoever settles may be another supervisor, which knows only the id.
+SELECT tasker.fence_worker_v2(%(worker_id)s, %(reason)s),
+       (SELECT slot FROM tasker.workers WHERE worker_id = %(worker_id)s);
 
 -- name: mark_unseen
 UPDATE tasker.steps s
