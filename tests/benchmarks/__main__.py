@@ -70,7 +70,7 @@ AIMS: Mapping[str, Aim] = {
     "telemetry_dead_collector_steps_per_s": Aim("the same, all sampled, no collector answers", "/s", None),
     "telemetry_sampled_1_percent_cost_percent": Aim("cost of 1 % sampled", " %", 5.0, is_limit=True),
     "telemetry_sampled_all_cost_percent": Aim("cost of all sampled", " %", 50.0, is_limit=True),
-    "telemetry_dead_collector_cost_percent": Aim("cost of a dead collector, all sampled", " %", None),
+    "telemetry_dead_collector_cost_percent": Aim("cost of a dead collector, all sampled", " %", 5.0, is_limit=True),
     "telemetry_sampled_all_dropped_percent": Aim("spans dropped, all sampled", " %", None),
     "telemetry_off_worker_rss_mb": Aim("memory of a worker after it, telemetry off", " MB", None),
     "telemetry_dead_collector_worker_rss_mb": Aim("the same, dead collector", " MB", None),
