@@ -19,7 +19,7 @@ from support.supervised import Supervised, kill, supervised
 from support.waiting import until
 
 HANDLERS = """
-import asyncio, os, signal
+import asyncio, os, signal, threading
 from opentelemetry import trace
 from tasker_actors import step_handler, subscriber
 
@@ -37,6 +37,11 @@ def sync(context):
 async def looks_up(context):
     with tracer.start_as_current_span("look up async"):
         await asyncio.sleep(0)
+    return {}
+
+@step_handler("takes_time")
+def takes_time(context):
+    threading.Event().wait(0.3)
     return {}
 
 @step_handler("second_time")
@@ -75,6 +80,9 @@ def on_order(event):
         pass
 """
 
+CLOCKS_NS = 5_000_000
+"""How far a process's clocks may be from each other, and from PostgreSQL's."""
+
 Traced = tuple[Supervised, OtlpReceiver]
 
 
@@ -85,6 +93,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory, embedded_server: DatabaseSe
     once = {"retry": {"max_attempts": 1}}
     project.template("sync", {"sync": once}, namespace="shop")
     project.template("async", {"async": once}, namespace="shop")
+    timed = {**once, "publishes_events": [{"name": "order.timed"}]}
+    project.template("takes_time", {"takes_time": timed}, namespace="shop")
     project.template("second_time", {"second_time": {"retry": {"backoff": "none"}}}, namespace="shop")
     failed = {"name": "order.lost", "condition": "permanent_failure"}
     project.template("kills", {"kills": {**once, "publishes_events": [failed]}}, namespace="shop")
@@ -129,6 +139,41 @@ def test_supervisor_and_worker_say_what_they_are(traced: Traced):
     for resource, own in ((ran, of_worker), (ended, {"process.pid": supervisor.process.pid})):
         assert resource == {**same, **own, "service.instance.id": resource["service.instance.id"]}
     assert ran["service.instance.id"] != ended["service.instance.id"]
+
+
+def milliseconds(span: ReceivedSpan) -> float:
+    """Return how long a span lasted."""
+    return (span.end_ns - span.start_ns) / 1e6
+
+
+def test_the_times_of_spans_are_those_of_the_attempt_and_its_task(traced: Traced):
+    supervisor, receiver = traced
+    task_uuid = supervisor.run("takes_time", namespace="shop")["task_uuid"]
+    trace = of_task(receiver, task_uuid, "handler_call", "result_submission", "publish_durable")
+    check_tree(trace)
+    call, attempt, submission, publication, root = (
+        named(trace, name)
+        for name in ("handler_call", "step_execution", "result_submission", "publish_durable", "task_execution")
+    )
+    (stored,) = supervisor.attempts(task_uuid, "takes_time")
+    (message,) = supervisor.messages("shop", task_uuid)
+    assert stored["duration_ms"] >= 300
+    assert milliseconds(call) == pytest.approx(stored["duration_ms"], abs=0.01)
+    assert milliseconds(call) == pytest.approx(message["message"]["execution"]["duration_ms"], abs=0.01)
+    assert attempt.start_ns == call.start_ns
+    assert milliseconds(attempt) >= milliseconds(call)
+    # Handed over and committed: it was sent after the handler's end, and the answer ended all three.
+    assert call.end_ns <= submission.start_ns <= publication.start_ns < publication.end_ns
+    assert publication.end_ns == submission.end_ns == root.end_ns
+    (row,) = supervisor.rows(
+        """
+        SELECT extract(epoch FROM created_at)::float AS created, extract(epoch FROM completed_at)::float AS completed
+        FROM tasker.tasks WHERE task_uuid = %s
+        """,
+        task_uuid,
+    )
+    assert root.start_ns <= row["created"] * 1e9 + CLOCKS_NS
+    assert publication.start_ns - CLOCKS_NS <= row["completed"] * 1e9 <= publication.end_ns + CLOCKS_NS
 
 
 # Users' own spans
