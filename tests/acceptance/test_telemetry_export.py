@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.otlp_receiver import OtlpReceiver, dead_endpoint, silent_endpoint
 from support.project import Project
+from support.span_tree import PARENTS, check_attributes, check_tree, named, parent_of
 from support.supervised import CONFIG, Supervised, run_to_end, supervised
 from support.waiting import until
 
@@ -30,6 +31,11 @@ FAILS = "Export to the collector fails; what does not fit the buffer is dropped 
 
 PATIENT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "120", "OTEL_BSP_EXPORT_TIMEOUT": "120000"}
 """The exporter's own time limits are far away: only that of the end can be what counts."""
+
+RESOURCE = {
+    "service.name", "service.version", "service.namespace", "service.instance.id", "deployment.environment.name",
+    "process.pid", "tasker.worker.slot",
+}  # fmt: skip
 
 HANDLERS = """
 import os
@@ -85,8 +91,10 @@ def receiver() -> Iterator[OtlpReceiver]:
 def project(tmp_path: Path) -> Project:
     found = Project(tmp_path / "project")
     found.module("telemetry_handlers", HANDLERS)
-    for name in ("trace", "many", "wait"):
+    for name in ("many", "wait"):
         found.template(name, {name: {}}, namespace="tele")
+    events = [{"name": f"thing.{mode}", "delivery_mode": mode} for mode in ("durable", "fast", "broadcast")]
+    found.template("trace", {"trace": {"publishes_events": events}}, namespace="tele")
     found.template("crash", {"crash": {"retry": {"max_attempts": 50, "backoff": "none"}}}, namespace="tele")
     return found
 
@@ -118,7 +126,7 @@ def test_supervisor_and_workers_go_through_the_phases_in_order(
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_users_spans_metrics_and_logs_arrive_after_a_drain(
+def test_a_task_s_tree_and_users_spans_metrics_and_logs_arrive_after_a_drain(
     project: Project, database_url: str, receiver: OtlpReceiver, protocol: str
 ) -> None:
     """Nothing leaves before the end, by the delay: what arrives is what draining exports."""
@@ -126,8 +134,9 @@ def test_users_spans_metrics_and_logs_arrive_after_a_drain(
     with supervised(project, database_url, variables=variables) as one:
         task = one.run("trace", namespace="tele")
         assert one.stop() == 0, one.last_words()
+    check_whole_tree(receiver)
     (span,) = [span for span in receiver.spans() if span.name == "of a user"]
-    assert span.resource["service.name"] == "tasker-actors"
+    assert parent_of(receiver.spans(), span) == "handler_call"
     (point,) = receiver.points("users.things")
     assert (point.value, slots([point])) == (1, slots([span]))
     (inside,) = [log for log in receiver.logs() if log.body == "Inside"]
@@ -137,6 +146,19 @@ def test_users_spans_metrics_and_logs_arrive_after_a_drain(
     assert ("Supervisor ready", None) in bodies
     instances = {log.resource["service.instance.id"] for log in receiver.logs()}
     assert len(instances) == 3
+
+
+def check_whole_tree(receiver: OtlpReceiver) -> None:
+    """The only task is one trace of every kind of span, each with its attributes, from one process."""
+    trace = [span for span in receiver.spans() if span.scope == "tasker_actors"]
+    check_tree(trace)
+    assert {span.name for span in trace} == {"task_execution", *PARENTS}
+    (slot,) = slots(trace)
+    for span in trace:
+        check_attributes(span, "tele_domain_events")
+        assert span.resource.keys() == RESOURCE
+        assert (span.resource["service.name"], span.resource) == ("tasker-actors", trace[0].resource)
+    assert named(trace, "step_execution").attributes["worker.slot"] == slot
 
 
 @pytest.mark.timeout(400)

@@ -22,6 +22,22 @@ PARENTS = {
 }
 """The tree of SPEC 4.2."""
 
+ATTRIBUTES = {
+    "task_execution": {"task.name", "task.status"},
+    "step_execution": {"attempt", "worker.slot"},
+    "handler_call": {"handler"},
+    "publish_domain_event": {"event_name", "delivery_mode", "event_id"},
+    "route_event": {"delivery_mode"},
+    "publish_durable": {
+        "queue_name", "message_size", "messaging.system", "messaging.destination.name", "messaging.operation.name",
+        "messaging.operation.type", "messaging.message.id", "messaging.message.body.size",
+    },
+    "publish_fast": {"subscriber_count"},
+    "record_metrics": set[str](),
+    "result_submission": {"step.state"},
+}  # fmt: skip
+"""What each kind of span says beside the ids of its task and step; a route to a queue names it too."""
+
 OF_TASK = ("task_uuid", "namespace", "correlation_id")
 OF_STEP = ("step_uuid", "step_name")
 ROUNDING_NS = 1_000_000  # a task's beginning is known to the millisecond
@@ -65,6 +81,16 @@ def check_child(span: ReceivedSpan, parent: ReceivedSpan) -> None:
     if parent.name != "task_execution":
         assert span.end_ns <= parent.end_ns + ROUNDING_NS
         assert ids(span, OF_STEP) == ids(parent, OF_STEP)
+
+
+def check_attributes(span: ReceivedSpan, queue: str) -> None:
+    """A span says what its kind says; `queue` is where durable events of its namespace go."""
+    of_step = OF_STEP if span.name != "task_execution" else ()
+    assert span.attributes.keys() >= {*ATTRIBUTES[span.name], *OF_TASK, *of_step}
+    if span.name == "route_event":
+        assert span.attributes.get("target_queue") == (None if span.attributes["delivery_mode"] == "fast" else queue)
+    if span.name == "publish_durable":
+        assert {span.attributes[f"messaging.operation.{key}"] for key in ("name", "type")} == {"send"}
 
 
 def ids(span: ReceivedSpan, keys: Sequence[str]) -> tuple[str, ...]:
