@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.otlp_receiver import OtlpReceiver, dead_endpoint, silent_endpoint
+from support.otlp_receiver import OtlpReceiver, ReceivedSpan, dead_endpoint, silent_endpoint
 from support.project import Project
 from support.span_tree import PARENTS, check_attributes, check_tree, named, parent_of
 from support.supervised import CONFIG, Supervised, run_to_end, supervised
@@ -44,7 +44,7 @@ import threading
 
 from opentelemetry import metrics, trace
 
-from tasker_actors import step_handler
+from tasker_actors import step_handler, telemetry
 from tasker_actors.telemetry.logging import get_logger
 
 get_logger("users").info(
@@ -62,6 +62,18 @@ def trace_step(context):
         counter.add(1)
         get_logger("users").info("Inside")
     return {}
+
+@step_handler("fork")
+def fork(context):
+    child = os.fork()
+    if child == 0:
+        telemetry.init_tracing()
+        with tracer.start_as_current_span("in the child"):
+            counter.add(10)
+        telemetry.shut_down(60000)
+        os._exit(0)
+    with tracer.start_as_current_span("beside the child"):
+        return {"status": os.waitpid(child, 0)[1]}
 
 @step_handler("many")
 def many(context):
@@ -91,7 +103,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 def project(tmp_path: Path) -> Project:
     found = Project(tmp_path / "project")
     found.module("telemetry_handlers", HANDLERS)
-    for name in ("many", "wait"):
+    for name in ("many", "wait", "fork"):
         found.template(name, {name: {}}, namespace="tele")
     events = [{"name": f"thing.{mode}", "delivery_mode": mode} for mode in ("durable", "fast", "broadcast")]
     found.template("trace", {"trace": {"publishes_events": events}}, namespace="tele")
@@ -102,6 +114,11 @@ def project(tmp_path: Path) -> Project:
 def slots(of: Any) -> set[int]:
     """The slots of what was received."""
     return {one.resource["tasker.worker.slot"] for one in of if "tasker.worker.slot" in one.resource}
+
+
+def instance(of: Any) -> Any:
+    """The process that exported something."""
+    return of.resource["service.instance.id"]
 
 
 def order(one: Supervised, worker: int | None) -> list[str]:
@@ -129,28 +146,40 @@ def test_supervisor_and_workers_go_through_the_phases_in_order(
 def test_a_task_s_tree_and_users_spans_metrics_and_logs_arrive_after_a_drain(
     project: Project, database_url: str, receiver: OtlpReceiver, protocol: str
 ) -> None:
-    """Nothing leaves before the end, by the delay: what arrives is what draining exports."""
+    """Nothing leaves before the end, by the delay: what arrives is what draining exports.
+
+    And what a handler's fork exports, which is another instance and takes nothing of its worker's with it.
+    """
     variables = receiver.environment(protocol, OTEL_LOGS_ENABLED="true", **AT_THE_END)
     with supervised(project, database_url, variables=variables) as one:
+        forked = one.run("fork", namespace="tele")
+        assert one.steps(forked["task_uuid"])["fork"]["result"] == {"status": 0}
         task = one.run("trace", namespace="tele")
+        assert one.restarts() == {}
         assert one.stop() == 0, one.last_words()
-    check_whole_tree(receiver)
-    (span,) = [span for span in receiver.spans() if span.name == "of a user"]
-    assert parent_of(receiver.spans(), span) == "handler_call"
-    (point,) = receiver.points("users.things")
-    assert (point.value, slots([point])) == (1, slots([span]))
+    span, in_child, beside = (
+        named(receiver.spans(), name) for name in ("of a user", "in the child", "beside the child")
+    )
+    assert {parent_of(receiver.spans(), each) for each in (span, in_child, beside)} == {"handler_call"}
+    check_whole_tree([one for one in receiver.spans() if (one.trace_id, one.scope) == (span.trace_id, "tasker_actors")])
+    assert slots([in_child]) == slots([beside])
+    assert len({instance(each) for each in (in_child, beside)}) == 2
+    counted = {(instance(point), point.value) for point in receiver.points("users.things")}
+    assert counted == {(instance(span), 1), (instance(in_child), 10)}
+    executions = {
+        point.attributes["step_name"]: point.value for point in receiver.points("tasker.steps.executions.total")
+    }
+    assert {step: executions[step] for step in ("fork", "trace")} == {"fork": 1, "trace": 1}
     (inside,) = [log for log in receiver.logs() if log.body == "Inside"]
     assert (inside.span_id, inside.attributes["correlation_id"]) == (span.span_id, task["correlation_id"])
     bodies = {(log.body, log.resource.get("tasker.worker.slot")) for log in receiver.logs()}
     assert {(text, slot) for text in (PHASE_1, LOADING, PHASE_2) for slot in (None, 0, 1)} <= bodies
     assert ("Supervisor ready", None) in bodies
-    instances = {log.resource["service.instance.id"] for log in receiver.logs()}
-    assert len(instances) == 3
+    assert len({instance(log) for log in receiver.logs()} - {instance(in_child)}) == 3
 
 
-def check_whole_tree(receiver: OtlpReceiver) -> None:
-    """The only task is one trace of every kind of span, each with its attributes, from one process."""
-    trace = [span for span in receiver.spans() if span.scope == "tasker_actors"]
+def check_whole_tree(trace: Sequence[ReceivedSpan]) -> None:
+    """The trace of a task has every kind of span, each with its attributes, from one process."""
     check_tree(trace)
     assert {span.name for span in trace} == {"task_execution", *PARENTS}
     (slot,) = slots(trace)
