@@ -85,6 +85,13 @@ def many(context):
 def crash(context):
     os._exit(9)
 
+@step_handler("hold")
+def hold(context):
+    get_logger("users").info("Holding")
+    while not os.path.exists(context.get_input("gate")):
+        threading.Event().wait(0.05)
+    return {}
+
 @step_handler("wait")
 def wait(context):
     get_logger("users").info("Waiting")
@@ -103,7 +110,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 def project(tmp_path: Path) -> Project:
     found = Project(tmp_path / "project")
     found.module("telemetry_handlers", HANDLERS)
-    for name in ("many", "wait", "fork"):
+    for name in ("many", "wait", "hold", "fork"):
         found.template(name, {name: {}}, namespace="tele")
     events = [{"name": f"thing.{mode}", "delivery_mode": mode} for mode in ("durable", "fast", "broadcast")]
     found.template("trace", {"trace": {"publishes_events": events}}, namespace="tele")
@@ -119,6 +126,15 @@ def slots(of: Any) -> set[int]:
 def instance(of: Any) -> Any:
     """The process that exported something."""
     return of.resource["service.instance.id"]
+
+
+def exported(receiver: OtlpReceiver, metric: str, label: str) -> dict[str, float]:
+    """A counter's last exported figures by one of its labels."""
+    last = {tuple(sorted(point.attributes.items())): point for point in receiver.points(metric)}
+    found: dict[str, float] = {}
+    for point in last.values():
+        found[point.attributes[label]] = found.get(point.attributes[label], 0) + point.value
+    return found
 
 
 def order(one: Supervised, worker: int | None) -> list[str]:
@@ -166,9 +182,7 @@ def test_a_task_s_tree_and_users_spans_metrics_and_logs_arrive_after_a_drain(
     assert len({instance(each) for each in (in_child, beside)}) == 2
     counted = {(instance(point), point.value) for point in receiver.points("users.things")}
     assert counted == {(instance(span), 1), (instance(in_child), 10)}
-    executions = {
-        point.attributes["step_name"]: point.value for point in receiver.points("tasker.steps.executions.total")
-    }
+    executions = exported(receiver, "tasker.steps.executions.total", "step_name")
     assert {step: executions[step] for step in ("fork", "trace")} == {"fork": 1, "trace": 1}
     (inside,) = [log for log in receiver.logs() if log.body == "Inside"]
     assert (inside.span_id, inside.attributes["correlation_id"]) == (span.span_id, task["correlation_id"])
@@ -295,15 +309,33 @@ def test_a_second_signal_exports_what_the_supervisor_has(
         assert one.wait_ended() == 5, one.last_words()
     received = [log.body for log in receiver.logs() if "tasker.worker.slot" not in log.resource]
     assert received.count("Signal received") == 2
+    assert {PHASE_1, LOADING, PHASE_2} <= set(received)
+    assert exported(receiver, "tasker.tasks.requests.total", "task_type")["wait"] == 1
 
 
-def test_giving_up_exports_the_reason(project: Project, database_url: str, receiver: OtlpReceiver) -> None:
-    variables = receiver.environment(OTEL_LOGS_ENABLED="true", **AT_THE_END)
-    with supervised(project, database_url, workers=1, variables=variables) as one:
+def test_giving_up_exports_the_reason_and_what_was_logged_and_counted_before(
+    project: Project, database_url: str, receiver: OtlpReceiver, tmp_path: Path
+) -> None:
+    """One worker crashes until that is enough; the other one works until then, and drains."""
+    variables = receiver.environment(OTEL_LOGS_ENABLED="true", TASKER_WORKER__RESTART_LIMIT="1", **AT_THE_END)
+    gate = tmp_path / "gate"
+    with supervised(project, database_url, concurrency=1, variables=variables) as one:
+        one.create("hold", namespace="tele", context={"gate": str(gate)})
+        until(lambda: bool(one.logged("Holding")))
         one.create("crash", namespace="tele")
-        assert one.wait_ended() == 4
+        until(lambda: bool(one.logged("The supervisor ends")), 100)
+        gate.touch()
+        assert one.wait_ended() == 4, one.last_words()
     (reason,) = [log for log in receiver.logs() if log.body == "The supervisor ends"]
     assert "crashed" in reason.attributes["error"]
+    drained = one.logged("Holding")[0]["worker"]
+    bodies = {(log.body, log.resource.get("tasker.worker.slot")) for log in receiver.logs()}
+    assert {(text, slot) for text in (PHASE_1, LOADING, PHASE_2) for slot in (None, drained)} <= bodies
+    assert len(one.logged("Worker ended", exit_code=9)) == 2
+    assert exported(receiver, "tasker.workers.restarts.total", "reason")["exit"] == 2
+    assert exported(receiver, "tasker.tasks.requests.total", "task_type") == {
+        name: float(name in ("hold", "crash")) for name in ("trace", "many", "wait", "hold", "fork", "crash")
+    }
 
 
 def test_a_worker_that_cannot_boot_exports_the_reason(
