@@ -1,7 +1,7 @@
 """The process in which publishers' hooks run for steps whose worker is gone.
 
-Started by `isolated_hooks` as `python -m tasker_actors.supervision.hook_process SUPERVISOR_PID FD MODULE…`. It answers
-one line of JSON with another; whatever a hook does to it costs the events of that settlement their publication.
+Started by `isolated_hooks` as `python -m tasker_actors.supervision.hook_process SUPERVISOR_PID FD EXPORT_S MODULE…`. It
+answers one line of JSON with another; whatever a hook does to it costs the events of that settlement their publication.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from io import BufferedRWPair
 from typing import Any
 
@@ -24,7 +25,9 @@ from tasker_actors.events.publisher import BasePublisher, PublishContext
 from tasker_actors.events.text import described
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.supervision.orphan import die_with_parent
+from tasker_actors.telemetry import phases
 from tasker_actors.telemetry.logging import init_console_only
+from tasker_actors.telemetry.trace_context import Correlation, TraceContext, WorkingOn, parse_traceparent
 from tasker_actors.workflow.outcome import StepFailure
 
 
@@ -35,6 +38,7 @@ class HookCalls:
         self._publishers = publishers
         self._publisher = BasePublisher()
         self._context: PublishContext | None = None
+        self._source = Correlation(None, None)
 
     def answer(self, request: Mapping[str, Any]) -> bytes:
         """Call the hook that is asked for; returns JSON with what it `returned`, or with what was `raised`."""
@@ -55,9 +59,11 @@ class HookCalls:
         if hook == "should_publish":
             self._publisher = self._publishers[request["publisher"]]
             self._context = _context(request["context"])
-        if hook == "before_publish":
-            return self._publisher.before_publish(request["event_name"], request["payload"], request["metadata"])
-        return getattr(self._publisher, hook)(self._context)
+            self._source = _source(request["context"], self._context.facts)
+        with WorkingOn(self._source), _span(self._source.trace):
+            if hook == "before_publish":
+                return self._publisher.before_publish(request["event_name"], request["payload"], request["metadata"])
+            return getattr(self._publisher, hook)(self._context)
 
 
 def _context(document: Mapping[str, Any]) -> PublishContext:
@@ -70,6 +76,22 @@ def _context(document: Mapping[str, Any]) -> PublishContext:
     )
 
 
+def _source(document: Mapping[str, Any], facts: StepFacts) -> Correlation:
+    """What the hooks of an event work under: the lost attempt's span."""
+    traceparent = document.get("traceparent")
+    trace = None if traceparent is None else parse_traceparent(traceparent, document["tracestate"])
+    return Correlation(trace, facts.correlation_id)
+
+
+def _span(trace: TraceContext | None) -> AbstractContextManager[None]:
+    """Let spans that a hook makes nest under this one, where there is an export."""
+    if trace is None or phases.exporter() is None:
+        return nullcontext()
+    from tasker_actors.telemetry.span_scope import OpenTelemetrySpan  # noqa: PLC0415 - loaded only where tracing is on
+
+    return OpenTelemetrySpan(lambda: trace)
+
+
 def serve(lines: BufferedRWPair, calls: HookCalls) -> None:
     """Answer requests until the other side closes."""
     for line in lines:
@@ -79,14 +101,16 @@ def serve(lines: BufferedRWPair, calls: HookCalls) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Start the process; see the module's first lines."""
-    supervisor_pid, descriptor, *modules = arguments
+    supervisor_pid, descriptor, export_s, *modules = arguments
     die_with_parent(int(supervisor_pid))
     init_console_only()
     publishers = publishers_in(import_modules(modules))
+    phases.init_tracing()
     with socket.socket(fileno=int(descriptor)) as link, link.makefile("rwb") as lines:
         lines.write(b"{}\n")  # ready
         lines.flush()
         serve(lines, HookCalls(publishers))
+    phases.shut_down(float(export_s) * 1000)
     return os.EX_OK
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import orjson
 from tasker_actors.errors import TaskerError
 from tasker_actors.events.outgoing import BoundDeclaration
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
+from tasker_actors.telemetry.trace_context import current_trace
 from tasker_actors.workflow.outcome import StepFailure
 
 _END_S: Final = 1.0
@@ -32,17 +34,21 @@ class HookProcessError(TaskerError):
 
 
 class IsolatedHooks:
-    """Makes what stands for users' publishers; for any thread, which blocks while a hook runs."""
+    """Makes what stands for users' publishers; for any thread, which blocks while a hook runs.
 
-    def __init__(self, modules: Sequence[str], *, timeout_ms: int, start_timeout_ms: int) -> None:
+    `export_ms` is how long a process may export what its hooks traced and logged, once it has no more to do.
+    """
+
+    def __init__(self, modules: Sequence[str], *, timeout_ms: int, start_timeout_ms: int, export_ms: float) -> None:
         self._modules = tuple(modules)
         self._timeout = timeout_ms / 1000
         self._start_timeout = start_timeout_ms / 1000
+        self._export = export_ms / 1000
 
     @contextmanager
     def declarations(self, declarations: Sequence[BoundDeclaration]) -> Iterator[Sequence[BoundDeclaration]]:
-        """Lend the declarations with publishers that call their hooks elsewhere; the process ends with the block."""
-        process = _HookProcess(self._modules, self._timeout, self._start_timeout)
+        """Lend the declarations with publishers that call their hooks elsewhere, in a process that ends by itself."""
+        process = _HookProcess(self._modules, self._timeout, self._start_timeout, self._export)
         try:
             yield tuple(
                 one
@@ -72,6 +78,8 @@ class _DistantPublisher(BasePublisher):
             "payload": context.payload,
             "facts": asdict(context.facts),
         }
+        if (trace := current_trace()) is not None:
+            document |= {"traceparent": trace.traceparent, "tracestate": trace.tracestate}
         return self._process.call("should_publish", publisher=self._name, context=document)
 
     def transform_payload(self, context: PublishContext) -> Any:  # noqa: ARG002 - the process has it
@@ -87,10 +95,11 @@ class _DistantPublisher(BasePublisher):
 class _HookProcess:
     """The other side of `hook_process`: started at the first call, of no use after the first failure of its own."""
 
-    def __init__(self, modules: Sequence[str], timeout: float, start_timeout: float) -> None:
+    def __init__(self, modules: Sequence[str], timeout: float, start_timeout: float, export: float) -> None:
         self._modules = modules
         self._timeout = timeout
         self._start_timeout = start_timeout
+        self._export = export
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._broken: str | None = None
@@ -117,20 +126,20 @@ class _HookProcess:
         return answer["returned"]
 
     def close(self) -> None:
-        """End the process, at once if it does not by itself."""
+        """End the process: at once if it failed, else when it has exported, for which nobody waits."""
         if self._link is not None:
             self._link.close()
         if self._process is not None:
             if self._broken is not None:
                 self._process.kill()
-            self._exit_code()
+            threading.Thread(target=self._exit_code, name="hook-process-end", daemon=True).start()
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "tasker_actors.supervision.hook_process"]
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*command, str(os.getpid()), str(theirs.fileno()), *self._modules],
+                [*command, str(os.getpid()), str(theirs.fileno()), str(self._export), *self._modules],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
             )
@@ -152,7 +161,7 @@ class _HookProcess:
         if self._process is None:
             return "it could not be started"
         try:
-            return f"exit code {self._process.wait(_END_S)}"
+            return f"exit code {self._process.wait(_END_S + self._export)}"
         except subprocess.TimeoutExpired:
             self._process.kill()
             return f"exit code {self._process.wait()}"

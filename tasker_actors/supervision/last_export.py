@@ -21,7 +21,7 @@ _LAST_LINE_MS: Final = 100
 
 
 def drained_ms(settings: Settings) -> float:
-    """For a worker that has drained, and for its supervisor after it.
+    """For a worker that has drained, for its supervisor after it, and for a process of hooks that has served.
 
     Half each of `telemetry.shutdown_timeout_ms`: they end one after the other, and the whole is not to last longer.
     """

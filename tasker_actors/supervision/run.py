@@ -244,6 +244,7 @@ class Start:
                 self._handlers,
                 timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
                 start_timeout_ms=self._settings.supervisor.startup_timeout_ms,
+                export_ms=drained_ms(self._settings),
             ).declarations,
             trace=self._tracing.settled,
         )

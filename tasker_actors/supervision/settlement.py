@@ -30,7 +30,7 @@ from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.metrics import Metric
 from tasker_actors.telemetry.span_ids import task_span
-from tasker_actors.telemetry.trace_context import WorkingOn, new_trace, parse_traceparent
+from tasker_actors.telemetry.trace_context import WorkingOn, correlated, new_trace, parse_traceparent
 
 logger = get_logger("tasker_actors.settlement")
 
@@ -155,7 +155,8 @@ class Settlement:
                 document["delay_ms"] = plan.retry.delay_ms(lease["attempt"], self._random())
             else:
                 document["outcome"] = "error"
-                derived = self._lost_events(lease, plan, context_of(lease["task_uuid"]))
+                with correlated(trace, lease["correlation_id"]):
+                    derived = self._lost_events(lease, plan, context_of(lease["task_uuid"]))
                 document.update(event_documents(derived, trace, lease["correlation_id"]))
         return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 

@@ -22,7 +22,7 @@ from tasker_actors.supervision import settled_lease
 from tasker_actors.supervision.settled_spans import cancelled_spans
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.span_ids import task_span_id
-from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.telemetry.trace_context import TraceContext, current_correlation_id
 from tasker_actors.workflow.outcome import StepSuccess
 
 ONCE = {"max_attempts": 1}
@@ -354,7 +354,7 @@ def test_the_hooks_of_a_lost_steps_publisher_get_the_context_of_its_task(flow: F
         publisher_name = "telling"
 
         def transform_payload(self, context):
-            return dict(context.input_data)
+            return {**context.input_data, "said_under": current_correlation_id()}
 
     declared = [{**event("a.told"), "publisher": "telling"}]
     flow.create(flow.register({"only": []}, retry=ONCE, publishes_events=declared), context=b'{"amount": 7}')
@@ -363,7 +363,8 @@ def test_the_hooks_of_a_lost_steps_publisher_get_the_context_of_its_task(flow: F
 
     settle(flow, worker, running={step.token}, publishers={"telling": Telling()})
 
-    assert [one["message"]["payload"]["amount"] for one in flow.queue()] == [7]
+    (payload,) = [one["message"]["payload"] for one in flow.queue()]
+    assert (payload["amount"], payload["said_under"]) == (7, step.correlation_id)
 
 
 # Rule 4: a dead worker's session may still act

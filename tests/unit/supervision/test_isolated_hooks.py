@@ -9,16 +9,21 @@ from typing import Any
 
 import orjson
 import pytest
+from support.otlp_receiver import OtlpReceiver
+from support.waiting import until
 
 from tasker_actors.events.derive import Derived, StepFacts, lost_step_message
 from tasker_actors.events.outgoing import bind_declarations
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.supervision.isolated_hooks import IsolatedHooks
+from tasker_actors.telemetry.trace_context import correlated, new_trace
 from tasker_actors.workflow.template import EventDeclaration
 
 MODULE = """
 import ctypes, os, sys, threading
+from opentelemetry import trace
 from tasker_actors import BasePublisher
+from tasker_actors.telemetry.logging import get_logger
 
 class Made(BasePublisher):
     publisher_name = "made"
@@ -31,6 +36,13 @@ class Made(BasePublisher):
         return {"mode": context.delivery_mode.value}
     def before_publish(self, event_name, payload, metadata):
         return payload["order"] == 7 and metadata["step_name"] == "charge" and metadata["mode"] == "durable"
+
+class Traced(BasePublisher):
+    publisher_name = "traced"
+    def transform_payload(self, context):
+        with trace.get_tracer("users").start_as_current_span("made by a hook"):
+            get_logger("users").info("said by a hook")
+        return {}
 
 class Silent(BasePublisher):
     publisher_name = "silent"
@@ -117,7 +129,7 @@ def lost(*publishers: str, module: str = "lost_publishers", timeout_ms: int = 20
     declared = [EventDeclaration(name=f"lost.{name}", publisher=name, condition="always") for name in publishers]
     declared.append(EventDeclaration(name="lost.plain", condition="always"))
     bound = bind_declarations(declared, {name: Stand(name) for name in publishers})
-    hooks = IsolatedHooks([module], timeout_ms=timeout_ms, start_timeout_ms=60_000)
+    hooks = IsolatedHooks([module], timeout_ms=timeout_ms, start_timeout_ms=60_000, export_ms=60_000)
     with hooks.declarations(bound) as declarations:
         return lost_step_message(FACTS, failed_at=datetime.now(UTC), declarations=declarations)
 
@@ -135,6 +147,24 @@ def test_hooks_make_the_event_in_another_process(directory: Path):
     assert message["payload"].pop("pid") != os.getpid()
     assert message["payload"] == {"order": 7, "type": "worker_lost"}
     assert message["metadata"]["custom"] == {"mode": "durable"}
+
+
+def test_what_hooks_trace_and_log_is_exported_below_the_lost_attempt(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    attempt = new_trace(sampled=True)
+    with OtlpReceiver() as receiver:
+        for name, value in receiver.environment(OTEL_LOGS_ENABLED="true").items():
+            monkeypatch.setenv(name, value)
+        with correlated(attempt, "correlation"):
+            assert names(lost("traced")) == (["lost.traced", "lost.plain"], [])
+        until(lambda: bool(receiver.spans()) and "said by a hook" in {log.body for log in receiver.logs()}, 60)
+        (span,) = receiver.spans()
+        logs = {log.body: log for log in receiver.logs()}
+
+    assert (span.name, span.trace_id, span.parent_id) == ("made by a hook", attempt.trace_id, attempt.span_id)
+    assert "tasker.worker.slot" not in span.resource
+    said = logs["said by a hook"]
+    assert (said.span_id, said.attributes["correlation_id"]) == (span.span_id, "correlation")
+    assert "Console-only logging initialized (FFI-safe mode)" in logs
 
 
 def test_a_hook_that_raises_or_returns_nonsense_costs_its_own_event(directory: Path):
