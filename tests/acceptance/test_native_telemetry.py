@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -10,14 +12,22 @@ import pytest
 from support.native_code import SOURCES, build, handler, native
 from support.otlp_receiver import OtlpReceiver
 from support.project import Project
-from support.supervised import Supervised, is_running, supervised
+from support.supervised import Supervised, is_running, kill, supervised
 from support.waiting import until
 
 HANDLERS = """
 import os
 import subprocess
 import threading
+from opentelemetry import metrics
 from tasker_actors import step_handler
+
+things = metrics.get_meter("users").create_counter("users.things")
+
+@step_handler("count")
+def count():
+    things.add(1)
+    return {}
 
 @step_handler("plain")
 def plain():
@@ -63,6 +73,7 @@ def hostile(project: Project) -> None:
         {
             "rounds": {"handler": handler("tell_rounds", "hostile.so")},
             "echo": {"handler": handler("echo"), "dependencies": ["rounds"]},
+            "count": {"dependencies": ["echo"]},
         },
         namespace="native",
     )
@@ -130,20 +141,60 @@ def test_native_code_is_loaded_between_the_phases_into_a_process_that_has_begun_
         assert said[phase_1 + 1] == "Native library loaded", said
 
 
-def worked(receiver: OtlpReceiver) -> set[int]:
-    """Workers from which the span of a step has come."""
-    return {span.resource["tasker.worker.slot"] for span in receiver.spans() if span.name == "step_execution"}
+def worked(receiver: OtlpReceiver, *steps: str) -> set[int]:
+    """Workers from which the span of a step has come; `steps` are those that count, by default all."""
+    return {
+        span.resource["tasker.worker.slot"]
+        for span in receiver.spans()
+        if span.name == "step_execution" and (not steps or span.attributes["step_name"] in steps)
+    }
 
 
 def work_until_all_have(one: Supervised, receiver: OtlpReceiver, slots: set[int]) -> None:
-    """Run tasks until spans of steps have come from every worker."""
+    """Run tasks until spans of the step that counts have come from every worker."""
 
     def all_have() -> bool:
         one.create_many("rounds", 100, namespace="native")
         until(lambda: one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL") == [{"n": 0}], 60)
-        return worked(receiver) >= slots
+        return worked(receiver, "count") >= slots
 
     until(all_have, 120)
+
+
+@contextmanager
+def children_of(one: Supervised) -> Iterator[list[psutil.Process]]:
+    """What the libraries of all workers forked; it survives its worker, and is ended with the block."""
+    children: list[psutil.Process] = []
+    try:
+        children += [child for pid in one.worker_pids() for child in psutil.Process(pid).children()]
+        yield children
+        children += [child for pid in one.worker_pids() for child in psutil.Process(pid).children()]
+        assert one.stop() == 0, one.last_words()
+        assert all(child.is_running() for child in children)
+    finally:
+        for child in children:
+            child.kill()
+
+
+def kill_one(one: Supervised, children: list[psutil.Process]) -> None:
+    """Kill a worker: it is replaced although the child that its library forked has its link to the supervisor open."""
+    child = children[0]
+    killed = child.ppid()
+    kill(killed)
+    one.wait_workers(lambda workers: len(workers) == 2 and killed not in {each["pid"] for each in workers.values()})
+    assert one.restarts() == {"signal": 1}
+    assert child.is_running()
+
+
+def check_figures(receiver: OtlpReceiver, tasks: int) -> None:
+    """The last figures have every task once: the runtime's, and those of users' counters, from both workers."""
+    executions = {
+        point.attributes["step_name"]: point.value for point in receiver.points("tasker.steps.executions.total")
+    }
+    assert executions == {"rounds": tasks, "echo": tasks, "count": tasks, "plain": 0, "subprocess": 1}
+    counted = {point.resource["tasker.worker.slot"]: point.value for point in receiver.points("users.things")}
+    assert set(counted) == {0, 1}
+    assert sum(counted.values()) == tasks
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -152,12 +203,14 @@ def test_a_library_that_forks_starts_threads_and_takes_signals_over_harms_nothin
 ) -> None:
     hostile(project)
     with OtlpReceiver() as receiver:
-        variables = receiver.environment(protocol, OTEL_LOGS_ENABLED="true") | native(libraries)
-        with supervised(project, database_url, variables=variables) as one:
+        variables = receiver.environment(protocol, OTEL_LOGS_ENABLED="true", HOSTILE_CHILD_SURVIVES="yes")
+        variables |= native(libraries)
+        with supervised(project, database_url, variables=variables) as one, children_of(one) as children:
             changed = one.logged(CHANGED)
             assert [line["library"] for line in changed] == [str(libraries.resolve() / "hostile.so")] * 2
             assert set(changed[0]["signals"]) == {"SIGTERM", "SIGINT", "SIGCHLD", "SIGPIPE"}
 
+            kill_one(one, children)
             task = one.run("rounds", namespace="native")
             results = {name: step["result"] for name, step in one.steps(task["task_uuid"]).items()}
             assert is_running(results["rounds"]["forked"])
@@ -171,11 +224,11 @@ def test_a_library_that_forks_starts_threads_and_takes_signals_over_harms_nothin
                 worker.terminate()
             work_until_all_have(one, receiver, {0, 1})
             assert all(worker.is_running() for worker in workers)
+            (tasks,) = one.rows("SELECT count(*) AS n FROM tasker.tasks WHERE name = 'rounds'")
+        assert "a handler of the library ran" not in one.log.read_text(encoding="utf-8")
+        assert [line["exit_code"] for line in one.logged("Worker ended")] == [-9, 0, 0]
 
-            assert one.stop() == 0, one.last_words()
-            assert "a handler of the library ran" not in one.log.read_text(encoding="utf-8")
-            assert [line["exit_code"] for line in one.logged("Worker ended")] == [0, 0]
-
+        check_figures(receiver, tasks["n"])
         _, trace_id, span_id, _ = results["echo"]["traceparent"].split("-")
         spans = [span for span in receiver.spans() if span.trace_id == trace_id]
         assert {"task_execution", "step_execution", "handler_call", "result_submission"} <= {one.name for one in spans}
