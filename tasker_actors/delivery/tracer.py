@@ -23,7 +23,7 @@ from tasker_actors.telemetry.trace_context import SpanScope
 from tasker_actors.workflow.states import TaskState
 
 if TYPE_CHECKING:
-    from tasker_actors.messages import StepsCommitted
+    from tasker_actors.messages import CommitItem, StepsCommitted
 
 logger = get_logger("tasker_actors.router")
 
@@ -32,9 +32,13 @@ _LEASE_LOST = SpanError("lease_lost", "the result came after its lease had ended
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """What a worker's pipeline needs to trace. `offer` takes a batch of spans and never blocks."""
+    """What a worker's pipeline needs to trace.
+
+    `offer` takes a batch of spans and never blocks; `lost` is told how many could not be offered.
+    """
 
     offer: Callable[[CommitSpans], None]
+    lost: Callable[[int], None]
     slot: int
 
     @property
@@ -44,7 +48,7 @@ class Tracing:
 
     def tracer(self, subscribers: Callable[[str], int]) -> CommitTracer:
         """Make the router's tracer; `subscribers` is called in the exporter's thread."""
-        return CommitTracer(self.offer, slot=self.slot, subscribers=subscribers)
+        return CommitTracer(self.offer, lost=self.lost, slot=self.slot, subscribers=subscribers)
 
 
 class CommitTracer:
@@ -53,8 +57,16 @@ class CommitTracer:
     `subscribers` tells how many subscribers an event name has. For one thread.
     """
 
-    def __init__(self, offer: Callable[[CommitSpans], None], *, slot: int, subscribers: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        offer: Callable[[CommitSpans], None],
+        *,
+        lost: Callable[[int], None],
+        slot: int,
+        subscribers: Callable[[str], int],
+    ) -> None:
         self._offer = offer
+        self._lost = lost
         self._slot = slot
         self._subscribers = subscribers
 
@@ -73,6 +85,8 @@ class CommitTracer:
                 self._offer(replace(spans, bus_accepted=bus_accepted))
         except Exception as error:  # see above
             logger.error("A commit could not be traced", exc_info=error)
+            # How many spans each entry would have made is what could not be found out: each has one at least.
+            self._lost(sum(map(_is_sampled, (*message.won, *message.lost))))
 
     def _spans(self, message: StepsCommitted, times: CommitTimes) -> CommitSpans:
         attempts: list[TracedAttempt] = []
@@ -91,6 +105,11 @@ class CommitTracer:
             if item.finished is not None and item.finished.step.trace.sampled:
                 attempts.append(replace(traced_attempt(item.finished, self._slot), not_stored=_LEASE_LOST, events=()))
         return CommitSpans(times, attempts, publications, tuple(finished.values()), self._subscribers)
+
+
+def _is_sampled(item: CommitItem) -> bool:
+    source = item.finished or item.publication
+    return source is not None and source.trace.sampled
 
 
 def _finished(attempt: TracedAttempt, status: str) -> FinishedTask:

@@ -231,8 +231,7 @@ class Start:
         return Crew(self._settings, lifecycle=lifecycle, launcher=launcher, stats=self._stats)
 
     def _new_tracing(self) -> SupervisorTracing:
-        exporter = phases.exporter()
-        return SupervisorTracing(None if exporter is None else exporter.offer, phases.sampling_ratio())
+        return SupervisorTracing(phases.exporter(), phases.sampling_ratio())
 
     def _new_settlement(self) -> Settlement:
         """Make a settlement for one thread."""

@@ -15,46 +15,50 @@ if TYPE_CHECKING:
     from tasker_actors.delivery.commit_spans import CommitSpans
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.supervision.settled_lease import SettledLease
+    from tasker_actors.telemetry.exporter import Exporter
 
 
 logger = get_logger("tasker_actors.supervisor")
 
 
 class SupervisorTracing:
-    """Hands spans to `offer`, an exporter's, which never blocks; None where tracing is off.
+    """Hands spans to the exporter, which never blocks; None where tracing is off.
 
     Traces are made then too, unsampled. Any thread may call.
     """
 
-    def __init__(self, offer: Callable[[CommitSpans], None] | None, sampling_ratio: float) -> None:
-        self._offer = offer
+    def __init__(self, exporter: Exporter | None, sampling_ratio: float) -> None:
+        self._exporter = exporter
         self._ratio = sampling_ratio
 
     def new_trace(self) -> TraceContext:
         """Start a trace; whether it is sampled follows from its id, as OpenTelemetry's ratio sampler decides it."""
         trace = new_trace()
-        sampled = self._offer is not None and is_sampled(trace.trace_id, self._ratio)
+        sampled = self._exporter is not None and is_sampled(trace.trace_id, self._ratio)
         return replace(trace, flags=SAMPLED) if sampled else trace
 
     def settled(self, settled: Sequence[SettledLease], finished: Mapping[str, str]) -> None:
         """Trace attempts that ended with their worker, and the tasks that this finished."""
-        if self._offer is not None and any(one.trace.sampled for one in settled):
+        if self._exporter is not None and any(one.trace.sampled for one in settled):
             from tasker_actors.supervision.settled_spans import settled_spans  # noqa: PLC0415 - only where tracing is on
 
-            self._export(partial(settled_spans, settled, finished))
+            ended = sum(one.error is not None and one.trace.sampled for one in settled)
+            self._export(self._exporter, partial(settled_spans, settled, finished), ended)
 
     def cancelled(self, cancellation: Cancellation) -> None:
         """End the span of a task that was cancelled."""
-        if self._offer is not None:
+        if self._exporter is not None:
             from tasker_actors.supervision.settled_spans import cancelled_spans  # noqa: PLC0415 - as above
 
-            self._export(partial(cancelled_spans, cancellation))
+            self._export(self._exporter, partial(cancelled_spans, cancellation), 1)
 
-    def _export(self, make: Callable[[], CommitSpans | None]) -> None:
-        """Make spans and offer them; what was settled or cancelled is so, whatever becomes of its spans."""
+    @staticmethod
+    def _export(exporter: Exporter, make: Callable[[], CommitSpans | None], least: int) -> None:
+        """Make spans, `least` or more, and offer them; what they tell of has happened, whatever becomes of them."""
         try:
             spans = make()
-            if spans is not None and self._offer is not None:
-                self._offer(spans)
+            if spans is not None:
+                exporter.offer(spans)
         except Exception as error:  # see above
             logger.error("What the supervisor ended could not be traced", exc_info=error)
+            exporter.count_lost_spans(least)

@@ -187,7 +187,7 @@ class Worker:
             return None
         from tasker_actors.delivery.tracer import Tracing  # noqa: PLC0415 - loaded only where tracing is on
 
-        return Tracing(exporter.offer, self._boot.slot)
+        return Tracing(exporter.offer, exporter.count_lost_spans, self._boot.slot)
 
     def _start_exporting(self) -> None:
         """Phase 2, once all of users' code is loaded (SPEC 4.1)."""

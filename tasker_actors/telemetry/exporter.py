@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.drop_counter import DropCounter
-from tasker_actors.telemetry.export_queue import Batch, ExportQueue, OnDropped
+from tasker_actors.telemetry.export_queue import NOT_DELIVERED, Batch, ExportQueue, OnDropped
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.otlp import OtlpSender, Signal
 from tasker_actors.telemetry.otlp_requests import metrics_requests
@@ -138,6 +138,10 @@ class Exporter:
         """Take log records to be exported, or drop and count them where they do not fit; never waits."""
         self._logs.offer(scope, batch)
 
+    def count_lost_spans(self, count: int) -> None:
+        """Count spans that could not even be offered."""
+        self._spans_lost.add(count, NOT_DELIVERED)
+
     def count_lost_logs(self, count: int, reason: str) -> None:
         """Count log records that were to be exported and were lost before anybody could offer them."""
         if count:
@@ -163,6 +167,7 @@ class Exporter:
 
         Called by several threads the earliest deadline counts; each returns when the exporter has stopped.
         """
+        began = time.monotonic()
         deadline = self._transmission.end_by(deadline)
         is_own_thread = current_thread() is self._thread
         with self._lock:
@@ -174,9 +179,9 @@ class Exporter:
         if first:
             if self._thread.is_alive() and not is_own_thread:
                 self._thread.join(max(0.0, deadline - time.monotonic()))
-            self._close()
+            self._close(began)
 
-    def _close(self) -> None:
+    def _close(self, began: float) -> None:
         self._spans.close()
         self._logs.close()
         with self._lock:
@@ -187,10 +192,13 @@ class Exporter:
         self._over.set()
         self._transmission.disconnect()
         lost = {"spans_dropped": self.spans_dropped, "log_records_dropped": self.log_records_dropped}
+        took_ms = round((time.monotonic() - began) * 1000)
         if any(lost.values()):
-            self._logger.warning("Telemetry export stopped, and not everything was exported", **lost)
+            self._logger.warning(
+                "Telemetry export stopped, and not everything was exported", **lost, duration_ms=took_ms
+            )
         else:
-            self._logger.info("Telemetry export stopped", **lost)
+            self._logger.info("Telemetry export stopped", **lost, duration_ms=took_ms)
 
     # at a fork
 

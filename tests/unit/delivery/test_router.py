@@ -93,7 +93,7 @@ class Router:
             for name, heard in (("publisher", self.to_publisher), ("bus", self.to_bus), ("hooks", self.to_hooks))
         )
         self.traced: list[CommitSpans] = []
-        tracer = CommitTracer(self.traced.append, slot=3, subscribers=lambda _: 2)
+        tracer = CommitTracer(self.traced.append, lost=lambda _: None, slot=3, subscribers=lambda _: 2)
         log = EventLog(get_logger("tests"), publishing=lambda: True, published=lambda: True)
         self.address = self.system.start(
             "event_router",

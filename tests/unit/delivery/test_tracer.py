@@ -29,7 +29,7 @@ def traced(
 ) -> list[Span]:
     """Trace a commit that was sent 1 s ago, and return its spans."""
     offered: list[CommitSpans] = []
-    tracer = CommitTracer(offered.append, slot=3, subscribers=len)
+    tracer = CommitTracer(offered.append, lost=nothing_lost, slot=3, subscribers=len)
     now = time.monotonic()
     items = tuple(one if isinstance(one, CommitItem) else commit_item(one) for one in won)
     message = StepsCommitted(items, tuple(map(commit_item, lost)), (), 0, finished or {}, now - 1.0, now - 0.75)
@@ -37,6 +37,11 @@ def traced(
     spans = [Span.FromString(encoded) for batch in offered for encoded in batch.encode()]
     assert len(spans) == sum(batch.count for batch in offered)
     return spans
+
+
+def nothing_lost(count: int) -> None:
+    """Take no loss."""
+    raise AssertionError(f"{count} spans were lost")
 
 
 def done(outcome: Any = None, **keys: Any) -> FinishedStep:
@@ -248,7 +253,7 @@ def test_an_event_from_outside_a_step_is_a_tree_below_its_caller(is_continued: b
 
 def test_a_worker_s_tracing_counts_subscribers_by_their_patterns():
     offered: list[CommitSpans] = []
-    tracer = Tracing(offered.append, 0).tracer(lambda name: {"a.one": 2}.get(name, 0))
+    tracer = Tracing(offered.append, nothing_lost, 0).tracer(lambda name: {"a.one": 2}.get(name, 0))
     step = done(publishes_events=[event("a.one", "fast")])
     tracer.committed(
         StepsCommitted((commit_item(step),), (), (), 0, {}, 0.0, 0.0),
@@ -261,6 +266,23 @@ def test_a_worker_s_tracing_counts_subscribers_by_their_patterns():
         attributes(named([Span.FromString(one) for one in offered[0].encode()], "publish_fast"))["subscriber_count"]
         == 2
     )
+
+
+def test_spans_that_cannot_be_made_cost_the_commit_nothing_and_are_counted():
+    def refuse(_batch: CommitSpans) -> None:
+        raise MemoryError
+
+    lost: list[int] = []
+    tracer = CommitTracer(refuse, lost=lost.append, slot=3, subscribers=len)
+    items = (commit_item(done()), commit_item(finish(leased())), publication())
+    tracer.committed(
+        StepsCommitted(items, (commit_item(done()),), (), 0, {}, 0.0, 0.0),
+        taken_up=0.0,
+        counted=0.0,
+        handed_over=0.0,
+        bus_accepted=True,
+    )
+    assert lost == [2]
 
 
 def test_a_vendor_s_tracestate_stays_with_every_span():
