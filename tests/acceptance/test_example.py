@@ -11,7 +11,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ import psutil
 import pytest
 from pgmq import Message, PGMQueue
 from support.example_figures import check_counts, check_gauges, is_at_rest
-from support.figures import Figures, scraped
+from support.figures import Figures, exported, scraped
+from support.otlp_receiver import OtlpReceiver
 from support.waiting import until
 
 from tasker_actors.cli.client import SupervisorClient
@@ -255,7 +256,15 @@ def test_a_supervisor_told_to_stop_in_the_middle_ends_with_0_and_the_next_one_fi
 
 
 def test_a_kept_run_can_be_looked_at_as_it_says(machine: Machine) -> None:
-    run = machine.start("example", "--keep")
+    with OtlpReceiver() as receiver:
+        look_at_a_kept_run(machine, receiver.environment(OTEL_BSP_MAX_QUEUE_SIZE="100000"))
+    # What was scraped, with telemetry on, and what was exported are the same figures.
+    check_counts(exported(receiver.points()))
+
+
+def look_at_a_kept_run(machine: Machine, variables: Mapping[str, str]) -> None:
+    """Do what the report of an example says, and stop it."""
+    run = machine.start("example", "--keep", **variables)
 
     assert run.wait() == 0, run.err.read_text()
     report = run.out.read_text()
