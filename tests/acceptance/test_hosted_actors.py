@@ -121,6 +121,7 @@ def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(proje
         one.create("break_it", namespace="hosted", context={"times": 20})
         until(lambda: {worker["last_reason"] for worker in one.workers().values()} == {"escalated"}, 30)
         one.wait_workers(lambda workers: len(workers) == 1 and not {w["pid"] for w in workers.values()} & pids)
+        assert one.restarts() == {"escalated": 1}
 
 
 @pytest.mark.parametrize("path", ["hosted_module:Nobody", "hosted_module:count"], ids=["unknown", "function"])

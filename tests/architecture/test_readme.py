@@ -36,7 +36,7 @@ from tasker_actors.stats.declared import HTTP_REFUSALS, REFUSAL_CODES, WORKER_DR
 from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.supervision.run import _POOL_SIZE
-from tasker_actors.supervision.shutdown import Shutdown
+from tasker_actors.supervision.shutdown import AT_ONCE_S, Shutdown
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.metrics import TABLE
 from tasker_actors.web.task_requests import MAX_PRIORITY
@@ -214,6 +214,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
         f"{DEFAULT_SIZE_BYTES // 1024**2} MiB a slot",
         f"`http/protobuf` has port {http.otlp_endpoint.rpartition(':')[2]},",
         f"(error type `{ErrorType.TIMEOUT}`)",
+        f"everything is over within {AT_ONCE_S:g} s.",
     ):
         assert said in " ".join(README.split()), said
 
