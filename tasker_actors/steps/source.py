@@ -93,6 +93,8 @@ class StepSource(Actor):
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
         self._extension_due = False
+        self._after_outage = False
+        self._to_store: frozenset[int] = frozenset()
         self._try_again_at = 0.0
         self._draining = capacity.closed  # an earlier instance was told to stop
         self._claim_due = True
@@ -119,7 +121,7 @@ class StepSource(Actor):
         if not self._is_waiting_for_database():
             if self._extension_due:
                 self._extend()
-            if self._claim_due and not self._extension_due:
+            if self._claim_due and not self._extension_due and self._is_stored():
                 self._claim()
                 self._dispatch()
 
@@ -205,6 +207,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
+            self._after_outage = True
             self._try_again_later(now)
             self._recorder.claim_failed((now - began) * 1000)
             return
@@ -233,9 +236,24 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
+            self._after_outage = True
             self._try_again_later(time.monotonic())
-        elif lost:
+            return
+        if lost:
             self._ledger.cancel(lost)
+        if self._after_outage:
+            self._after_outage = False
+            waiting = self._ledger.items(Stage.FINISHED, Stage.COMMITTING)
+            self._to_store = frozenset(item.step.token for item in waiting)
+
+    def _is_stored(self) -> bool:
+        """Whether all is stored that had its result when an outage ended.
+
+        A worker whose connection for claims is back, and the other one not, would otherwise take work that somebody else
+        could finish (DESIGN 3 rule 9). Each commit wakes this actor, and the poll does where something else let go.
+        """
+        self._to_store = frozenset(token for token in self._to_store if self._ledger.get(token) is not None)
+        return not self._to_store
 
     def _try_again_later(self, now: float) -> None:
         """Leave the database alone for a pause that grows, whatever happens meanwhile."""
