@@ -34,6 +34,7 @@ class Routes:
         tally: DeliveryTally,
         next_id: Callable[[], int],
         find: Callable[[str], LocalAddress | None],
+        max_relayed_asks: int,
     ) -> None:
         self._process = process
         self._registry = registry
@@ -44,7 +45,7 @@ class Routes:
         self._links: dict[str, ProcessLink] = {}
         self._default: ProcessLink | None = None
         self._pending: dict[int, tuple[Answer, ProcessLink]] = {}
-        self._relayed_asks = RelayedAsks()
+        self._relayed_asks = RelayedAsks(max_relayed_asks)
 
     def open(self, peer: str, link: ProcessLink) -> None:
         """Start a link, and take what comes over it."""

@@ -17,6 +17,7 @@ from tasker_actors.actors.envelope import Envelope
 from tasker_actors.actors.errors import ActorStartError
 from tasker_actors.actors.host import ActorHost, Reports
 from tasker_actors.actors.link import ProcessLink
+from tasker_actors.actors.relay import MAX_RELAYED_ASKS
 from tasker_actors.actors.remote import RemoteAddress
 from tasker_actors.actors.restart import RestartPolicy
 from tasker_actors.actors.routes import Routes
@@ -80,6 +81,7 @@ class ActorSystem:
         escalate: Callable[[str, str], None] = log_escalation,
         on_restart: Callable[[str, str, BaseException], None] = log_restart,
         on_undeliverable: Callable[[str, str, str], None] = log_undeliverable,
+        max_relayed_asks: int = MAX_RELAYED_ASKS,
     ) -> None:
         self.name = _checked(name, "actor system")
         self._tally = DeliveryTally(on_undeliverable)
@@ -90,7 +92,9 @@ class ActorSystem:
         # Not from 1: an answer that is late for one incarnation of a process must not fit an ask of the next.
         # Below 2**53, so that every JSON reader keeps the number exact.
         self._next_id = itertools.count(random.SystemRandom().getrandbits(52)).__next__
-        self._routes = Routes(name, registry or MessageRegistry(), self._tally, self._next_id, self._addresses.get)
+        self._routes = Routes(
+            name, registry or MessageRegistry(), self._tally, self._next_id, self._addresses.get, max_relayed_asks
+        )
 
     def start(
         self,

@@ -26,13 +26,6 @@ from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.workflow.states import StepState
 
-MAX_CLAIM_BYTES = 1024 * 1024
-"""Input of one claim: a reply stays small enough to be read at once."""
-
-MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Input of everything held: credits count bytes too."""
-
-
 SourceMessage = (
     WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | DispatchAll | ReturnOverdue | StopClaiming
 )
@@ -79,6 +72,8 @@ class StepSource(Actor):
         recorder: ClaimRecorder,
         clock: SourceClock,
         poll_interval_ms: int,
+        max_claim_bytes: int,
+        max_held_bytes: int,
     ) -> None:
         self._executors = executors
         self._publisher = publisher
@@ -88,6 +83,8 @@ class StepSource(Actor):
         self._recorder = recorder
         self._clock = clock
         self._poll_interval = poll_interval_ms / 1000
+        self._max_claim_bytes = max_claim_bytes
+        self._max_held_bytes = max_held_bytes
         self._ready = ready
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
@@ -199,7 +196,8 @@ class StepSource(Actor):
         if limit == 0 or ((self._ready or self._held) and limit < self._capacity.total // 4):
             return
         began = time.monotonic()
-        max_bytes = min(MAX_CLAIM_BYTES, MAX_HELD_BYTES - self._ledger.bytes())
+        # Credits count bytes too (DESIGN 3 rule 15).
+        max_bytes = min(self._max_claim_bytes, self._max_held_bytes - self._ledger.bytes())
         if max_bytes <= 0:
             return
         claimed = self._claimer.claim(limit, max_bytes)
@@ -249,8 +247,8 @@ class StepSource(Actor):
     def _is_stored(self) -> bool:
         """Whether all is stored that had its result when an outage ended.
 
-        A worker whose connection for claims is back, and the other one not, would otherwise take work that somebody else
-        could finish (DESIGN 3 rule 9). Each commit wakes this actor, and the poll does where something else let go.
+        A worker of whose connections only the one for claims is back would otherwise take work that somebody else could
+        finish (DESIGN 3 rule 9). Each commit wakes this actor, and the poll does where something else let go.
         """
         self._to_store = frozenset(token for token in self._to_store if self._ledger.get(token) is not None)
         return not self._to_store

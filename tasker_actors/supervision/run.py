@@ -157,7 +157,11 @@ class Start:
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem(
-            "supervisor", registry=wire_registry(), escalate=self._actor_lost, on_restart=self._actor_restarted
+            "supervisor",
+            registry=wire_registry(),
+            escalate=self._actor_lost,
+            on_restart=self._actor_restarted,
+            max_relayed_asks=settings.links.max_relayed_asks,
         )
         self._stats = self._start_stats()
 

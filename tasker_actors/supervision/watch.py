@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from tasker_actors.actors import ActorAddress, ActorSystem, LinkFullError
 from tasker_actors.delivery.returns import give_back
+from tasker_actors.errors import ProtocolError
 from tasker_actors.messages import (
     DispatchAll,
     ExtendLeases,
@@ -154,7 +155,7 @@ class WorkerWatch:
         )
         if exemplars := self._block.take_exemplars():
             # They are only samples: where the link has no room for them they are left out.
-            with suppress(LinkFullError):
+            with suppress(LinkFullError, ProtocolError):
                 self._exemplars(exemplars)
 
     def _look_for_progress(self) -> Standstill | None:
@@ -213,7 +214,7 @@ class WorkerWatch:
             now=datetime.now(UTC),
             ended_at=now,
             random=0.5,
-            max_payload_bytes=self._settings.events.max_payload_bytes,
+            limits=self._pipeline.size_limits,
         )
         if item.stage is not Stage.RUNNING or not self._pipeline.parts.ledger.finish(item, finished):
             return False

@@ -56,6 +56,7 @@ from tasker_actors.supervision.boot import (
     EXIT_ORPHANED,
     LIFECYCLE,
     WorkerBoot,
+    link_limits,
     mailbox_name,
     process_name,
 )
@@ -90,7 +91,9 @@ class Worker:
         self._native = native
         self._inbox: Inbox = queue.SimpleQueue()
         self._block = BlockWriter(
-            Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
+            Path(boot.block_path),
+            label_sets_per_metric=settings.telemetry.label_sets_per_metric,
+            max_exemplars=settings.telemetry.max_exemplars,
         )
         self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
@@ -101,7 +104,7 @@ class Worker:
             on_undeliverable=self._undeliverable,
         )
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
-        self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
+        self._link = ProcessLink.from_fd(link_fd, limits=link_limits(settings.links), on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
         self._supervisor = self._system.address(f"supervisor/{mailbox_name(boot.slot, boot.incarnation)}")
         self._stats = self._system.address("supervisor/stats")

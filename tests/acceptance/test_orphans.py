@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -127,7 +128,8 @@ def test_as_the_first_process_of_a_container_it_reaps_what_is_left_to_it_and_han
         task = one.run("leaves", namespace="orphans")
 
         space = one.steps(task["task_uuid"])["leaves_orphans"]["result"]["process_space"]
-        assert space == os.readlink(f"/proc/{first.pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+        assert space == str(Path(f"/proc/{first.pid}/ns/pid").readlink())
+        assert space != str(Path("/proc/self/ns/pid").readlink())
         # They are children of the first process until they have ended, and nothing is left of them after that.
         until(lambda: {*first.children(recursive=True)} == {supervisor, *supervisor.children(recursive=True)})
         assert {child.status() for child in supervisor.children()} & {psutil.STATUS_ZOMBIE} == set()

@@ -193,7 +193,7 @@ RULES = {
         ],
     },
     "15 credits": {
-        "tasker_actors/steps/source.py": "MAX_HELD_BYTES - self._ledger.bytes()",
+        "tasker_actors/steps/source.py": "self._max_held_bytes - self._ledger.bytes()",
         "tasker_actors/steps/capacity.py": "min(self._prefetch, ahead)",
         "tests/unit/steps/test_source.py": ["test_what_is_held_counts_by_its_bytes_too"],
         "tests/unit/steps/test_capacity.py": ["test_about_100_ms_of_measured_work_is_fetched_ahead"],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.feeding import AWAY, Source
+from support.feeding import AWAY, MAX_CLAIM_BYTES, MAX_HELD_BYTES, Source
 from support.leases import AGAIN, DONE, finish, leased
 
 from tasker_actors.delivery.router import commit_item
@@ -26,7 +26,6 @@ from tasker_actors.messages import (
 from tasker_actors.steps.claimer import Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Stage
-from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES
 
 
 @pytest.fixture
