@@ -27,7 +27,13 @@ from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
-from tasker_actors.stats.declared import SUPERVISOR, declared_label_sets, overflow_label_sets, supervisor_label_sets
+from tasker_actors.stats.declared import (
+    LINKS,
+    SUPERVISOR,
+    declared_label_sets,
+    overflow_label_sets,
+    supervisor_label_sets,
+)
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
@@ -57,6 +63,7 @@ from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
+from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.web.server import HttpServer
 
 if TYPE_CHECKING:
@@ -161,6 +168,7 @@ class Start:
             registry=wire_registry(),
             escalate=self._actor_lost,
             on_restart=self._actor_restarted,
+            on_link_drop=self._link_dropped,
             max_relayed_asks=settings.links.max_relayed_asks,
         )
         self._stats = self._start_stats()
@@ -244,7 +252,7 @@ class Start:
 
     def _start_stats(self) -> LocalAddress:
         book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
-        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
+        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id, LostLines()))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
         stats.tell(DeclareLabelSets((*declared_label_sets(plans), *overflow_label_sets(), *supervisor_label_sets())))
         if (exporter := phases.exporter()) is not None:
@@ -329,6 +337,9 @@ class Start:
 
     def _actor_lost(self, actor: str, reason: str) -> None:
         self._inbox.put((None, ActorLost(actor, reason)))
+
+    def _link_dropped(self, messages: int, reason: str) -> None:
+        self._stats.tell(Count(metrics.DROPS, (SUPERVISOR, LINKS, reason), messages))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         if actor != "stats":

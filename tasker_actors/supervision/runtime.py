@@ -148,8 +148,9 @@ class SupervisorRuntime:
         except AskTimeoutError as error:
             msg = f"event {event_id} was not confirmed in time; it is published once or not at all"
             raise TimeoutError(msg) from error
-        except ProtocolError as error:  # its escapes, or its headers, made it larger than `links.max_message_bytes`
-            raise PublicationRefusedError("too_large", f"the event cannot be sent to a worker: {error}", "") from error
+        except ProtocolError as error:
+            msg = f"the event is too large for a message to a worker (links.max_message_bytes): {error}"
+            raise PublicationRefusedError("too_large", msg, "/payload") from error
         except (ActorUnavailableError, ActorError, LinkFullError) as error:
             msg = f"worker {slot} has not confirmed event {event_id}, which is published once or not at all: {error}"
             raise PublishUnavailableError(msg) from error

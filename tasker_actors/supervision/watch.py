@@ -23,6 +23,7 @@ from tasker_actors.pipeline import PUBLISHER, ROUTER, Pipeline
 from tasker_actors.postgres.outages import Session
 from tasker_actors.settings import Settings
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.declared import NOT_WRITTEN, STDERR
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.ledger import LedgerItem, Stage
@@ -31,6 +32,7 @@ from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.stations import stations
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.lost_lines import LostLines
 
 logger = get_logger("tasker_actors.worker")
 
@@ -63,6 +65,7 @@ class WorkerWatch:
         self._commits = commits
         self._exemplars = exemplars
         self._progress = ProgressWatch()
+        self._lost_lines = LostLines()
         self._is_stall_logged = False
         self._is_hook_logged = False
         self._next_heartbeat = 0.0
@@ -140,6 +143,8 @@ class WorkerWatch:
         depths = {status.name: status.mailbox_depth for status in self._system.actors()}
         standstill = self._look_for_progress()
         self._block.beat(time.monotonic_ns(), self._beats)
+        if lost := self._lost_lines.take():
+            self._block.counter(metrics.DROPS, (STDERR, NOT_WRITTEN)).add(lost)
         self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
         for actor, depth in depths.items():

@@ -44,6 +44,7 @@ from tasker_actors.postgres.outages import Session
 from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.settings import Settings, settings_from_json
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.declared import LINKS
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.modules import import_modules
@@ -102,6 +103,7 @@ class Worker:
             escalate=self._escalated,
             on_restart=self._actor_restarted,
             on_undeliverable=self._undeliverable,
+            on_link_drop=lambda messages, reason: self._recorder.dropped(LINKS, messages, reason),
         )
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
         self._link = ProcessLink.from_fd(link_fd, limits=link_limits(settings.links), on_close=self._link_closed)

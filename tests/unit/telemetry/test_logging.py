@@ -22,6 +22,7 @@ from tasker_actors.telemetry.logging import (
     init_console_only,
     log_output,
 )
+from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.telemetry.trace_context import TraceContext, correlated
 
 MAX_EARLY = 50
@@ -288,6 +289,20 @@ def test_lines_that_were_lost_are_told_of_once_when_the_stream_takes_lines_again
     assert [line["event"] for line in stream.lines][1:] == ["first again", told, "second"]
     [warning] = [line for line in stream.lines if line["event"] == told]
     assert (warning["level"], warning["logger"], warning["lost_lines"]) == ("warning", "tasker_actors.telemetry", 2)
+
+
+def test_whoever_counts_lost_lines_hears_of_each_once(config):
+    lost_lines = LostLines()
+    assert lost_lines.take() == 0  # before phase 1
+    stream = FullStream()
+    init_console_only(config(), stream=stream)
+    stream.buffer.failures = 3
+    for _ in range(3):
+        get_logger("x").info("lost")
+    assert [lost_lines.take(), lost_lines.take()] == [3, 0]
+    stream.close()
+    get_logger("x").info("lost")
+    assert lost_lines.take() == 1
 
 
 def test_a_told_loss_that_is_lost_itself_is_told_again(config):
