@@ -124,7 +124,9 @@ class Pipeline:
         self._index: PatternIndex[int] = PatternIndex(self._patterns)
         self._capacity = Capacity(settings.worker.concurrency, settings.worker.prefetch)
         self.channel = self._ffi_channel(native_subscribers)
-        self.size_limits = SizeLimits(settings.worker.max_result_bytes, events.max_payload_bytes)
+        self.size_limits = SizeLimits(
+            max_result_bytes=settings.worker.max_result_bytes, max_payload_bytes=events.max_payload_bytes
+        )
 
     @property
     def source(self) -> LocalAddress:
