@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.delivery.backlog import Backlog
+from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.buffer import Drops
 from tasker_actors.delivery.bus import InProcessEventBus
 from tasker_actors.delivery.committer import Committer
@@ -38,6 +39,7 @@ from tasker_actors.stats.layout import FFI_DROPS, HANDLER_ERRORS, SUBSCRIBER_DRO
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Claimer
+from tasker_actors.steps.conclude import SizeLimits
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
@@ -131,6 +133,9 @@ class Pipeline:
         self._index: PatternIndex[int] = PatternIndex(self._patterns)
         self._capacity = Capacity(settings.worker.concurrency, settings.worker.prefetch)
         self.channel = self._ffi_channel(native_subscribers)
+        self.size_limits = SizeLimits(
+            max_result_bytes=settings.worker.max_result_bytes, max_payload_bytes=events.max_payload_bytes
+        )
 
     @property
     def source(self) -> LocalAddress:
@@ -187,6 +192,7 @@ class Pipeline:
                 buffer_size=bus.buffer_size,
                 buffer_bytes=bus.buffer_bytes,
                 timeout_ms=bus.dispatch_timeout_ms,
+                max_stuck=bus.max_stuck_deliveries,
                 errors=self._block.shared_bus_counter(HANDLER_ERRORS),
                 drops=self._drops(SUBSCRIBER_DROPS, "subscriber"),
                 logger=logger,
@@ -255,8 +261,11 @@ class Pipeline:
             listeners=(self.router, self.source),
             released=self._released,
             logger=get_logger("tasker_actors.commit"),
-            max_batch=self._settings.commit.max_batch,
-            max_batch_bytes=self._settings.commit.max_batch_bytes,
+            limits=BatchLimits(
+                max_count=self._settings.commit.max_batch,
+                max_bytes=self._settings.commit.max_batch_bytes,
+                max_continued_bytes=self._settings.worker.max_claim_bytes,
+            ),
             lease_ms=self._settings.worker.lease_ms,
         )
 
@@ -291,7 +300,7 @@ class Pipeline:
             loop=self.parts.loop,
             logger=get_logger("tasker_actors.handler"),
             hooks_timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
-            max_payload_bytes=self._settings.events.max_payload_bytes,
+            limits=self.size_limits,
             scope=self._scope,
         )
 
@@ -306,4 +315,6 @@ class Pipeline:
             recorder=self._recorder,
             clock=self.parts.clock,
             poll_interval_ms=self._settings.database.poll_interval_ms,
+            max_claim_bytes=self._settings.worker.max_claim_bytes,
+            max_held_bytes=self._settings.worker.max_held_bytes,
         )

@@ -10,7 +10,7 @@ from tasker_actors.actors.errors import LinkClosedError, LinkFullError
 from tasker_actors.actors.link import ProcessLink
 from tasker_actors.actors.packet import write_refusal
 
-_MAX_ASKS = 100_000
+MAX_RELAYED_ASKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class _Ask:
 class RelayedAsks:
     """Remembers each ask that was passed on until its answer comes back, or its time limit is long over."""
 
-    def __init__(self, max_asks: int = _MAX_ASKS) -> None:
+    def __init__(self, max_asks: int = MAX_RELAYED_ASKS) -> None:
         self._max_asks = max_asks
         self._lock = threading.Lock()
         self._asks: dict[tuple[str, int], _Ask] = {}

@@ -8,6 +8,7 @@ from tasker_actors.actors.errors import LinkClosedError, LinkFullError
 from tasker_actors.actors.link import ProcessLink
 from tasker_actors.actors.packet import write_answer, write_failure
 from tasker_actors.actors.relay import refuse
+from tasker_actors.actors.sending import send
 from tasker_actors.actors.tally import DeliveryTally
 from tasker_actors.actors.wire import MessageRegistry
 from tasker_actors.errors import ProtocolError
@@ -75,9 +76,8 @@ class RemoteReply:
         """Send a value; one that cannot travel becomes a failure, so that the asker does not wait in vain."""
         if self._take():
             try:
-                self._link.send(
-                    write_answer(self._origin, self._message_id, *self._registry.encode(value)), urgent=True
-                )
+                packet = write_answer(self._origin, self._message_id, *self._registry.encode(value))
+                send(self._link, packet, self._tally, urgent=True)
             except ProtocolError as error:
                 self._send_failure(error)
             except (LinkClosedError, LinkFullError) as error:
@@ -96,7 +96,7 @@ class RemoteReply:
     def _send_failure(self, error: BaseException) -> None:
         packet = write_failure(self._origin, self._message_id, self._actor, type(error).__name__, str(error))
         try:
-            self._link.send(packet, urgent=True)
+            send(self._link, packet, self._tally, urgent=True)
         except (LinkClosedError, LinkFullError) as lost:
             self._lost(lost)
 

@@ -14,6 +14,7 @@ from tasker_actors.actors.packet import Delivery, Kind, Response, read_packet, r
 from tasker_actors.actors.relay import RelayedAsks, refuse
 from tasker_actors.actors.remote import RemoteAddress, RemoteReply
 from tasker_actors.actors.reply import Answer, waitable
+from tasker_actors.actors.sending import CLOSED, TOO_MANY, send
 from tasker_actors.actors.tally import DeliveryTally
 from tasker_actors.actors.wire import MessageRegistry
 from tasker_actors.errors import ProtocolError
@@ -34,6 +35,7 @@ class Routes:
         tally: DeliveryTally,
         next_id: Callable[[], int],
         find: Callable[[str], LocalAddress | None],
+        max_relayed_asks: int,
     ) -> None:
         self._process = process
         self._registry = registry
@@ -44,7 +46,7 @@ class Routes:
         self._links: dict[str, ProcessLink] = {}
         self._default: ProcessLink | None = None
         self._pending: dict[int, tuple[Answer, ProcessLink]] = {}
-        self._relayed_asks = RelayedAsks()
+        self._relayed_asks = RelayedAsks(max_relayed_asks)
 
     def open(self, peer: str, link: ProcessLink) -> None:
         """Start a link, and take what comes over it."""
@@ -66,10 +68,12 @@ class Routes:
         envelope = make_envelope(message, trace, correlation_id, self._next_id(), None)
         link = address.over or self._link_to(address.process)
         if link is None:
+            self._tally.dropped(1, CLOSED)
             self._undeliverable(address.path, type(message).__name__, f"no link leads to {address.process}")
             return
+        packet = write_tell(address.path, envelope, *self._encode(message))
         try:
-            link.send(write_tell(address.path, envelope, *self._encode(message)))
+            send(link, packet, self._tally)
         except LinkClosedError as error:
             self._undeliverable(address.path, type(message).__name__, str(error))
 
@@ -91,7 +95,7 @@ class Routes:
         packet = write_ask(address.path, envelope, *self._encode(message), self._process, int(waitable(timeout) * 1000))
         self._pending[envelope.message_id] = answer, link
         try:
-            link.send(packet, urgent=True)
+            send(link, packet, self._tally, urgent=True)
             return answer.wait(timeout)
         except LinkClosedError as error:
             text = f"actor {address.path} is unavailable: {error}"
@@ -124,7 +128,9 @@ class Routes:
             self._links = {peer: other for peer, other in self._links.items() if other is not link}
             if self._default is link:
                 self._default = None
-        self._tally.lost(unsent)
+        if unsent:
+            self._tally.lost(unsent)
+            self._tally.dropped(unsent, CLOSED)
         for answer, way in list(self._pending.values()):
             if way is link:
                 answer.refuse(reason)
@@ -168,15 +174,17 @@ class Routes:
     def _relay(self, link: ProcessLink, delivery: Delivery, process: str, packet: list[Any]) -> None:
         onward = self._links.get(process)
         if onward is None or onward is link:
+            self._tally.dropped(1, CLOSED)
             self._refuse(link, delivery, f"no link leads from {self._process} to {process}")
             return
         origin, message_id = delivery.origin, delivery.message_id
         if origin is not None and not self._relayed_asks.add(origin, message_id, link, onward, delivery.timeout_ms):
+            self._tally.dropped(1, TOO_MANY)
             self._refuse(link, delivery, f"{self._process} relays too many asks")
             return
         try:
             # A reader thread must not wait for another process: it would hold up everything behind this packet.
-            onward.send(rewrite(packet), urgent=origin is not None, timeout=0)
+            send(onward, rewrite(packet), self._tally, urgent=origin is not None, timeout=0)
         except (LinkClosedError, LinkFullError, ProtocolError) as error:
             if origin is not None:
                 self._relayed_asks.settle(origin, message_id)
@@ -191,7 +199,7 @@ class Routes:
             self._tally.late()
             return
         try:
-            onward.send(rewrite(packet), urgent=True, timeout=0)
+            send(onward, rewrite(packet), self._tally, urgent=True, timeout=0)
             self._tally.relayed()
         except (LinkClosedError, LinkFullError) as error:
             self._undeliverable(response.origin, "answer", str(error))

@@ -17,6 +17,7 @@ from tasker_actors.actors.envelope import Envelope
 from tasker_actors.actors.errors import ActorStartError
 from tasker_actors.actors.host import ActorHost, Reports
 from tasker_actors.actors.link import ProcessLink
+from tasker_actors.actors.relay import MAX_RELAYED_ASKS
 from tasker_actors.actors.remote import RemoteAddress
 from tasker_actors.actors.restart import RestartPolicy
 from tasker_actors.actors.routes import Routes
@@ -62,6 +63,10 @@ def log_undeliverable(address: str, message_type: str, reason: str) -> None:
     )
 
 
+def ignore_link_drop(_messages: int, _reason: str) -> None:
+    """Count nothing."""
+
+
 class ActorSystem:
     """Starts, finds and stops the actors of one process, and links them with those of others.
 
@@ -69,7 +74,8 @@ class ActorSystem:
     out and should return soon; what they raise is logged and goes no further:
     `escalate(actor, reason)` when an actor failed more often than its policy allows (it is dead from then on),
     `on_restart(actor, reason, error)` before each restart, with the name of the error's class as `reason`,
-    `on_undeliverable(address, message_type, reason)` for each tell that reached nobody.
+    `on_undeliverable(address, message_type, reason)` for each tell that reached nobody,
+    `on_link_drop(messages, reason)` for messages that a link did not take, or lost: `too_many`, `too_large`, `closed`.
     """
 
     def __init__(
@@ -80,9 +86,11 @@ class ActorSystem:
         escalate: Callable[[str, str], None] = log_escalation,
         on_restart: Callable[[str, str, BaseException], None] = log_restart,
         on_undeliverable: Callable[[str, str, str], None] = log_undeliverable,
+        on_link_drop: Callable[[int, str], None] = ignore_link_drop,
+        max_relayed_asks: int = MAX_RELAYED_ASKS,
     ) -> None:
         self.name = _checked(name, "actor system")
-        self._tally = DeliveryTally(on_undeliverable)
+        self._tally = DeliveryTally(on_undeliverable, on_link_drop)
         self._reports = Reports(restarted=on_restart, escalated=escalate)
         self._lock = threading.Lock()
         self._hosts: dict[str, ActorHost] = {}
@@ -90,7 +98,9 @@ class ActorSystem:
         # Not from 1: an answer that is late for one incarnation of a process must not fit an ask of the next.
         # Below 2**53, so that every JSON reader keeps the number exact.
         self._next_id = itertools.count(random.SystemRandom().getrandbits(52)).__next__
-        self._routes = Routes(name, registry or MessageRegistry(), self._tally, self._next_id, self._addresses.get)
+        self._routes = Routes(
+            name, registry or MessageRegistry(), self._tally, self._next_id, self._addresses.get, max_relayed_asks
+        )
 
     def start(
         self,

@@ -26,8 +26,9 @@ class DeliveryCounts:
 class DeliveryTally:
     """Counts, and reports each undeliverable message; safe from any thread."""
 
-    def __init__(self, report: Callable[[str, str, str], None]) -> None:
+    def __init__(self, report: Callable[[str, str, str], None], dropped: Callable[[int, str], None]) -> None:
         self._report = report
+        self._dropped = dropped
         self._lock = threading.Lock()
         self._undeliverable = 0
         self._late = 0
@@ -45,6 +46,16 @@ class DeliveryTally:
         """Count messages that were lost together, whose names are not known any more."""
         with self._lock:
             self._undeliverable += messages
+
+    def dropped(self, messages: int, reason: str) -> None:
+        """Tell of messages that a link refused, or lost when it broke: how many, and `too_many`, `too_large`, `closed`.
+
+        They may be among the undeliverable ones; a sender that heard of it by an error is not counted there.
+        """
+        try:
+            self._dropped(messages, reason)
+        except Exception:  # as above
+            logger.exception("Count of dropped messages failed", extra={"reason": reason})
 
     def late(self) -> None:
         """Count an answer that nobody waited for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -16,15 +16,21 @@ from tasker_actors.messages import CommitItem, FinishedStep
 from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.states import StepState
 
-MAX_CONTINUED_BYTES = 1024 * 1024
-"""Input of all steps that one commit may lease to its worker: the reply stays small."""
-
 MAX_BATCH_BYTES = 256 * 1024 * 1024
 """What one jsonb value can hold. PostgreSQL ends the connection of who sends it four times as much, which looks like an
 outage that never ends: a batch that is larger than this is not sent."""
 
 _OVERHEAD_BYTES = 1024
 """What an entry weighs beside its result and its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one transaction may have: entries, their bytes, and the input of the steps that it leases to its worker."""
+
+    max_count: int
+    max_bytes: int
+    max_continued_bytes: int
 
 
 def cut(items: Iterable[CommitItem], max_count: int, max_bytes: int) -> Iterator[list[CommitItem]]:
@@ -42,8 +48,13 @@ def cut(items: Iterable[CommitItem], max_count: int, max_bytes: int) -> Iterator
         yield batch
 
 
-def batch_json(batch: Sequence[CommitItem], *, worker_id: int, seq: int, lease_ms: int, places: int) -> bytes:
-    """Make the one parameter of `tasker.commit_batch_v1`; label sets are written once and referred to by number."""
+def batch_json(
+    batch: Sequence[CommitItem], *, worker_id: int, seq: int, lease_ms: int, places: int, max_continued_bytes: int = 0
+) -> bytes:
+    """Make the one parameter of `tasker.commit_batch_v1`; label sets are written once and referred to by number.
+
+    `max_continued_bytes` is the input of all steps that the commit may lease to its worker: the reply stays small.
+    """
     labels: dict[LabelSet, int] = {}
     results: list[dict[str, Any]] = []
     publications: list[dict[str, Any]] = []
@@ -56,7 +67,7 @@ def batch_json(batch: Sequence[CommitItem], *, worker_id: int, seq: int, lease_m
             "seq": seq,
             "lease_ms": lease_ms,
             "continue": places,
-            "continue_bytes": MAX_CONTINUED_BYTES,
+            "continue_bytes": max_continued_bytes,
             "tasks": sorted({item.task_uuid for item in batch if item.task_uuid is not None}),
             "results": results,
             "publications": publications,

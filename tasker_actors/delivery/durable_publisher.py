@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasker_actors.actors import Actor, LocalAddress
-from tasker_actors.delivery.batch import MAX_BATCH_BYTES, batch_json, cut, fallbacks
+from tasker_actors.delivery.batch import MAX_BATCH_BYTES, BatchLimits, batch_json, cut, fallbacks
 from tasker_actors.delivery.committer import BatchRefusedError, Committer
 from tasker_actors.delivery.returns import returned
 from tasker_actors.delivery.router import commit_item
@@ -50,8 +50,7 @@ class DurablePublisher(Actor):
         listeners: Sequence[LocalAddress],
         released: Callable[[Sequence[str]], None],
         logger: Any,
-        max_batch: int,
-        max_batch_bytes: int,
+        limits: BatchLimits,
         lease_ms: int,
     ) -> None:
         self._worker_id = worker_id
@@ -63,8 +62,7 @@ class DurablePublisher(Actor):
         self._listeners = listeners
         self._released = released
         self._logger = logger
-        self._max_batch = max_batch
-        self._max_batch_bytes = max_batch_bytes
+        self._limits = limits
         self._lease_ms = lease_ms
 
     def on_start(self) -> None:
@@ -90,15 +88,15 @@ class DurablePublisher(Actor):
 
     def _commit_all(self, pending: deque[CommitItem]) -> None:
         while True:
-            while len(pending) < self._max_batch:
-                waiting = self.take_waiting(self._max_batch - len(pending), CommitItems)
+            while len(pending) < self._limits.max_count:
+                waiting = self.take_waiting(self._limits.max_count - len(pending), CommitItems)
                 if not waiting:
                     break
                 for envelope in waiting:
                     pending.extend(envelope.message.items)
             if not pending:
                 return
-            batch = next(cut(pending, self._max_batch, self._max_batch_bytes))
+            batch = next(cut(pending, self._limits.max_count, self._limits.max_bytes))
             for _ in batch:
                 pending.popleft()
             held = self._held(batch)
@@ -152,6 +150,7 @@ class DurablePublisher(Actor):
                 seq=self._state.seq + 1,
                 lease_ms=self._lease_ms,
                 places=0 if self._ledger.outflow.is_full else self._capacity.free(held_after),
+                max_continued_bytes=self._limits.max_continued_bytes,
             )
         except (MemoryError, TypeError, ValueError) as error:
             # Nothing was sent. Whatever is in one entry, the others are stored without it.

@@ -16,9 +16,6 @@ from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import SpanScope, TraceContext, WorkingOn
 
-MAX_STUCK_THREADS = 4
-"""Deliveries that do not return may pile up to here; then the subscriber gets no event until one of them returns."""
-
 
 class DeliveryTimeoutError(BaseException):
     """Raised inside a subscriber that runs past its time limit."""
@@ -68,6 +65,7 @@ class Subscription:
         buffer_size: int,
         buffer_bytes: int,
         timeout_ms: int,
+        max_stuck: int,
         errors: Adding,
         drops: Drops,
         logger: Any,
@@ -75,6 +73,7 @@ class Subscription:
     ) -> None:
         self.spec = spec
         self._timeout = timeout_ms / 1000
+        self._max_stuck = max_stuck
         self._errors = errors
         self._logger = logger
         self._scope = scope
@@ -117,7 +116,7 @@ class Subscription:
             with WorkingOn(delivery):
                 self._failed("did not return even when it was interrupted")
             self._runner = None
-            if len(self._stuck) < MAX_STUCK_THREADS:
+            if len(self._stuck) < self._max_stuck:
                 self.start()
             else:
                 self._logger.error(

@@ -9,7 +9,7 @@ from tasker_actors.settings.load import (
     settings_from_json,
     settings_to_json,
 )
-from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
+from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
     CommitSettings,
@@ -34,6 +34,7 @@ __all__ = [
     "EventSettings",
     "HandlerSettings",
     "HttpSettings",
+    "LinkSettings",
     "LoggingSettings",
     "MaintenanceSettings",
     "NativeSettings",

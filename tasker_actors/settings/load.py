@@ -101,7 +101,9 @@ def _faults(error: ValidationError, given: Mapping[str, Given]) -> list[str]:
     for detail in error.errors(include_url=False, include_context=False):
         key, item = _culprit(detail["loc"], given)
         message = detail["msg"].removeprefix("Value error, ")
-        if item is None:
+        if not key:  # a rule over several sections says itself which keys it is about
+            faults.append(message)
+        elif item is None:
             faults.append(f"{key}: {message}")
         elif key in _SECRETS:
             faults.append(f"{key} ({item.source}): {message}")

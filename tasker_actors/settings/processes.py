@@ -8,11 +8,14 @@ from pydantic import Field, model_validator
 
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
+    MIB,
+    Bytes,
     Count,
     Fraction,
     Lifetime,
     Limit,
     Memory,
+    MessageBytes,
     Milliseconds,
     WorkDone,
     available_cpus,
@@ -27,6 +30,16 @@ class WorkerSettings(Section):
     prefetch: Limit = Field(
         default=256,
         description="Steps that a worker may hold beside those it runs; it holds about 100 ms of work, and never more.",
+    )
+    max_held_bytes: Bytes = Field(
+        default=32 * MIB, description="Input of the steps that a worker holds; beyond it more stay in the database."
+    )
+    max_claim_bytes: Bytes = Field(
+        default=MIB,
+        description="Input of the steps that one claim, or one commit, may bring; a larger step comes alone.",
+    )
+    max_result_bytes: Bytes = Field(
+        default=64 * MIB, description="Largest result of a step, as bytes of JSON; a larger one fails it for good."
     )
     mailbox_size: Count = Field(
         default=10_000, description="Messages that may wait for an actor of yours; more are refused and counted."
@@ -102,4 +115,23 @@ class SupervisorSettings(Section):
         default=25_000,
         description="From TERM or INT to the end of the process, 5000 at least. Running steps may take all but the "
         "last 9 s of it (36 % if it is below 25000); the rest goes back unfinished. Workers that are replaced get all.",
+    )
+
+
+class LinkSettings(Section):
+    """The sockets over which the supervisor and its workers send messages; the same at both ends."""
+
+    max_message_bytes: MessageBytes = Field(
+        default=16 * MIB, description="Largest message between two processes; a larger one is refused to its sender."
+    )
+    max_queued_messages: Count = Field(
+        default=10_000, description="Messages that may wait for a process that takes none; more are refused."
+    )
+    max_queued_bytes: Bytes = Field(default=32 * MIB, description="The same in bytes.")
+    send_timeout_ms: Milliseconds = Field(
+        default=5_000, description="Time that a sender waits for room before its message is refused."
+    )
+    max_relayed_asks: Count = Field(
+        default=100_000,
+        description="Questions between workers whose answers the supervisor waits for; more are refused.",
     )

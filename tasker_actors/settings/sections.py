@@ -15,10 +15,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
 from tasker_actors.settings.http import HttpSettings
-from tasker_actors.settings.processes import SupervisorSettings, WorkerSettings
+from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
     MIB,
+    BlockBytes,
     Bytes,
     Count,
     Days,
@@ -28,8 +29,9 @@ from tasker_actors.settings.values import (
     parse_json,
     split_list,
 )
-from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC
+from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, MAX_EXEMPLARS
 
+_CELL_BYTES = 8
 _ACTOR_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -55,6 +57,10 @@ class EventBusSettings(Section):
     max_transit_bytes: Bytes = Field(
         default=8 * MIB,
         description="Memory of events between the end of their attempts and the buffers; above it no attempt begins.",
+    )
+    max_stuck_deliveries: Count = Field(
+        default=4,
+        description="Deliveries of one subscriber that may never return; then it gets no event until one of them does.",
     )
     hooks_buffer_size: Count = Field(
         default=10_000,
@@ -215,6 +221,15 @@ class TelemetrySettings(Section):
         default=LABEL_SETS_PER_METRIC,
         description="Label sets a metric may have beside those of the templates; more share its overflow series.",
     )
+    max_counter_bytes: BlockBytes = Field(
+        default=4 * MIB,
+        description="Shared memory of a worker's figures, a multiple of 4096; label sets without room share the "
+        "overflow series.",
+    )
+    max_exemplars: Limit = Field(
+        default=MAX_EXEMPLARS,
+        description="Exemplars that a worker keeps between two heartbeats; further ones are left out.",
+    )
 
 
 class MaintenanceSettings(Section):
@@ -237,6 +252,7 @@ class Settings(Section):
     home: Path = Field(default=Path(".tasker"), description="Directory of the embedded server and of runtime files.")
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     supervisor: SupervisorSettings = SupervisorSettings()
+    links: LinkSettings = LinkSettings()
     event_bus: EventBusSettings = EventBusSettings()
     commit: CommitSettings = CommitSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -252,6 +268,19 @@ class Settings(Section):
     actors: dict[str, str] = Field(
         default_factory=dict, description="Your own pykka actors, hosted in every worker: name = `module:Class`."
     )
+
+    @model_validator(mode="after")
+    def _room_for_counters(self) -> Self:
+        """The block has places for what runs and for what has begun, and a good part of it must be left for figures."""
+        held = self.worker.concurrency + self.worker.prefetch
+        least = (self.worker.concurrency + held) * 2 * _CELL_BYTES + MIB
+        if self.telemetry.max_counter_bytes < least:
+            msg = (
+                f"telemetry.max_counter_bytes ({self.telemetry.max_counter_bytes}) must be {least} at least, for "
+                f"worker.concurrency ({self.worker.concurrency}) and worker.prefetch ({self.worker.prefetch})"
+            )
+            raise ValueError(msg)
+        return self
 
     @field_validator("actors")
     @classmethod

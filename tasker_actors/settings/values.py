@@ -59,5 +59,8 @@ Lifetime = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=365 * _D
 WorkDone = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=10**12)]
 Memory = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=MIB * MIB)]
 Bytes = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1024, le=256 * MIB)]
+MessageBytes = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=MIB, le=256 * MIB)]
+"""What the runtime itself sends between its processes always fits into the least."""
+BlockBytes = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=MIB, le=256 * MIB, multiple_of=4096)]
 Days = Annotated[float, BeforeValidator(_refuse_bool), Field(gt=0, le=36_500, allow_inf_nan=False)]
 Fraction = Annotated[float, BeforeValidator(_refuse_bool), Field(ge=0, le=1, allow_inf_nan=False)]

@@ -18,7 +18,10 @@ from tasker_actors.messages import (
     WorkerSettled,
 )
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
+from tasker_actors.stats.declared import NOT_WRITTEN, STDERR, SUPERVISOR
 from tasker_actors.stats.exposition import event_stats_document
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.lost_lines import LostLines
 
 Reports = WorkerAttached | WorkerDied | WorkerSettled | Count | ShowGauges | DeclareLabelSets | ExemplarsFound
 Questions = ReportFigures | ReportEventStats
@@ -31,8 +34,9 @@ class StatsActor(Actor):
     question, so an answer is never older than the question.
     """
 
-    def __init__(self, book: StatsBook, supervisor_id: str) -> None:
+    def __init__(self, book: StatsBook, supervisor_id: str, lost_lines: LostLines) -> None:
         self._book = book
+        self._lost_lines = lost_lines
         self._supervisor_id = supervisor_id
 
     def receive(self, message: Reports | Questions) -> Any:
@@ -54,6 +58,8 @@ class StatsActor(Actor):
             case ExemplarsFound(slot, incarnation, cells, exemplars):
                 self._book.exemplify(slot, incarnation, dict(zip(cells, exemplars, strict=True)))
             case ReportFigures():
+                if lost := self._lost_lines.take():
+                    self._book.count(metrics.DROPS, (SUPERVISOR, STDERR, NOT_WRITTEN), lost)
                 return self._book.figures()
             case ReportEventStats():
                 return event_stats_document(self._book, self._supervisor_id, datetime.now(UTC))

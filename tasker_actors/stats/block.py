@@ -44,7 +44,7 @@ from tasker_actors.stats.layout import (
     entry_checksum,
     key_cells,
 )
-from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, TABLE, Metric, MetricKind
+from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, MAX_EXEMPLARS, TABLE, Metric, MetricKind
 
 
 def create_block(
@@ -123,10 +123,12 @@ class BlockWriter:
     Labelled figures and those of the shared lane may be counted from any thread.
     """
 
-    def __init__(self, path: Path, *, label_sets_per_metric: int = LABEL_SETS_PER_METRIC) -> None:
+    def __init__(
+        self, path: Path, *, label_sets_per_metric: int = LABEL_SETS_PER_METRIC, max_exemplars: int = MAX_EXEMPLARS
+    ) -> None:
         mapping, self._layout = map_block(path, mmap.ACCESS_WRITE)
         self._label_sets = label_sets_per_metric
-        self._memory = Memory(memoryview(mapping))
+        self._memory = Memory(memoryview(mapping), max_exemplars)
         self._handles: dict[Metric, dict[Labels, Cell]] = {metric: {} for metric in TABLE}
         self._announced: dict[Metric, int] = dict.fromkeys(TABLE, 0)
         self._next = self._layout.directory

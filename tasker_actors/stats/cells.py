@@ -10,7 +10,7 @@ from bisect import bisect_left
 from math import isnan, nan
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tasker_actors.stats.figures import BUCKETS, observable
 from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS
@@ -18,28 +18,26 @@ from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS
 if TYPE_CHECKING:
     from tasker_actors.telemetry.trace_context import TraceContext
 
-MAX_EXEMPLARS: Final = 500
-"""Exemplars that a worker keeps between two heartbeats: at most one for each counter and bucket, the latest."""
-
 
 class Memory:
     """The cells of one block as whole numbers and as floating point numbers, and the lock of their many writers.
 
     `exemplars` are no part of the block: by the cell that counted them, what was counted, in which span and when, since
-    they were last taken.
+    they were last taken: the latest of each counter and bucket, `max_exemplars` at most.
     """
 
-    __slots__ = ("__weakref__", "cells", "doubles", "exemplars", "lock")
+    __slots__ = ("__weakref__", "cells", "doubles", "exemplars", "lock", "max_exemplars")
 
-    def __init__(self, buffer: memoryview) -> None:
+    def __init__(self, buffer: memoryview, max_exemplars: int) -> None:
         self.lock = Lock()
         self.cells = buffer.cast("Q")
         self.doubles = buffer.cast("d")
         self.exemplars: dict[int, tuple[TraceContext, float, float]] = {}
+        self.max_exemplars = max_exemplars
 
     def exemplify(self, cell: int, trace: TraceContext, value: float) -> None:
         """Keep what a cell has just counted as its exemplar; the lock is held."""
-        if cell in self.exemplars or len(self.exemplars) < MAX_EXEMPLARS:
+        if cell in self.exemplars or len(self.exemplars) < self.max_exemplars:
             self.exemplars[cell] = (trace, value, time())
 
     def take_exemplars(self) -> dict[int, tuple[TraceContext, float, float]]:

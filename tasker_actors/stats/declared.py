@@ -42,13 +42,27 @@ SUPERVISOR: Final = "supervisor"
 RESTART_REASONS: Final = ("exit", "signal", "hang", "memory", "age", "count", "escalated", "hup")
 """Why a slot's worker is started again."""
 
+LINKS: Final = "links"
+"""The buffer that stands for the links between processes, and the messages that they did not take, or lost."""
+
+STDERR: Final = "stderr"
+"""The one that stands for standard error, and lines of the log that it did not take."""
+
+NOT_WRITTEN: Final = "closed_or_full"
+"""The reason for that."""
+
 _FULL: Final = ("too_many", "too_large")
 _EXPORT_ENDS: Final = (*_FULL, "not_delivered", "stopped")
 _EXPORTS: Final = tuple(product(("spans", "log_records"), _EXPORT_ENDS))
+_PROCESS_DROPS: Final = (
+    *_EXPORTS,
+    *product((LINKS,), (*_FULL, "closed")),
+    (STDERR, NOT_WRITTEN),
+)
 WORKER_DROPS: Final = (
     *product(("subscriber", "ffi", "publisher_hooks", "publications"), _FULL),
     ("mailboxes", "too_many"),
-    *_EXPORTS,
+    *_PROCESS_DROPS,
 )
 """Buffers of a worker, each with the reasons for which it lets something go."""
 
@@ -98,12 +112,12 @@ def actor_label_sets(actors: Iterable[str]) -> LabelSets:
 
 
 def supervisor_label_sets() -> LabelSets:
-    """Name the label sets of what a supervisor itself refuses, and loses of its own telemetry, be that on or not."""
+    """Name the label sets of what a supervisor itself refuses and drops, with telemetry or without."""
     for reason in HTTP_REFUSALS:
         yield metrics.HTTP_REFUSALS, (reason,)
     for metric in (metrics.SPANS_DROPPED, metrics.LOG_RECORDS_DROPPED):
         yield metric, (SUPERVISOR,)
-    for buffer, reason in _EXPORTS:
+    for buffer, reason in _PROCESS_DROPS:
         yield metrics.DROPS, (SUPERVISOR, buffer, reason)
 
 

@@ -17,9 +17,6 @@ from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
 from tasker_actors.workflow.retry import next_delay_ms
 from tasker_actors.workflow.states import StepState
 
-MAX_RESULT_BYTES = 64 * 1024 * 1024
-"""A larger result would not fit into one message to PostgreSQL together with its events."""
-
 
 @dataclass(frozen=True, slots=True)
 class HandledStep:
@@ -30,6 +27,14 @@ class HandledStep:
     duration_ms: float
     began_at: float
     input_data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """The largest result that is stored, and the largest payload of an event, as bytes of JSON."""
+
+    max_result_bytes: int
+    max_payload_bytes: int
 
 
 def timed_out(step: LeasedStep) -> StepFailure:
@@ -43,14 +48,14 @@ def timed_out(step: LeasedStep) -> StepFailure:
 
 
 def conclude(
-    step: LeasedStep, handled: HandledStep, *, now: datetime, ended_at: float, random: float, max_payload_bytes: int
+    step: LeasedStep, handled: HandledStep, *, now: datetime, ended_at: float, random: float, limits: SizeLimits
 ) -> FinishedStep:
     """Decide what an attempt comes to, and derive its events (SPEC 2.1).
 
-    A result that is no JSON fails the attempt for good: a retry would give the same. Runs the publishers' hooks, so it
-    takes as long as they do.
+    A result that is no JSON, or too large, fails the attempt for good: a retry would give the same. Takes as long as
+    the publishers' hooks, which it runs.
     """
-    outcome, result = _stored(handled.outcome)
+    outcome, result = _stored(handled.outcome, limits.max_result_bytes)
     will_retry = isinstance(outcome, StepFailure) and step.plan.retry.will_retry(
         step.attempt, failure_retryable=outcome.retryable
     )
@@ -69,7 +74,7 @@ def conclude(
         moment=now,
         declarations=step.plan.declarations,
         code_events=handled.code_events,
-        max_payload_bytes=max_payload_bytes,
+        max_payload_bytes=limits.max_payload_bytes,
         encoded_result=result,
     )
     return FinishedStep(
@@ -115,11 +120,11 @@ class _HungPublisher(BasePublisher):
         raise TimeoutError("a hook of this step's publishers did not return in time")
 
 
-def _stored(outcome: StepOutcome) -> tuple[StepOutcome, bytes | None]:
+def _stored(outcome: StepOutcome, max_result_bytes: int) -> tuple[StepOutcome, bytes | None]:
     if isinstance(outcome, StepFailure):
         return outcome, None
     try:
-        return outcome, encode_payload(outcome.result, max_bytes=MAX_RESULT_BYTES)
+        return outcome, encode_payload(outcome.result, max_bytes=max_result_bytes)
     except PayloadError as error:
         return StepFailure(
             message=storable_text(f"the handler's result cannot be stored: {error}"),

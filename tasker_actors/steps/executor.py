@@ -18,7 +18,7 @@ from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.events.text import described
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
-from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
+from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import ErrorType, StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
@@ -83,7 +83,7 @@ class StepExecutor(Actor):
         loop: HandlerLoop,
         logger: Any,
         hooks_timeout_ms: int,
-        max_payload_bytes: int,
+        limits: SizeLimits,
         scope: SpanScope | None = None,
     ) -> None:
         self._index = index
@@ -97,7 +97,7 @@ class StepExecutor(Actor):
         self._loop = loop
         self._logger = logger
         self._hooks_timeout = hooks_timeout_ms / 1000
-        self._max_payload_bytes = max_payload_bytes
+        self._limits = limits
         self._scope = scope
 
     def receive(self, message: ExecuteSteps) -> None:  # noqa: ARG002 - it says only that there is work
@@ -240,5 +240,5 @@ class StepExecutor(Actor):
             now=datetime.now(UTC),
             ended_at=time.monotonic(),
             random=random.random(),  # noqa: S311 - jitter, no secret
-            max_payload_bytes=self._max_payload_bytes,
+            limits=self._limits,
         )

@@ -26,13 +26,6 @@ from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.workflow.states import StepState
 
-MAX_CLAIM_BYTES = 1024 * 1024
-"""Input of one claim: a reply stays small enough to be read at once."""
-
-MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Input of everything held: credits count bytes too."""
-
-
 SourceMessage = (
     WorkAvailable | ExecutorFree | StepsCommitted | ExtendLeases | DispatchAll | ReturnOverdue | StopClaiming
 )
@@ -79,6 +72,8 @@ class StepSource(Actor):
         recorder: ClaimRecorder,
         clock: SourceClock,
         poll_interval_ms: int,
+        max_claim_bytes: int,
+        max_held_bytes: int,
     ) -> None:
         self._executors = executors
         self._publisher = publisher
@@ -88,11 +83,15 @@ class StepSource(Actor):
         self._recorder = recorder
         self._clock = clock
         self._poll_interval = poll_interval_ms / 1000
+        self._max_claim_bytes = max_claim_bytes
+        self._max_held_bytes = max_held_bytes
         self._ready = ready
         self._held: deque[LeasedStep] = deque()
         self._free: set[int] = set(range(len(executors)))
         self._alone: int | None = None
         self._extension_due = False
+        self._after_outage = False
+        self._to_store: frozenset[int] = frozenset()
         self._try_again_at = 0.0
         self._draining = capacity.closed  # an earlier instance was told to stop
         self._claim_due = True
@@ -119,7 +118,7 @@ class StepSource(Actor):
         if not self._is_waiting_for_database():
             if self._extension_due:
                 self._extend()
-            if self._claim_due and not self._extension_due:
+            if self._claim_due and not self._extension_due and self._is_stored():
                 self._claim()
                 self._dispatch()
 
@@ -197,7 +196,8 @@ class StepSource(Actor):
         if limit == 0 or ((self._ready or self._held) and limit < self._capacity.total // 4):
             return
         began = time.monotonic()
-        max_bytes = min(MAX_CLAIM_BYTES, MAX_HELD_BYTES - self._ledger.bytes())
+        # Credits count bytes too (DESIGN 3 rule 15).
+        max_bytes = min(self._max_claim_bytes, self._max_held_bytes - self._ledger.bytes())
         if max_bytes <= 0:
             return
         claimed = self._claimer.claim(limit, max_bytes)
@@ -205,6 +205,7 @@ class StepSource(Actor):
         if claimed is None:
             # After an outage what is held comes first: its leases may be about to end (DESIGN 3 rule 9).
             self._extension_due = True
+            self._after_outage = True
             self._try_again_later(now)
             self._recorder.claim_failed((now - began) * 1000)
             return
@@ -233,9 +234,24 @@ class StepSource(Actor):
         lost = self._claimer.extend([item.step for item in self._ledger.items()])
         self._extension_due = lost is None
         if lost is None:
+            self._after_outage = True
             self._try_again_later(time.monotonic())
-        elif lost:
+            return
+        if lost:
             self._ledger.cancel(lost)
+        if self._after_outage:
+            self._after_outage = False
+            waiting = self._ledger.items(Stage.FINISHED, Stage.COMMITTING)
+            self._to_store = frozenset(item.step.token for item in waiting)
+
+    def _is_stored(self) -> bool:
+        """Whether all is stored that had its result when an outage ended.
+
+        A worker of whose connections only the one for claims is back would otherwise take work that somebody else could
+        finish (DESIGN 3 rule 9). Each commit wakes this actor, and the poll does where something else let go.
+        """
+        self._to_store = frozenset(token for token in self._to_store if self._ledger.get(token) is not None)
+        return not self._to_store
 
     def _try_again_later(self, now: float) -> None:
         """Leave the database alone for a pause that grows, whatever happens meanwhile."""

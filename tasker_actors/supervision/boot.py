@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
+from tasker_actors.actors import LinkLimits
 from tasker_actors.errors import ProtocolError
 from tasker_actors.native.bridge import WantedHandler
+from tasker_actors.settings import LinkSettings
 
 LIFECYCLE = "lifecycle"
 """The actor of a worker that takes the supervisor's orders."""
@@ -36,6 +38,16 @@ def mailbox_name(slot: int, incarnation: int) -> str:
 def mailbox_kind(name: str) -> str:
     """Name an actor of the supervisor as metrics do, in which the mailboxes of incarnations are one."""
     return MAILBOX if name.startswith(f"{MAILBOX}-") else name
+
+
+def link_limits(links: LinkSettings) -> LinkLimits:
+    """Give both ends of a link the same limits, each from its own copy of the settings."""
+    return LinkLimits(
+        max_frame_bytes=links.max_message_bytes,
+        max_queued_packets=links.max_queued_messages,
+        max_queued_bytes=links.max_queued_bytes,
+        send_timeout_ms=links.send_timeout_ms,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tasker_actors.settings import Settings, settings_to_json
 from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.steps.capacity import begun_places
-from tasker_actors.supervision.boot import LIFECYCLE, WorkerBoot, mailbox_name, process_name
+from tasker_actors.supervision.boot import LIFECYCLE, WorkerBoot, link_limits, mailbox_name, process_name
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.slots import Incarnation, Slot
@@ -83,6 +83,7 @@ class Launcher:
             incarnation=incarnation.number,
             executors=self._settings.worker.concurrency,
             places=begun_places(self._settings.worker.concurrency, self._settings.worker.prefetch),
+            size_bytes=self._settings.telemetry.max_counter_bytes,
         )
         reader = BlockReader(path)
         own_inbox = self._system.start(
@@ -103,7 +104,11 @@ class Launcher:
             )
         )
         # Told on the same way as the worker's own messages, so that it comes after the last of them.
-        link = ProcessLink(started.link, on_close=lambda _reason: own_inbox.tell(ProcessEnded()))
+        link = ProcessLink(
+            started.link,
+            limits=link_limits(self._settings.links),
+            on_close=lambda _reason: own_inbox.tell(ProcessEnded()),
+        )
         incarnation.begin(started, link, reader, datetime.now(UTC))
         self._system.open_link(process_name(incarnation.slot), link)
         return partial(self._note, incarnation.worker_id, started.process.pid, started.process_start)

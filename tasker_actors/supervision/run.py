@@ -30,6 +30,7 @@ from tasker_actors.settings import Settings, require_key_when_exposed
 from tasker_actors.stats.actor import StatsActor
 from tasker_actors.stats.book import StatsBook
 from tasker_actors.stats.declared import (
+    LINKS,
     SUPERVISOR,
     actor_label_sets,
     declared_label_sets,
@@ -66,6 +67,7 @@ from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
+from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.web.server import HttpServer
 
 if TYPE_CHECKING:
@@ -167,7 +169,12 @@ class Start:
         self._tracing = self._new_tracing()
         self._settlement = self._new_settlement()
         self._system = ActorSystem(
-            "supervisor", registry=wire_registry(), escalate=self._actor_lost, on_restart=self._actor_restarted
+            "supervisor",
+            registry=wire_registry(),
+            escalate=self._actor_lost,
+            on_restart=self._actor_restarted,
+            on_link_drop=self._link_dropped,
+            max_relayed_asks=settings.links.max_relayed_asks,
         )
         self._stats = self._start_stats()
 
@@ -250,7 +257,7 @@ class Start:
 
     def _start_stats(self) -> LocalAddress:
         book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
-        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id))
+        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id, LostLines()))
         plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
         declared = (
             *declared_label_sets(plans),
@@ -341,6 +348,9 @@ class Start:
 
     def _actor_lost(self, actor: str, reason: str) -> None:
         self._inbox.put((None, ActorLost(actor, reason)))
+
+    def _link_dropped(self, messages: int, reason: str) -> None:
+        self._stats.tell(Count(metrics.DROPS, (SUPERVISOR, LINKS, reason), messages))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
         if actor != "stats":

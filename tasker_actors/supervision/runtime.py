@@ -18,7 +18,7 @@ from tasker_actors.actors import (
     LinkFullError,
     LocalAddress,
 )
-from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.errors import DatabaseUnavailableError, ProtocolError
 from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEventStats, ReportFigures
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.health import database_fault
@@ -148,6 +148,9 @@ class SupervisorRuntime:
         except AskTimeoutError as error:
             msg = f"event {event_id} was not confirmed in time; it is published once or not at all"
             raise TimeoutError(msg) from error
+        except ProtocolError as error:
+            msg = f"the event is too large for a message to a worker (links.max_message_bytes): {error}"
+            raise PublicationRefusedError("too_large", msg, "/payload") from error
         except (ActorUnavailableError, ActorError, LinkFullError) as error:
             msg = f"worker {slot} has not confirmed event {event_id}, which is published once or not at all: {error}"
             raise PublishUnavailableError(msg) from error

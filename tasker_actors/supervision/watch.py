@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from tasker_actors.actors import ActorAddress, ActorSystem, LinkFullError
 from tasker_actors.delivery.returns import give_back
+from tasker_actors.errors import ProtocolError
 from tasker_actors.messages import (
     DispatchAll,
     ExtendLeases,
@@ -22,6 +23,7 @@ from tasker_actors.pipeline import PUBLISHER, ROUTER, Pipeline
 from tasker_actors.postgres.outages import Session
 from tasker_actors.settings import Settings
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.declared import NOT_WRITTEN, STDERR
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
 from tasker_actors.steps.ledger import LedgerItem, Stage
@@ -30,6 +32,7 @@ from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.stations import stations
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.telemetry.trace_context import WorkingOn
 
 logger = get_logger("tasker_actors.worker")
@@ -63,6 +66,7 @@ class WorkerWatch:
         self._commits = commits
         self._exemplars = exemplars
         self._progress = ProgressWatch()
+        self._lost_lines = LostLines()
         self._is_stall_logged = False
         self._is_hook_logged = False
         self._next_heartbeat = 0.0
@@ -141,6 +145,8 @@ class WorkerWatch:
         depths = {status.name: status.mailbox_depth for status in self._system.actors()}
         standstill = self._look_for_progress()
         self._block.beat(time.monotonic_ns(), self._beats)
+        if lost := self._lost_lines.take():
+            self._block.counter(metrics.DROPS, (STDERR, NOT_WRITTEN)).add(lost)
         self._block.gauge(metrics.STEPS_ACTIVE, ()).set(running)
         self._block.gauge(metrics.WORKERS_SATURATION, ()).set(running / self._settings.worker.concurrency)
         for actor, depth in depths.items():
@@ -156,7 +162,7 @@ class WorkerWatch:
         )
         if exemplars := self._block.take_exemplars():
             # They are only samples: where the link has no room for them they are left out.
-            with suppress(LinkFullError):
+            with suppress(LinkFullError, ProtocolError):
                 self._exemplars(exemplars)
 
     def _look_for_progress(self) -> Standstill | None:
@@ -215,7 +221,7 @@ class WorkerWatch:
             now=datetime.now(UTC),
             ended_at=now,
             random=0.5,
-            max_payload_bytes=self._settings.events.max_payload_bytes,
+            limits=self._pipeline.size_limits,
         )
         if item.stage is not Stage.RUNNING or not self._pipeline.parts.ledger.finish(item, finished):
             return False

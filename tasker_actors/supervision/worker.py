@@ -45,6 +45,7 @@ from tasker_actors.postgres.outages import Session
 from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.settings import Settings, settings_from_json
 from tasker_actors.stats.block import BlockWriter
+from tasker_actors.stats.declared import LINKS
 from tasker_actors.stats.figures import Exemplar
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.steps.modules import import_modules
@@ -57,6 +58,7 @@ from tasker_actors.supervision.boot import (
     EXIT_ORPHANED,
     LIFECYCLE,
     WorkerBoot,
+    link_limits,
     mailbox_name,
     process_name,
 )
@@ -91,7 +93,9 @@ class Worker:
         self._native = native
         self._inbox: Inbox = queue.SimpleQueue()
         self._block = BlockWriter(
-            Path(boot.block_path), label_sets_per_metric=self._settings.telemetry.label_sets_per_metric
+            Path(boot.block_path),
+            label_sets_per_metric=settings.telemetry.label_sets_per_metric,
+            max_exemplars=settings.telemetry.max_exemplars,
         )
         self._recorder = WorkerRecorder(self._block, boot.namespaces)
         self._system = ActorSystem(
@@ -100,9 +104,10 @@ class Worker:
             escalate=self._escalated,
             on_restart=self._actor_restarted,
             on_undeliverable=self._undeliverable,
+            on_link_drop=lambda messages, reason: self._recorder.dropped(LINKS, messages, reason),
         )
         self._system.start(LIFECYCLE, partial(Forwarder, self._inbox, boot.slot))
-        self._link = ProcessLink.from_fd(link_fd, on_close=self._link_closed)
+        self._link = ProcessLink.from_fd(link_fd, limits=link_limits(settings.links), on_close=self._link_closed)
         self._system.add_link("supervisor", self._link, default=True)
         self._supervisor = self._system.address(f"supervisor/{mailbox_name(boot.slot, boot.incarnation)}")
         self._stats = self._system.address("supervisor/stats")

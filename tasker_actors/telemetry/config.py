@@ -55,6 +55,22 @@ class BatchSpans:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLogRecords:
+    """Limits of the log exporter's buffer (`OTEL_BLRP_*`), larger than OpenTelemetry's as those of spans are."""
+
+    max_queue_size: int = 8192
+    max_export_batch_size: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyRecordLimits:
+    """What phase 1 keeps of its log records for phase 2: so many, each of so many bytes at most."""
+
+    max_records: int = 1000
+    max_record_bytes: int = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetryConfig:
     """Everything the two phases need to know; a variable that is empty counts as unset, as OpenTelemetry says.
 
@@ -74,6 +90,8 @@ class TelemetryConfig:
     logs_enabled: bool
     resource_attributes: Mapping[str, str]
     batch_spans: BatchSpans
+    batch_log_records: BatchLogRecords
+    early_records: EarlyRecordLimits
     metric_export_interval_ms: int
     sdk_disabled: bool
     log_level: LogLevel
@@ -106,6 +124,8 @@ class TelemetryConfig:
             logs_enabled=read.get("OTEL_LOGS_ENABLED", _boolean, False),
             resource_attributes=MappingProxyType(attributes),
             batch_spans=read.batch_spans(),
+            batch_log_records=read.batch_log_records(),
+            early_records=read.early_records(),
             metric_export_interval_ms=read.get("OTEL_METRIC_EXPORT_INTERVAL", _positive, 60000),
             sdk_disabled=read.get("OTEL_SDK_DISABLED", _opentelemetry_boolean, False),
             log_level=read.get("LOG_LEVEL", _level, _default_level(environment)),
@@ -164,12 +184,35 @@ class _Variables:
             max_queue_size=queue_size,
             max_export_batch_size=self.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _positive, batch_size),
         )
+        self._fit("OTEL_BSP", limits)
+        return limits
+
+    def batch_log_records(self) -> BatchLogRecords:
+        """The same for log records."""
+        default = BatchLogRecords()
+        queue_size = self.get("OTEL_BLRP_MAX_QUEUE_SIZE", _positive, default.max_queue_size)
+        batch_size = min(default.max_export_batch_size, queue_size)
+        limits = BatchLogRecords(
+            max_queue_size=queue_size,
+            max_export_batch_size=self.get("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _positive, batch_size),
+        )
+        self._fit("OTEL_BLRP", limits)
+        return limits
+
+    def early_records(self) -> EarlyRecordLimits:
+        """What is kept before phase 2."""
+        default = EarlyRecordLimits()
+        return EarlyRecordLimits(
+            max_records=self.get("LOG_EARLY_RECORDS", _positive, default.max_records),
+            max_record_bytes=self.get("LOG_EARLY_RECORD_BYTES", _positive, default.max_record_bytes),
+        )
+
+    def _fit(self, prefix: str, limits: BatchSpans | BatchLogRecords) -> None:
         if limits.max_export_batch_size > limits.max_queue_size:
             self.faults.append(
-                f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE={limits.max_export_batch_size}: must not be above "
-                f"OTEL_BSP_MAX_QUEUE_SIZE, which is {limits.max_queue_size}"
+                f"{prefix}_MAX_EXPORT_BATCH_SIZE={limits.max_export_batch_size}: must not be above "
+                f"{prefix}_MAX_QUEUE_SIZE, which is {limits.max_queue_size}"
             )
-        return limits
 
 
 def _default_level(environment: str) -> LogLevel:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
+from tasker_actors.telemetry.config import EarlyRecordLimits
 from tasker_actors.telemetry.footprint import footprint
-
-MAX_EARLY_RECORDS: Final = 1000
-"""Log records that are kept until phase 2 exports them; the oldest go first."""
-MAX_EARLY_RECORD_BYTES: Final = 16 * 1024
-"""A larger one is not kept, so that together they hold 16 MiB at most."""
 
 
 class EarlyRecords:
@@ -20,8 +16,9 @@ class EarlyRecords:
     A lock could be held by another thread when the process forks, and the child would wait for it for ever.
     """
 
-    def __init__(self) -> None:
-        self._records: deque[Mapping[str, Any]] = deque(maxlen=MAX_EARLY_RECORDS)
+    def __init__(self, limits: EarlyRecordLimits) -> None:
+        self._records: deque[Mapping[str, Any]] = deque(maxlen=limits.max_records)
+        self._max_record_bytes = limits.max_record_bytes
         self._offered = 0
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
@@ -35,5 +32,5 @@ class EarlyRecords:
     def keep(self, record: Mapping[str, Any]) -> None:
         """Keep a record, unless it is too large, in place of the oldest one, if there are too many."""
         self._offered += 1
-        if footprint(record) <= MAX_EARLY_RECORD_BYTES:
+        if footprint(record) <= self._max_record_bytes:
             self._records.append(record)

@@ -26,8 +26,6 @@ from tasker_actors.telemetry.transmission import Transmission
 
 MetricsSource = Callable[[], ExportMetricsServiceRequest | None]
 
-MAX_WAITING_LOG_RECORDS: Final = 8192
-MAX_LOG_RECORDS_IN_REQUEST: Final = 512
 MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
 """Memory that spans, and log records, may hold while they wait; the default of a setting."""
 
@@ -74,9 +72,9 @@ class Exporter:
             Signal.LOGS,
             wake=self._wake,
             transmission=self._transmission,
-            limit=MAX_WAITING_LOG_RECORDS,
+            limit=config.batch_log_records.max_queue_size,
             max_bytes=max_queue_bytes,
-            batch_size=MAX_LOG_RECORDS_IN_REQUEST,
+            batch_size=config.batch_log_records.max_export_batch_size,
             resource=self._resource,
             on_dropped=self._logs_lost.add,
         )

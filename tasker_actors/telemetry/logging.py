@@ -50,10 +50,13 @@ class LogOutput:
     lost_lines: int = 0
     untold_lines: int = 0
     """How many of `lost_lines` no line has told of yet."""
-    early: EarlyRecords | None = field(default_factory=EarlyRecords, repr=False)
+    early: EarlyRecords | None = field(init=False, repr=False)
     exported_to: Callable[[Mapping[str, Any]], None] | None = None
     span_ids: Callable[[], tuple[str, str] | None] | None = None
     """Set by phase 2: trace id and span id of the OpenTelemetry span that is open here."""
+
+    def __post_init__(self) -> None:
+        self.early = EarlyRecords(self.config.early_records)
 
     def write(self, line: bytes) -> None:
         """Write one line with one call, so that the lines of threads and processes do not mix.
@@ -131,7 +134,7 @@ class LogOutput:
     def back_to_phase_1(self) -> None:
         """Keep lines for a phase 2 that is still to come, and know nothing of OpenTelemetry."""
         self.phase = 1
-        self.early = EarlyRecords()
+        self.early = EarlyRecords(self.config.early_records)
         self.exported_to = None
         self.span_ids = None
 

@@ -21,6 +21,9 @@ LABEL_SETS_PER_METRIC: Final = 2000
 series (HAZARDS 19). The default of a setting.
 """
 
+MAX_EXEMPLARS: Final = 500
+"""Exemplars that a worker keeps between two heartbeats; the default of a setting."""
+
 CLOSED_LABELS: Final[Mapping[str, frozenset[str]]] = {
     "delivery_mode": frozenset({"durable", "fast", "broadcast"}),
     "channel": frozenset({"subscriber", "ffi"}),

@@ -66,7 +66,7 @@ class PublishUnavailableError(TaskerError):
 
 
 class PublicationRefusedError(TaskerError):
-    """The event cannot be published as it is: it was counted, and became a dead letter."""
+    """The event cannot be published as it is; what had come to a worker was counted, and became a dead letter."""
 
     def __init__(self, code: str, message: str, path: str = "") -> None:
         self.code = code

@@ -36,13 +36,17 @@ class LoadedTemplates:
 def load_templates(directories_or_files: Iterable[Path | str], *, environment: str, strict: bool) -> LoadedTemplates:
     """Load every template of these files, and of the `.yaml` and `.yml` files anywhere below these directories.
 
-    What is hidden, by a name that begins with a dot, is passed over. Files of a directory come in the order of their
-    paths; a file that is named twice is loaded once. Raises TemplateError with every error of every file; strictly,
-    warnings are errors. Blocks on the file system.
+    What is hidden, by a name that begins with a dot, is passed over, and so are directories that are links. A file that
+    is a link out of the directory is an error: what it leads to is nobody's template until somebody names it. Files of
+    a directory come in the order of their paths; a file that is named twice is loaded once. Raises TemplateError with
+    every error of every file; strictly, warnings are errors. Blocks on the file system.
     """
     loaded = LoadedTemplates()
     faults: list[Fault] = []
     for path in _template_files(directories_or_files):
+        if isinstance(path, Fault):
+            faults.append(path)
+            continue
         template, found = load_template(path, environment=environment)
         faults.extend(found)
         if template is None:
@@ -114,20 +118,31 @@ def _read(path: Path) -> str | Fault:
         return Fault(str(path), None, "", f"is not UTF-8: byte {error.start} cannot be decoded")
 
 
-def _template_files(directories_or_files: Iterable[Path | str]) -> Iterator[Path]:
+def _template_files(directories_or_files: Iterable[Path | str]) -> Iterator[Path | Fault]:
+    """Find the files, each once, and a fault in the place of each that a directory may not have."""
     seen: set[Path] = set()
     for given in map(Path, directories_or_files):
-        if given.is_dir():
-            found = sorted(
-                file for file in given.rglob("*") if _is_template(file.relative_to(given)) and file.is_file()
-            )
-        else:
-            # A file that is not there is reported when it is read.
-            found = [given]
+        # A file that is not there is reported when it is read.
+        found: list[Path | Fault] = _files_below(given) if given.is_dir() else [given]
         for file in found:
-            if file.resolve() not in seen:
+            if isinstance(file, Fault):
+                yield file
+            elif file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file
+
+
+def _files_below(directory: Path) -> list[Path | Fault]:
+    files = sorted(
+        file for file in directory.rglob("*") if _is_template(file.relative_to(directory)) and file.is_file()
+    )
+    root = directory.resolve()
+    return [file if file.resolve().is_relative_to(root) else _leads_out(file, directory) for file in files]
+
+
+def _leads_out(link: Path, directory: Path) -> Fault:
+    message = f"leads out of {directory}, to {link.resolve()}: put that file there, or name it as a template itself"
+    return Fault(str(link), None, "", message)
 
 
 def _is_template(inside: Path) -> bool:

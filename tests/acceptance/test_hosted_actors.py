@@ -17,9 +17,11 @@ from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.settings import load_settings, settings_to_json
 from tasker_actors.stats.block import create_block
+from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import WorkerBoot
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.wire_messages import wire_registry
+from tasker_actors.telemetry.metrics import DROPS
 
 ACTORS = """
 import threading
@@ -58,6 +60,11 @@ class Echo(Actor):
     "Written for us."
     def receive(self, message):
         return {"echo": message.tokens, "correlation_id": self.envelope.correlation_id}
+
+class Chatty(Actor):
+    "Answers with more than fits into one message."
+    def receive(self, message):
+        return {"text": "x" * 2_000_000}
 
 @step_handler("count")
 def count(context):
@@ -127,6 +134,7 @@ def test_handlers_talk_to_a_hosted_pykka_actor_which_outlives_its_failures(proje
         one.create("break_it", namespace="hosted", context={"times": 20})
         until(lambda: {worker["last_reason"] for worker in one.workers().values()} == {"escalated"}, 30)
         one.wait_workers(lambda workers: len(workers) == 1 and not {w["pid"] for w in workers.values()} & pids)
+        assert one.restarts() == {"escalated": 1}
 
 
 @pytest.mark.parametrize("path", ["hosted_module:Nobody", "hosted_module:count"], ids=["unknown", "function"])
@@ -139,11 +147,12 @@ def test_an_actor_that_cannot_be_started_is_3_and_named(project, database_url, p
     assert path in output
 
 
-def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database_url, tmp_path, monkeypatch):
+def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database_url, tmp_path, monkeypatch, capfd):
     """This process stands where the supervisor stands, and speaks to actors of a real worker process."""
     monkeypatch.chdir(project.directory)
-    actors = 'tally = "hosted_module:Tally"\necho = "hosted_module:Echo"\n'
-    settings = load_settings(configured(project, actors), {"worker.concurrency": 2})
+    actors = 'tally = "hosted_module:Tally"\necho = "hosted_module:Echo"\nchatty = "hosted_module:Chatty"\n'
+    limits = {"worker.concurrency": 2, "links.max_message_bytes": 1024 * 1024}
+    settings = load_settings(configured(project, actors), limits)
     place = WorkerPlace(
         supervisor_id="01939e3c-7f2a-7000-8000-000000000000",
         host="here",
@@ -157,6 +166,7 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
         worker_id = register_worker(connection, place)
     blocks = Path(tmp_path / "blocks")
     blocks.mkdir()
+    block_path = create_block(blocks, slot=0, incarnation=1, executors=2)
     started = start_worker(
         WorkerBoot(
             slot=0,
@@ -164,7 +174,7 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
             worker_id=worker_id,
             supervisor_pid=os.getpid(),
             settings=settings_to_json(settings),
-            block_path=str(create_block(blocks, slot=0, incarnation=1, executors=2)),
+            block_path=str(block_path),
             database_url=database_url,
             namespaces=("hosted",),
             handler_modules=("hosted_module",),
@@ -192,8 +202,14 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
         assert tally.ask(CancelLeases(()), 10) == {"sum": 42}
         with pytest.raises(ActorUnavailableError):
             system.address("worker-0/nobody").ask(DumpStacks(), 10)
-        link.close(time.monotonic() + 5)
+        # What is too large for its link is refused on either side: here this process does not ask first.
+        with pytest.raises(ActorError, match="more than the 1048574 that fit a frame"):
+            system.address("worker-0/chatty").ask(DumpStacks(), 10)
+        dropped = BlockReader(block_path).snapshot().figures.counters[DROPS]
+        assert {labels: count for labels, count in dropped.items() if count} == {("links", "too_large"): 1}
+        tally.tell(CancelLeases(tuple(range(10**15, 10**15 + 100_000))))
         started.process.wait(30)
+        assert "more than the 1048576 allowed" in capfd.readouterr().err
     finally:
         link.close(time.monotonic() + 5)
         started.process.kill()

@@ -10,9 +10,28 @@ from support.supervised import kill, supervised
 from support.waiting import until
 
 HANDLERS = """
+import logging
 import os
+import signal
 import threading
 from tasker_actors import PermanentError, RetryableError, step_handler, subscriber
+
+def log_to_a_full_disk(*_):
+    "Three lines."
+    kept, full = os.dup(2), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 2)
+    for _ in range(3):
+        logging.getLogger("metric_handlers").error("lost")
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(full)
+
+signal.signal(signal.SIGUSR2, log_to_a_full_disk)
+
+@step_handler("loses_lines")
+def loses_lines():
+    log_to_a_full_disk()
+    return {}
 
 @step_handler("counted")
 def counted(context):
@@ -111,8 +130,10 @@ def one(tmp_path_factory, embedded_server):
     retry = {"max_attempts": 2, "backoff": "none"}
     project.template("job", {"counted": {"publishes_events": events, "retry": retry}}, namespace="figures")
     project.template("wait", {"held": {}}, namespace="figures")
+    project.template("lose", {"loses_lines": {}}, namespace="figures")
     # A worker that was killed stays away for so long that nobody who looks can miss it.
     away = {f"TASKER_WORKER__RESTART_BACKOFF_{name}": "4000" for name in ("MS", "MAX_MS")}
+    away["TASKER_LINKS__MAX_MESSAGE_BYTES"] = str(1024 * 1024)
     with (
         embedded_server.database(migrated=True) as url,
         supervised(project, url, concurrency=CONCURRENCY, variables=away) as found,
@@ -178,6 +199,28 @@ def test_tasks_steps_and_events_are_counted_under_their_labels(one):
     duration = "tasker_domain_events_publish_duration_milliseconds_count"
     assert values(one, duration, namespace="figures", result="success") == 12
     assert values(one, duration, namespace="figures", result="failure") == 1
+
+
+def test_lines_that_standard_error_does_not_take_and_messages_that_a_link_does_not_are_counted(one):
+    def drops(buffer):
+        """Who dropped how much from it, and why."""
+        found = [(dict(labels), count) for labels, count in one.metrics()["tasker_drops_total"].items()]
+        return sorted(
+            (one["worker"], one["reason"], count) for one, count in found if one["buffer"] == buffer and count
+        )
+
+    one.signal(signal.SIGUSR2)
+    one.run("lose", namespace="figures")
+    until(lambda: len(drops("stderr")) == 2)
+    worker, supervisor = drops("stderr")
+    assert worker[1:] == supervisor[1:] == ("closed_or_full", 3)
+    assert (worker[0] in WORKERS, supervisor[0]) == (True, "supervisor")
+
+    event = {"namespace": "figures", "name": "counted.outside", "payload": "x" * 1_100_000}
+    answer = one.http.post("/v1/events", json=event)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_large"), answer.text
+    assert "links.max_message_bytes" in answer.text
+    assert drops("links") == [("supervisor", "too_large", 1)]
 
 
 def test_every_family_has_the_labels_of_the_table_and_histograms_its_bounds(one):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,12 +15,19 @@ from support.supervised import is_running, supervised
 from support.waiting import until
 
 HANDLERS = """
+import os
+import subprocess
 import threading
 from tasker_actors import step_handler
 
 @step_handler("short")
 def short():
     threading.Event().wait(0.02)
+
+@step_handler("leaves_orphans")
+def leaves_orphans():
+    subprocess.run(["sh", "-c", "for i in 1 2 3; do (sleep 0.1 &) ; done"], check=True)
+    return {"process_space": os.readlink("/proc/self/ns/pid")}
 
 @step_handler("gil")
 def gil():
@@ -40,6 +48,7 @@ def project(tmp_path):
         namespace="orphans",
     )
     found.template("gil", {"gil": {}}, namespace="orphans")
+    found.template("leaves", {"leaves_orphans": {}}, namespace="orphans")
     return found
 
 
@@ -102,3 +111,28 @@ def test_a_worker_whose_supervisor_died_before_it_said_anything_ends_without_a_w
     finally:
         os.close(read)
     assert (ended.returncode, ended.stdout, ended.stderr) == (72, b"", b"")
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def test_as_the_first_process_of_a_container_it_reaps_what_is_left_to_it_and_hands_signals_on(project, database_url):
+    """The command as it is installed, with the process number 1: no init program is needed around it."""
+    if subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no process space of its own can be made here: run as root")
+    with supervised(project, database_url, workers=1, under=CONTAINER) as one:
+        (first,) = psutil.Process(one.process.pid).children()
+        (supervisor,) = first.children()
+        assert first.cmdline() == supervisor.cmdline()
+
+        task = one.run("leaves", namespace="orphans")
+
+        space = one.steps(task["task_uuid"])["leaves_orphans"]["result"]["process_space"]
+        assert space == str(Path(f"/proc/{first.pid}/ns/pid").readlink())
+        assert space != str(Path("/proc/self/ns/pid").readlink())
+        # They are children of the first process until they have ended, and nothing is left of them after that.
+        until(lambda: {*first.children(recursive=True)} == {supervisor, *supervisor.children(recursive=True)})
+        assert {child.status() for child in supervisor.children()} & {psutil.STATUS_ZOMBIE} == set()
+        first.send_signal(signal.SIGTERM)
+        assert one.wait_ended() == 0, one.last_words()
+        assert one.logged("Signal received", signal="SIGTERM")

@@ -35,6 +35,10 @@ class States(StepHandler):
         return self.failure("as stated", error_type="Stated", error_code="S1", metadata={"hint": 1},
                             retryable=context.get_input("retryable"))
 
+@step_handler("large")
+def large(context):
+    return {"text": "x" * context.get_input("characters")}
+
 @step_handler("nan")
 def nan():
     return {"value": float("nan")}
@@ -55,6 +59,7 @@ DELAYS_MS = {
     "bounded": [100, 150, 150, 150],
 }
 JITTER = 0.85
+MAX_RESULT_BYTES = 10_000
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +69,13 @@ def one(tmp_path_factory, embedded_server):
     for name, backoff in BACKOFFS.items():
         project.template(f"backoff_{name}", {"fails": {"retry": {"max_attempts": 5, **backoff}}}, namespace="retries")
     quick = {"max_attempts": 3, "backoff": "none"}
-    for name in ("fails", "states", "permanent", "nan"):
+    for name in ("fails", "states", "permanent", "nan", "large"):
         project.template(name, {name: {"retry": quick}}, namespace="retries")
     project.template("not_retryable", {"fails": {"retry": {**quick, "retryable": False}}}, namespace="retries")
     project.template("asks_for_time", {"asks_for_time": {"retry": quick}}, namespace="retries")
     project.template("defaults", {"fails": {}}, namespace="retries")
-    with embedded_server.database(migrated=True) as url, supervised(project, url) as found:
+    small = {"TASKER_WORKER__MAX_RESULT_BYTES": str(MAX_RESULT_BYTES)}
+    with embedded_server.database(migrated=True) as url, supervised(project, url, variables=small) as found:
         yield found
 
 
@@ -169,6 +175,7 @@ def test_max_attempts_counts_the_first_try(one):
         ("states", {"retryable": False}, "Stated"),
         ("not_retryable", {}, "handler_error"),
         ("nan", {}, "invalid_result"),
+        ("large", {"characters": 2 * MAX_RESULT_BYTES}, "invalid_result"),
     ],
 )
 def test_what_another_attempt_cannot_change_is_not_tried_again(one, template, context, error_type):

@@ -126,10 +126,13 @@ RULES = {
         ],
     },
     "9 waiting for the database": {
-        "tasker_actors/steps/source.py": "After an outage what is held comes first",
+        "tasker_actors/steps/source.py": "not self._extension_due and self._is_stored()",
         f"{MIGRATIONS}/0005_workers.sql": "pg_postmaster_start_time()",
         "tasker_actors/postgres/outages.py": "def is_waiting",
-        "tests/unit/steps/test_source.py": ["test_after_an_outage_leases_are_extended_before_anything_is_claimed"],
+        "tests/unit/steps/test_source.py": [
+            "test_after_an_outage_leases_are_extended_before_anything_is_claimed",
+            "test_after_an_outage_what_has_its_result_is_stored_before_anything_is_claimed",
+        ],
         f"{INTEGRATION}/test_leases.py": ["test_nothing_is_taken_in_the_first_seconds_of_the_servers_life"],
         "tests/chaos/test_database_away.py": [
             "test_workers_wait_for_a_server_that_stops_under_load_and_go_on_by_themselves"
@@ -190,7 +193,7 @@ RULES = {
         ],
     },
     "15 credits": {
-        "tasker_actors/steps/source.py": "MAX_HELD_BYTES - self._ledger.bytes()",
+        "tasker_actors/steps/source.py": "self._max_held_bytes - self._ledger.bytes()",
         "tasker_actors/steps/capacity.py": "min(self._prefetch, ahead)",
         "tests/unit/steps/test_source.py": ["test_what_is_held_counts_by_its_bytes_too"],
         "tests/unit/steps/test_capacity.py": ["test_about_100_ms_of_measured_work_is_fetched_ahead"],

@@ -33,10 +33,9 @@ from tasker_actors.postgres.role import grants
 from tasker_actors.settings import Settings, settings_table
 from tasker_actors.settings.layers import sections
 from tasker_actors.stats.declared import HTTP_REFUSALS, REFUSAL_CODES, WORKER_DROPS
-from tasker_actors.stats.layout import DEFAULT_SIZE_BYTES
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.supervision.run import _POOL_SIZE
-from tasker_actors.supervision.shutdown import Shutdown
+from tasker_actors.supervision.shutdown import AT_ONCE_S, Shutdown
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.metrics import TABLE
 from tasker_actors.web.task_requests import MAX_PRIORITY
@@ -211,9 +210,10 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     for said in (
         f"`priority` is 0 to {MAX_PRIORITY},",
         f"a supervisor up to {_POOL_SIZE + 1}.",
-        f"{DEFAULT_SIZE_BYTES // 1024**2} MiB a slot",
+        f"{Settings().telemetry.max_counter_bytes // 1024**2} MiB a slot",
         f"`http/protobuf` has port {http.otlp_endpoint.rpartition(':')[2]},",
         f"(error type `{ErrorType.TIMEOUT}`)",
+        f"everything is over within {AT_ONCE_S:g} s.",
     ):
         assert said in " ".join(README.split()), said
 
@@ -371,10 +371,16 @@ def bounds() -> list[tuple[str, str, str]]:
 
 def test_every_setting_that_bounds_something_is_in_the_table_of_bounds_with_its_default() -> None:
     known = {row.key: row.default for row in settings_table()}
-    known["OTEL_BSP_MAX_QUEUE_SIZE"] = "32768"
-    named = {setting: default for setting, default, _ in bounds() if setting}
+    telemetry = TelemetryConfig.from_environ({})
+    known["OTEL_BSP_MAX_QUEUE_SIZE"] = str(telemetry.batch_spans.max_queue_size)
+    known["OTEL_BLRP_MAX_QUEUE_SIZE"] = str(telemetry.batch_log_records.max_queue_size)
+    known["LOG_EARLY_RECORDS"] = str(telemetry.early_records.max_records)
+    known["LOG_EARLY_RECORD_BYTES"] = str(telemetry.early_records.max_record_bytes)
+    # What has no setting says why not.
+    named = {setting: default for setting, default, _ in bounds() if not re.match(r"fixed: \w+ \w+", setting)}
     assert {setting: known.get(setting) for setting in named} == named
-    bounding = re.compile(r"\.(max_\w+|\w*(buffer|mailbox)_(size|bytes)|(header|body|answer)_timeout_ms|prefetch)$")
+    limits = r"max_\w+|\w*(buffer|mailbox)_(size|bytes)|(header|body|answer|send)_timeout_ms|prefetch"
+    bounding = re.compile(rf"\.({limits})$")
     assert {key for key in known if bounding.search(key)} <= set(named)
 
 

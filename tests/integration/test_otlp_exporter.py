@@ -29,7 +29,7 @@ from support.waiting import until
 
 from tasker_actors.errors import ConfigurationError
 from tasker_actors.telemetry.config import TelemetryConfig
-from tasker_actors.telemetry.exporter import MAX_WAITING_LOG_RECORDS, Exporter
+from tasker_actors.telemetry.exporter import Exporter
 from tasker_actors.telemetry.logging import init_console_only
 from tasker_actors.telemetry.otlp import Failed, Refused, SendResult, Sent, Signal
 from tasker_actors.telemetry.otlp_grpc import GrpcSender
@@ -297,14 +297,14 @@ def test_losses_from_before_somebody_counted_are_told(start: Start) -> None:
 
 
 def test_log_records_are_bounded_too(start: Start) -> None:
-    exporter = start(dead_endpoint(), OTEL_BSP_SCHEDULE_DELAY="3600000")
+    exporter = start(dead_endpoint(), OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_BLRP_MAX_QUEUE_SIZE="1000")
     dropped: list[int] = []
     exporter.count_drops(lambda *_: None, lambda count, _: dropped.append(count))
     export = LogExport(exporter)
-    for number in range(MAX_WAITING_LOG_RECORDS + 2000):
+    for number in range(1000 + 2000):
         export(line(number))
     exporter.shutdown(soon(0.5))
-    assert exporter.log_records_dropped == sum(dropped) == MAX_WAITING_LOG_RECORDS + 2000
+    assert exporter.log_records_dropped == sum(dropped) == 1000 + 2000
 
 
 def test_what_waits_is_bounded_in_bytes_too(start: Start) -> None:

@@ -12,6 +12,7 @@ from support.leases import MIB, Inbox
 from tasker_actors.actors import ActorSystem, RestartPolicy
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep
+from tasker_actors.steps.conclude import SizeLimits
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
@@ -66,7 +67,7 @@ class Bench:
                 loop=self.loop,
                 logger=get_logger("tests"),
                 hooks_timeout_ms=hooks_timeout_ms,
-                max_payload_bytes=MIB,
+                limits=SizeLimits(max_result_bytes=64 * MIB, max_payload_bytes=MIB),
             ),
             RestartPolicy(backoff_base_ms=0),
         )

@@ -21,6 +21,9 @@ from tasker_actors.steps.ledger import Ledger
 from tasker_actors.steps.outflow import Outflow
 from tasker_actors.steps.source import SourceClock, StepSource
 
+MAX_CLAIM_BYTES = 1024 * 1024
+MAX_HELD_BYTES = 32 * 1024 * 1024
+
 AWAY = None
 """What a claim or an extension gives while the database does not answer."""
 
@@ -128,6 +131,8 @@ class Source:
             recorder=self.counted,
             clock=self.clock,
             poll_interval_ms=1000,
+            max_claim_bytes=MAX_CLAIM_BYTES,
+            max_held_bytes=MAX_HELD_BYTES,
         )
 
     def tell(self, *messages: object) -> None:

@@ -233,6 +233,7 @@ class Worker:
             seq=self.seq + 1 if seq is None else seq,
             lease_ms=self.lease_ms,
             places=places,
+            max_continued_bytes=MIB,
         )
 
     def commit(self, *entries: FinishedStep | CommitItem, places: int = 0) -> CommitReply:

@@ -19,7 +19,7 @@ from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import CommitItem, FinishedStep, PendingPublication, PublishEvent
 from tasker_actors.steps.bound import BoundHandler
-from tasker_actors.steps.conclude import HandledStep, conclude
+from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
@@ -124,11 +124,18 @@ def finish(
     code_events: Sequence[CodeEvent] = (),
     random: float = 0.5,
     max_payload_bytes: int = MIB,
+    max_result_bytes: int = 64 * MIB,
 ) -> FinishedStep:
     """Conclude an attempt as its executor would after the handler gave this outcome."""
     handled = HandledStep(outcome, tuple(code_events), 1.5, step.leased_at, orjson.loads(step.task.context))
-    now = datetime.now(UTC)
-    return conclude(step, handled, now=now, ended_at=step.leased_at, random=random, max_payload_bytes=max_payload_bytes)
+    return conclude(
+        step,
+        handled,
+        now=datetime.now(UTC),
+        ended_at=step.leased_at,
+        random=random,
+        limits=SizeLimits(max_result_bytes, max_payload_bytes),
+    )
 
 
 def returned(step: LeasedStep) -> CommitItem:

@@ -11,6 +11,7 @@ import orjson
 from support.leases import Inbox
 
 from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
 from tasker_actors.delivery.router import commit_item
@@ -99,8 +100,7 @@ class Publishing:
                 listeners=(inbox,),
                 released=lambda namespaces: self.released.append(tuple(namespaces)),
                 logger=get_logger("tests"),
-                max_batch=max_batch,
-                max_batch_bytes=max_batch_bytes,
+                limits=BatchLimits(max_batch, max_batch_bytes, max_continued_bytes=1024 * 1024),
                 lease_ms=30_000,
             ),
         )

@@ -78,12 +78,25 @@ _TELEMETRY = {
     ),
     "OTEL_BSP_MAX_QUEUE_SIZE": ("{0.batch_spans.max_queue_size}", "Spans that may wait; more are dropped and counted."),
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": ("{0.batch_spans.max_export_batch_size}", "Spans of one export."),
+    "OTEL_BLRP_MAX_QUEUE_SIZE": (
+        "{0.batch_log_records.max_queue_size}",
+        "Log records that may wait; more are dropped and counted.",
+    ),
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": ("{0.batch_log_records.max_export_batch_size}", "Log records of one export."),
     "OTEL_METRIC_EXPORT_INTERVAL": ("{0.metric_export_interval_ms}", "Milliseconds between two exports of metrics."),
     "DEPLOYMENT_ENVIRONMENT": ("`TASKER_ENV`, else {0.environment}", "`deployment.environment.name`."),
     "TASKER_ENV": ("{0.environment}", "The environment where `DEPLOYMENT_ENVIRONMENT` is not set; also a setting."),
     "LOG_LEVEL": (
         "{0.log_level.value} in development and test, else info",
         "`debug`, `info`, `warning`, `error` or `critical`.",
+    ),
+    "LOG_EARLY_RECORDS": (
+        "{0.early_records.max_records}",
+        "Log records before the second phase that are kept for the collector.",
+    ),
+    "LOG_EARLY_RECORD_BYTES": (
+        "{0.early_records.max_record_bytes}",
+        "Bytes of memory of one of them; a larger one is not kept.",
     ),
     "LOG_FORMAT": ("console on a terminal, else json", "`console` or `json`."),
 }

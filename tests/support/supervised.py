@@ -54,8 +54,10 @@ class Supervised:
         concurrency: int = 4,
         variables: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        under: Sequence[str] = (),
         log: str = "supervisor.log",
     ) -> None:
+        """`under` is a command that is given the whole command line of the supervisor to run."""
         self.database_url = database_url
         self.log = project.directory / log
         self._read = 0
@@ -63,6 +65,7 @@ class Supervised:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [
+                    *under,
                     *(COMMAND, "run", "--config", CONFIG, "--bind", "127.0.0.1:0", *project.arguments),
                     *("--workers", str(workers), "--concurrency", str(concurrency), *options),
                 ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ import pytest
 from support import waiting
 
 from tasker_actors.actors import ActorSystem, MessageRegistry
+
+RELAYED_ASKS = 5
 
 
 @dataclass
@@ -17,6 +20,7 @@ class Heard:
     restarts: list[tuple[str, str]] = field(default_factory=list)
     escalations: list[tuple[str, str]] = field(default_factory=list)
     undeliverable: list[tuple[str, str, str]] = field(default_factory=list)
+    drops: Counter[str] = field(default_factory=Counter)
 
     def system(self, name: str, registry: MessageRegistry | None = None) -> ActorSystem:
         return ActorSystem(
@@ -25,6 +29,8 @@ class Heard:
             escalate=lambda actor, reason: self.escalations.append((actor, reason)),
             on_restart=lambda actor, reason, error: self.restarts.append((actor, reason)),
             on_undeliverable=lambda address, message, reason: self.undeliverable.append((address, message, reason)),
+            on_link_drop=lambda messages, reason: self.drops.update({reason: messages}),
+            max_relayed_asks=RELAYED_ASKS,
         )
 
 

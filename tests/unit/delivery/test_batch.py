@@ -19,7 +19,7 @@ def sized(size: int) -> CommitItem:
 
 
 def document(*items: CommitItem):
-    return orjson.loads(batch_json(items, worker_id=7, seq=3, lease_ms=30_000, places=5))
+    return orjson.loads(batch_json(items, worker_id=7, seq=3, lease_ms=30_000, places=5, max_continued_bytes=1000))
 
 
 # Cutting

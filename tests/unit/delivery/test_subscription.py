@@ -15,13 +15,14 @@ from support.exporting import Lines
 from support.leases import event, finish, leased
 from support.waiting import until
 
-from tasker_actors.delivery.subscription import MAX_STUCK_THREADS, Subscription
+from tasker_actors.delivery.subscription import Subscription
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import new_trace
 
 MIB = 1024 * 1024
+MAX_STUCK = 3
 TRACE = new_trace(sampled=True)
 
 
@@ -48,6 +49,7 @@ class Desk:
             buffer_size=buffer_size,
             buffer_bytes=buffer_bytes,
             timeout_ms=60_000,
+            max_stuck=MAX_STUCK,
             errors=self.errors,
             drops=lambda count, reason: self.drops.update({reason: count}),
             logger=get_logger("tests"),
@@ -271,7 +273,7 @@ def test_a_delivery_that_never_returns_is_left_behind_and_a_new_thread_goes_on(d
 
 def test_a_subscriber_that_is_stuck_again_and_again_gets_nothing_until_a_delivery_returns(desk: Callable[..., Desk]):
     entered: threading.Semaphore = threading.Semaphore(0)
-    leave = [threading.Event() for _ in range(MAX_STUCK_THREADS)]
+    leave = [threading.Event() for _ in range(MAX_STUCK)]
     calls = iter(leave)
     got: list[str] = []
 
@@ -283,12 +285,12 @@ def test_a_subscriber_that_is_stuck_again_and_again_gets_nothing_until_a_deliver
         got.append(taken.event_name)
 
     one = desk(call, buffer_size=10)
-    one.offer(*(f"a.n{number}" for number in range(MAX_STUCK_THREADS + 2)))
-    for _ in range(MAX_STUCK_THREADS):
+    one.offer(*(f"a.n{number}" for number in range(MAX_STUCK + 2)))
+    for _ in range(MAX_STUCK):
         assert entered.acquire(timeout=10)
         one.late(grace=0.0)
 
-    assert (one.errors.value, one.subscription.waiting) == (MAX_STUCK_THREADS, 2)
+    assert (one.errors.value, one.subscription.waiting) == (MAX_STUCK, 2)
     one.offer(*(f"b.n{number}" for number in range(20)))
     one.late(grace=0.0)
     assert (one.subscription.waiting, one.drops.total()) == (10, 12)
@@ -318,7 +320,7 @@ def test_deliveries_that_return_late_are_no_longer_counted_as_stuck(desk: Callab
         leave.wait()
 
     one = desk(call)
-    for number in range(2 * MAX_STUCK_THREADS):
+    for number in range(2 * MAX_STUCK):
         one.offer("a.slow")
         assert entered.acquire(timeout=10)
         one.late(grace=0.0)
@@ -330,7 +332,7 @@ def test_deliveries_that_return_late_are_no_longer_counted_as_stuck(desk: Callab
     assert entered.acquire(timeout=10)
     held[-1][1].set()
     until(lambda: one.subscription.is_idle)
-    assert one.errors.value == 2 * MAX_STUCK_THREADS
+    assert one.errors.value == 2 * MAX_STUCK
 
 
 def test_what_is_buffered_at_the_stop_is_still_delivered(desk: Callable[..., Desk]):

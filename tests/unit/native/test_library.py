@@ -12,7 +12,7 @@ from support.native_code import EXAMPLES, SOURCES, build
 
 from tasker_actors.errors import NativeLibraryError
 from tasker_actors.native.library import ABI_VERSION, MAX_ANSWER_BYTES, NativeLibrary
-from tasker_actors.steps.conclude import MAX_RESULT_BYTES
+from tasker_actors.settings import Settings
 from tasker_actors.steps.native_result import TASKER_FAILED, TASKER_OK
 
 
@@ -101,4 +101,4 @@ def test_the_header_says_what_the_runtime_does() -> None:
         "TASKER_FAILED": str(TASKER_FAILED),
         "TASKER_MAX_RESULT_BYTES": "(64u * 1024u * 1024u)",
     }
-    assert 64 * 1024 * 1024 == MAX_ANSWER_BYTES == MAX_RESULT_BYTES
+    assert 64 * 1024 * 1024 == MAX_ANSWER_BYTES == Settings().worker.max_result_bytes

@@ -36,6 +36,15 @@ def test_the_table_has_a_row_with_a_sentence_for_each_setting():
     assert all(row.default for row in rows)
 
 
+def test_every_setting_is_read_somewhere():
+    """One that is read nowhere would bound nothing, and say that it does."""
+    package = CONFIG.parent / "tasker_actors"
+    code = "\n".join(
+        path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.parent != package / "settings"
+    )
+    assert [row.key for row in settings_table() if f".{row.key.rpartition('.')[2]}" not in code] == []
+
+
 def test_the_variable_of_each_row_sets_its_key():
     examples = {"database.url": "postgresql://h/d", "http.bind": "127.0.0.1:1", "home": "/x", "http.api_key": "k"}
     examples["native.subscribers"] = '[{"library": "a.so", "symbol": "b", "patterns": ["*"]}]'

@@ -103,6 +103,17 @@ def test_actors_of_ones_own_are_joined_name_by_name(config):
     assert refusal(config_file=config('[actors]\naudit = "nonsense"\n'))[0].startswith("actors")
 
 
+def test_memory_for_counters_has_room_for_what_a_worker_may_hold_or_both_settings_are_named():
+    few = {"TASKER_TELEMETRY__MAX_COUNTER_BYTES": str(2 * 1024 * 1024)}
+    assert load_settings(environ=few).telemetry.max_counter_bytes == 2 * 1024 * 1024
+    (line,) = refusal(environ={**few, "TASKER_WORKER__CONCURRENCY": "100000"})
+    assert line == (
+        "telemetry.max_counter_bytes (2097152) must be 4252672 at least, for worker.concurrency (100000) and "
+        "worker.prefetch (256)"
+    )
+    assert "multiple of 4096" in refusal(environ={"TASKER_TELEMETRY__MAX_COUNTER_BYTES": "1048577"})[0]
+
+
 @pytest.mark.parametrize(("environment", "strict"), [("production", True), ("development", False), ("test", False)])
 def test_templates_are_strict_by_default_in_production(environment, strict):
     assert load_settings(environ={"TASKER_ENV": environment}).templates.strict is strict

@@ -71,6 +71,7 @@ def test_a_supervisor_shows_what_it_loses_itself_beside_the_slots():
         (metrics.LOG_RECORDS_DROPPED, ("supervisor",)),
     ]
     reasons = [("spans", reason) for reason in DROP_REASONS] + [("log_records", reason) for reason in DROP_REASONS]
+    reasons += [("links", reason) for reason in ("too_many", "too_large", "closed")] + [("stderr", "closed_or_full")]
     assert [labels for metric, labels in found if metric is metrics.DROPS] == [
         ("supervisor", *labels) for labels in reasons
     ]

@@ -8,8 +8,7 @@ from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 
 from tasker_actors.delivery.router import commit_item
 from tasker_actors.messages import StepsCommitted
-from tasker_actors.stats import cells
-from tasker_actors.stats.block import create_block
+from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.book import StatsBook, WorkerIdentity
 from tasker_actors.stats.exposition import openmetrics_text
 from tasker_actors.stats.reader import BlockReader
@@ -66,8 +65,8 @@ def test_cells_that_count_no_series_are_nobodys(writer, reader):
     assert reader.locate(10**6) is None
 
 
-def test_the_latest_of_a_bucket_is_kept_and_their_number_is_bounded(writer, monkeypatch):
-    monkeypatch.setattr(cells, "MAX_EXEMPLARS", 2)
+def test_the_latest_of_a_bucket_is_kept_and_their_number_is_bounded(path):
+    writer = BlockWriter(path, max_exemplars=2)
     counters = [writer.counter(EVENT_REFUSALS, ("ns", str(number))) for number in range(5)]
     for counter in counters:
         counter.add(1, TRACE)

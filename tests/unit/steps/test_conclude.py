@@ -65,6 +65,18 @@ def test_a_result_that_is_no_json_fails_the_attempt_for_good(result):
     finished.outcome.message.encode()
 
 
+def test_a_result_that_is_too_large_fails_the_attempt_for_good_and_one_that_just_fits_does_not():
+    largest = StepSuccess({"text": "x" * 2048})
+    size = len('{"text":""}') + 2048
+
+    assert finish(leased(), largest, max_result_bytes=size).state == "complete"
+    finished = finish(leased(), largest, max_result_bytes=size - 1)
+
+    assert isinstance(finished.outcome, StepFailure)
+    assert (finished.outcome.error_type, finished.outcome.error_code) == ("invalid_result", "too_large")
+    assert (finished.state, finished.result) == ("error", None)
+
+
 def test_events_follow_the_outcome_and_whether_another_attempt_comes():
     declared = [
         event(f"on.{when}", condition=when)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support.feeding import AWAY, Source
+from support.feeding import AWAY, MAX_CLAIM_BYTES, MAX_HELD_BYTES, Source
 from support.leases import AGAIN, DONE, finish, leased
 
 from tasker_actors.delivery.router import commit_item
@@ -26,7 +26,6 @@ from tasker_actors.messages import (
 from tasker_actors.steps.claimer import Claimed
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Stage
-from tasker_actors.steps.source import MAX_CLAIM_BYTES, MAX_HELD_BYTES
 
 
 @pytest.fixture
@@ -256,6 +255,42 @@ def test_after_an_outage_leases_are_extended_before_anything_is_claimed(source: 
     source.tell(WorkAvailable())
 
     assert [call for call, _ in source.queue.calls] == ["extend", "claim"]
+
+
+def test_after_an_outage_what_has_its_result_is_stored_before_anything_is_claimed(source: Source):
+    """Extend, commit, then claim: a worker that cannot store what it has done takes nothing more."""
+    source.queue.steps.extend([leased(), leased()])
+    source.tell(WorkAvailable())
+    first, second = source.begin(0), source.begin(1)
+    finished = source.ledger.get(first.token)
+    assert finished is not None
+    source.ledger.finish(finished, finish(first))
+    source.queue.answers.append(AWAY)
+    source.tell(WorkAvailable())
+    source.queue.calls.clear()
+
+    source.tell(WorkAvailable(), WorkAvailable())
+    assert [call for call, _ in source.queue.calls] == ["extend"]
+
+    # What ends after the outage is awaited by nobody: there is always something on its way to the commit.
+    late = source.ledger.get(second.token)
+    assert late is not None
+    source.ledger.finish(late, finish(second))
+    source.ledger.remove([first.token])
+    source.tell(committed(first))
+    assert [call for call, _ in source.queue.calls] == ["extend", "claim"]
+
+
+def test_without_an_outage_it_claims_while_results_are_on_their_way_to_the_commit(source: Source):
+    source.queue.steps.append(leased())
+    source.tell(WorkAvailable())
+    item = source.ledger.get(source.begin(0).token)
+    assert item is not None
+    source.ledger.finish(item, finish(item.step))
+
+    source.tell(ExtendLeases(), WorkAvailable())
+
+    assert [call for call, _ in source.queue.calls] == ["claim", "extend", "claim"]
 
 
 def test_a_full_worker_makes_up_for_an_extension_that_an_outage_prevented_as_soon_as_it_can(source: Source):

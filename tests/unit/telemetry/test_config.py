@@ -6,7 +6,15 @@ from importlib.metadata import version
 import pytest
 
 from tasker_actors.errors import ConfigurationError
-from tasker_actors.telemetry.config import BatchSpans, LogFormat, LogLevel, OtlpProtocol, TelemetryConfig
+from tasker_actors.telemetry.config import (
+    BatchLogRecords,
+    BatchSpans,
+    EarlyRecordLimits,
+    LogFormat,
+    LogLevel,
+    OtlpProtocol,
+    TelemetryConfig,
+)
 
 read = TelemetryConfig.from_environ
 
@@ -26,6 +34,8 @@ def test_the_defaults_of_the_specification():
         logs_enabled=False,
         resource_attributes={},
         batch_spans=BatchSpans(5000, 30000, 32768, 4096),
+        batch_log_records=BatchLogRecords(8192, 512),
+        early_records=EarlyRecordLimits(1000, 16384),
         metric_export_interval_ms=60000,
         sdk_disabled=False,
         log_level=LogLevel.DEBUG,
@@ -54,6 +64,10 @@ def test_every_variable_is_read():
             "OTEL_BSP_EXPORT_TIMEOUT": "2",
             "OTEL_BSP_MAX_QUEUE_SIZE": "4",
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "3",
+            "OTEL_BLRP_MAX_QUEUE_SIZE": "6",
+            "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "5",
+            "LOG_EARLY_RECORDS": "7",
+            "LOG_EARLY_RECORD_BYTES": "8",
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "LOG_LEVEL": "WARN",
             "LOG_FORMAT": "Json",
@@ -73,6 +87,8 @@ def test_every_variable_is_read():
         logs_enabled=True,
         resource_attributes={"team": "ops", "region": "eu-west"},
         batch_spans=BatchSpans(1, 2, 4, 3),
+        batch_log_records=BatchLogRecords(6, 5),
+        early_records=EarlyRecordLimits(7, 8),
         metric_export_interval_ms=500,
         sdk_disabled=True,
         log_level=LogLevel.WARNING,
@@ -114,6 +130,10 @@ def test_every_variable_is_read():
         ("OTEL_BSP_MAX_QUEUE_SIZE", "1_000"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32769"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "8193"),
+        ("LOG_EARLY_RECORDS", "few"),
+        ("LOG_EARLY_RECORD_BYTES", "-1"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "inf"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
@@ -132,6 +152,7 @@ def test_a_value_that_cannot_be_read_is_an_error_that_names_the_variable(name, v
 
 def test_a_small_queue_bounds_the_default_batch():
     assert read({"OTEL_BSP_MAX_QUEUE_SIZE": "512"}).batch_spans == BatchSpans(5000, 30000, 512, 512)
+    assert read({"OTEL_BLRP_MAX_QUEUE_SIZE": "12"}).batch_log_records == BatchLogRecords(12, 12)
 
 
 def test_all_faults_are_told_at_once():

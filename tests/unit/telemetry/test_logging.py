@@ -14,7 +14,6 @@ from itertools import count
 import pytest
 import structlog
 
-from tasker_actors.telemetry.early_records import MAX_EARLY_RECORDS
 from tasker_actors.telemetry.logging import (
     LineSampler,
     LogOutput,
@@ -23,7 +22,10 @@ from tasker_actors.telemetry.logging import (
     init_console_only,
     log_output,
 )
+from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.telemetry.trace_context import TraceContext, correlated
+
+MAX_EARLY = 50
 
 
 @pytest.fixture
@@ -289,6 +291,20 @@ def test_lines_that_were_lost_are_told_of_once_when_the_stream_takes_lines_again
     assert (warning["level"], warning["logger"], warning["lost_lines"]) == ("warning", "tasker_actors.telemetry", 2)
 
 
+def test_whoever_counts_lost_lines_hears_of_each_once(config):
+    lost_lines = LostLines()
+    assert lost_lines.take() == 0  # before phase 1
+    stream = FullStream()
+    init_console_only(config(), stream=stream)
+    stream.buffer.failures = 3
+    for _ in range(3):
+        get_logger("x").info("lost")
+    assert [lost_lines.take(), lost_lines.take()] == [3, 0]
+    stream.close()
+    get_logger("x").info("lost")
+    assert lost_lines.take() == 1
+
+
 def test_a_told_loss_that_is_lost_itself_is_told_again(config):
     stream = FullStream()
     init_console_only(config(), stream=stream)
@@ -306,20 +322,30 @@ def test_a_told_loss_that_is_lost_itself_is_told_again(config):
 
 
 def test_lines_of_phase_1_are_kept_for_the_export_and_those_that_were_not_are_counted(config, stream):
-    init_console_only(config(), stream=stream)
-    for number in range(MAX_EARLY_RECORDS + 4):
+    init_console_only(config(LOG_EARLY_RECORDS=str(MAX_EARLY)), stream=stream)
+    for number in range(MAX_EARLY + 4):
         get_logger("x").info("early", number=number)
     exported = []
 
     assert log_output().export_to(exported.append) == 5
 
-    assert [line["number"] for line in exported] == list(range(4, MAX_EARLY_RECORDS + 4))
+    assert [line["number"] for line in exported] == list(range(4, MAX_EARLY + 4))
     assert log_output().export_to(exported.append) == 0
 
 
+def test_a_line_of_phase_1_that_is_too_large_is_not_kept_and_is_counted(config, stream):
+    init_console_only(config(LOG_EARLY_RECORD_BYTES="2000"), stream=stream)
+    get_logger("x").info("small")
+    get_logger("x").info("large", text="x" * 2000)
+    exported = []
+
+    assert log_output().export_to(exported.append) == 1
+    assert [line["event"] for line in exported][1:] == ["small"]
+
+
 def test_lines_that_nobody_exports_are_not_lost(config, stream):
-    init_console_only(config(), stream=stream)
-    for _ in range(MAX_EARLY_RECORDS + 4):
+    init_console_only(config(LOG_EARLY_RECORDS=str(MAX_EARLY)), stream=stream)
+    for _ in range(MAX_EARLY + 4):
         get_logger("x").info("early")
     assert log_output().export_to(None) == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 
 from tasker_actors.errors import ConfigurationError
@@ -68,6 +70,27 @@ def test_anything_else_does_not_open(headers) -> None:
 
 def test_one_right_key_among_wrong_ones_opens() -> None:
     assert has_key([(b"x-api-key", b"wrong"), (b"authorization", b"Bearer s3cret")], "s3cret")
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_nothing_but_the_comparison_in_constant_time_decides_about_a_key(monkeypatch, says) -> None:
+    """Neither equality, nor a length, nor the first match: each of them would answer sooner for some keys."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare_digest(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return says
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    given = [b"s3cret", b"S3CRET", b"s", b"", b"s3cret and more"]
+
+    assert [has_key([(b"x-api-key", key)], "s3cret") for key in given] == [says] * len(given)
+    assert compared == [(key, b"s3cret") for key in given]
+
+    compared.clear()
+    together = [(b"x-api-key", b"s3cret"), (b"authorization", b"Bearer s3cret"), (b"x-api-key", b"no")]
+    assert has_key(together, "s3cret") is says
+    assert [key for key, _ in compared] == [b"s3cret", b"s3cret", b"no"]
 
 
 def test_a_key_that_is_not_ascii_can_be_sent() -> None:

@@ -306,6 +306,40 @@ def test_what_is_no_plain_file_in_a_directory_is_passed_over_and_never_read_to_i
     assert [template.name for template in loaded.templates] == ["order"]
 
 
+def test_a_link_that_leads_out_of_its_directory_is_refused_and_costs_no_other_file(folder, tmp_path):
+    outside = folder("elsewhere/secret.yaml", MINIMAL.replace("order", "secret"))
+    inside = folder("templates/order.yaml", MINIMAL)
+    (inside.parent / "out.yaml").symlink_to("../elsewhere/secret.yaml")
+    (inside.parent / "passwords.yml").symlink_to("/etc/passwd")
+    (inside.parent / "bad.yaml").write_text("a: [")
+
+    with pytest.raises(TemplateError) as raised:
+        load(inside.parent)
+
+    of_links = {fault.file: fault.message for fault in raised.value.faults if fault.file.startswith(str(tmp_path))}
+    assert set(of_links) == {str(inside.parent / name) for name in ("bad.yaml", "out.yaml", "passwords.yml")}
+    assert of_links[str(inside.parent / "out.yaml")] == (
+        f"leads out of {inside.parent}, to {outside}: put that file there, or name it as a template itself"
+    )
+    assert "/etc/passwd" in of_links[str(inside.parent / "passwords.yml")]
+    assert "root:" not in str(raised.value)
+
+
+def test_links_that_stay_in_their_directory_are_read_and_so_is_one_that_is_named_itself(folder, tmp_path):
+    """As Kubernetes mounts a ConfigMap: each file is a link into a hidden directory, which is a link itself."""
+    mounted = tmp_path / "mounted"
+    folder("mounted/..2026_01/order.yaml", MINIMAL)
+    (mounted / "..data").symlink_to("..2026_01")
+    (mounted / "order.yaml").symlink_to("..data/order.yaml")
+    folder("elsewhere/other.yaml", MINIMAL.replace("order", "other"))
+    (mounted / "linked").symlink_to("../elsewhere")  # directories that are links are passed over
+    (tmp_path / "named.yaml").symlink_to("elsewhere/other.yaml")
+
+    assert [template.name for template in load(mounted, tmp_path / "named.yaml").templates] == ["order", "other"]
+    (tmp_path / "link").symlink_to("mounted")
+    assert [template.name for template in load(tmp_path / "link").templates] == ["order"]
+
+
 def test_a_device_that_is_named_as_a_template_is_read_up_to_the_largest_size():
     template, (fault,) = load_template("/dev/zero", environment="test")
 
