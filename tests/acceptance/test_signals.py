@@ -278,7 +278,8 @@ def test_a_second_term_stops_at_once_whatever_hangs_and_gives_back_what_ran(embe
             one.signal(signal.SIGTERM)
 
             assert one.wait_ended() == 5
-            assert time.monotonic() - began < AT_ONCE_S + 2  # for the machine; each of the two alone takes a minute
+            # As much again for a busy machine: without the one deadline or the other it takes a minute.
+            assert time.monotonic() - began < 2 * AT_ONCE_S
             assert not any(is_running(pid) for pid in pids)
             step = one.rows("SELECT state, worker_id FROM tasker.steps")[0]
             assert step["worker_id"] is None
