@@ -11,6 +11,7 @@ import psycopg
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.outages import Session, Trouble, reason_of
 from tasker_actors.postgres.templates import load_definition
+from tasker_actors.steps.claimable import ClaimableNamespaces
 from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans, task_facts
@@ -39,7 +40,7 @@ class PostgresClaimer:
     ) -> None:
         self._session = session
         self._worker_id = worker_id
-        self._namespaces = list(namespaces)
+        self._namespaces = ClaimableNamespaces(namespaces)
         self._plans = plans
         self._lease_ms = lease_ms
         self._new_plans = new_plans
@@ -55,8 +56,16 @@ class PostgresClaimer:
             self._note(error, "claim")
             return None
         self._answered()
+        steps: list[LeasedStep] = []
+        foreign: list[LeasedStep] = []
+        for row in reply.get("steps", ()):
+            step = self._plans.lease(row, tasks[row["task_uuid"]])
+            (steps if self._plans.missing(step.task.template_id) is None else foreign).append(step)
+        for namespace in {step.plan.namespace for step in foreign}:
+            self._namespaces.leave_out(namespace)
         return Claimed(
-            steps=tuple(self._plans.lease(step, tasks[step["task_uuid"]]) for step in reply.get("steps", ())),
+            steps=tuple(steps),
+            foreign=tuple(foreign),
             more=reply.get("more", False),
             next_run_in_ms=reply.get("next_run_in_ms"),
         )
@@ -64,7 +73,7 @@ class PostgresClaimer:
     def _ask(self, limit: int, max_bytes: int) -> tuple[dict[str, Any], dict[str, TaskFacts]]:
         connection = self._session.connection()
         row = connection.execute(
-            _CLAIM, (self._worker_id, self._namespaces, limit, self._lease_ms, max_bytes)
+            _CLAIM, (self._worker_id, self._namespaces.now(), limit, self._lease_ms, max_bytes)
         ).fetchone()
         assert row is not None  # noqa: S101 - a function call returns one row
         reply = orjson.loads(row[0])
@@ -75,6 +84,7 @@ class PostgresClaimer:
             if template_id not in self._plans:
                 self._plans.add(template_id, load_definition(connection, template_id))
                 self._new_plans(template_id)
+                self._warn_of_missing(template_id)
         return reply, tasks
 
     def extend(self, steps: Sequence[LeasedStep]) -> Collection[int] | None:
@@ -114,6 +124,17 @@ class PostgresClaimer:
     def pause_s(self) -> float:
         """Return how long to wait before the next try, as `Claimer` says."""
         return self._session.pause_s()
+
+    def _warn_of_missing(self, template_id: int) -> None:
+        if (step := self._plans.missing(template_id)) is not None:
+            self._logger.warning(
+                "A handler is missing here; steps of the template are given back, its namespace is left to others",
+                namespace=step.namespace,
+                template=step.task_type,
+                template_id=template_id,
+                step_name=step.name,
+                handler=step.handler_name,
+            )
 
     def _answered(self) -> None:
         self._session.worked()

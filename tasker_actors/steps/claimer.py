@@ -13,12 +13,13 @@ from tasker_actors.steps.lease import LeasedStep
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What one look at the queue gave. `more` tells that there was more than asked for; `next_run_in_ms` is None if
-    nothing is scheduled.
+    nothing is scheduled. `foreign` steps are of templates that cannot run here, and are to be given back.
     """
 
     steps: tuple[LeasedStep, ...]
     more: bool
     next_run_in_ms: float | None
+    foreign: tuple[LeasedStep, ...] = ()
 
 
 class Beginning(StrEnum):

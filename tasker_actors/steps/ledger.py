@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
@@ -161,10 +161,14 @@ class Ledger:
         self.outflow.remove(sum(item.event_bytes for item in removed))
         return removed
 
-    def take_waiting(self) -> list[LedgerItem]:
-        """Let go of every step that has not begun, to return it."""
+    def take_waiting(self, only: Container[int] | None = None) -> list[LedgerItem]:
+        """Let go of every step that has not begun, to return it; of those with these tokens only, if they are given."""
         with self._lock:
-            waiting = [item for item in self._items.values() if item.stage is Stage.WAITING]
+            waiting = [
+                item
+                for token, item in self._items.items()
+                if item.stage is Stage.WAITING and (only is None or token in only)
+            ]
             for item in waiting:
                 item.stage = Stage.COMMITTING
         return waiting

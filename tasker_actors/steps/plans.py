@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -20,6 +20,8 @@ from tasker_actors.workflow.dag import plan
 from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.template import StepTemplate, StepType, TaskTemplate
 
+HANDLER_NOT_FOUND: Final = "handler_not_found"
+
 
 class StepPlans:
     """The plans of every template that this worker has met; added by StepSource's thread, read by others.
@@ -31,6 +33,7 @@ class StepPlans:
         self._registry = registry
         self._handler_timeout_ms = handler_timeout_ms
         self._plans: dict[int, tuple[StepPlan, ...]] = {}
+        self._missing: dict[int, StepPlan] = {}
 
     def __contains__(self, template_id: int) -> bool:
         return template_id in self._plans
@@ -46,6 +49,13 @@ class StepPlans:
         self._plans[template_id] = tuple(
             self._bind(template, steps[planned.name], planned.position) for planned in plan(template)
         )
+        for bound in self._plans[template_id]:
+            if bound.unavailable is not None and bound.unavailable.error_type == HANDLER_NOT_FOUND:
+                self._missing.setdefault(template_id, bound)
+
+    def missing(self, template_id: int) -> StepPlan | None:
+        """Return the first step of a template whose handler is not here; None if all handlers are."""
+        return self._missing.get(template_id)
 
     def get(self, template_id: int, position: int) -> StepPlan:
         """Return the plan of one step of a template that was added."""
@@ -100,8 +110,8 @@ class StepPlans:
         try:
             return self._registry.resolve(step.handler), None
         except TaskerError as error:
-            # Retryable: another worker, or this one after its next deployment, may have the handler.
-            return None, StepFailure(message=str(error), error_type="handler_not_found")
+            # Not claimed for (see `missing`): another supervisor, or this one after its next deployment, may have it.
+            return None, StepFailure(message=str(error), error_type=HANDLER_NOT_FOUND)
 
 
 def task_facts(row: Mapping[str, Any]) -> TaskFacts:

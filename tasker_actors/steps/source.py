@@ -23,7 +23,7 @@ from tasker_actors.messages import (
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.claimer import Beginning, Claimer
 from tasker_actors.steps.lease import LeasedStep
-from tasker_actors.steps.ledger import Ledger, Stage
+from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.workflow.states import StepState
 
 SourceMessage = (
@@ -211,6 +211,9 @@ class StepSource(Actor):
             return
         self._ledger.add(claimed.steps)
         self._held.extend(claimed.steps)
+        if claimed.foreign:
+            self._ledger.add(claimed.foreign)
+            self._return(self._ledger.take_waiting({step.token for step in claimed.foreign}))
         self._claim_due = claimed.more
         wait = self._poll_interval
         if claimed.next_run_in_ms is not None:
@@ -277,6 +280,8 @@ class StepSource(Actor):
         """Give back, uncounted, every step that has not begun."""
         self._held.clear()
         self._ready.clear()
-        items = self._ledger.take_waiting()
+        self._return(self._ledger.take_waiting())
+
+    def _return(self, items: Sequence[LedgerItem]) -> None:
         if items:
             self._publisher.tell(give_back(items))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from support.leases import template
 from support.project import Project
+from support.stored_work import create
 from support.supervised import Supervised
 from support.waiting import until
 
 from tasker_actors.identifiers import new_uuid7
+from tasker_actors.postgres.connect import open_pool
+from tasker_actors.postgres.templates import register_template
 
 HANDLERS = """
 import threading
@@ -125,3 +129,22 @@ def test_a_task_is_read_and_waited_for_at_either(two):
     b.wait(task_uuid, "complete")
     events = b.get("/v1/events", correlation_id=correlation_id)["events"]
     assert [event["event_name"] for event in events] == ["pair.one", "pair.two"]
+
+
+def test_steps_whose_handler_neither_has_wait_uncounted_and_both_say_what_is_missing(two):
+    """The last of this file: both leave the namespace to others for a while."""
+    with open_pool(two[0].database_url, application_name="tests", max_size=1) as pool:
+        with pool.connection() as connection:
+            newer = template({"only": []}, name="newer", namespace="shared")
+            registered, _ = register_template(connection, newer, accept_changed_content=False)
+        task_uuid = create(pool, registered).task_uuid
+
+    missing = "A handler is missing here; steps of the template are given back, its namespace is left to others"
+    until(lambda: all(one.logged(missing, template="newer", handler="shared.only") for one in two), 30)
+
+    def step():
+        (row,) = two[0].rows("SELECT state, attempts, token FROM tasker.steps WHERE task_uuid = %s", task_uuid)
+        return row
+
+    until(lambda: step() == {"state": "enqueued", "attempts": 0, "token": None})
+    assert two[0].rows("SELECT FROM tasker.step_attempts WHERE task_uuid = %s", task_uuid) == []

@@ -6,10 +6,12 @@ import threading
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from support.flow import CHAIN, Flow, Worker
 from support.leases import AGAIN, DONE, MIB, finish
 
 from tasker_actors.delivery.committer import WorkerFencedError
+from tasker_actors.delivery.returns import returned
 from tasker_actors.postgres.workers import fence
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 
@@ -218,3 +220,39 @@ def test_each_claim_of_a_step_has_a_token_of_its_own(flow: Flow):
     assert after.token > before.token
     assert worker.commit(finish(before, DONE)).won == frozenset()
     assert worker.commit(finish(after, DONE)).won == {after.token}
+
+
+def test_a_template_with_a_handler_that_is_not_here_waits_uncounted_for_a_supervisor_that_has_it(flow: Flow):
+    known = flow.register({"only": []})
+    foreign = flow.register(CHAIN, name="newer")
+    (row,) = flow.create(foreign)
+    flow.create(known)
+    lacking = Worker(flow, lacks={"shop.second"})
+
+    claimed = lacking.claimer.claim(100, MIB)
+
+    assert claimed is not None
+    assert [step.plan.task_type for step in claimed.steps] == ["work"]
+    assert [step.plan.name for step in claimed.foreign] == ["first"]  # its own handler is here, its successor's is not
+    lacking.commit(*(finish(step) for step in claimed.steps), *(returned(step) for step in claimed.foreign))
+    # Neither again at once, nor anything else of the namespace: its oldest step would be in the way each time.
+    flow.create(known)
+    assert lacking.claim() == []
+
+    other = Worker(flow)
+    assert other.run() == 4
+    assert flow.attempts(row.task_uuid) == [(1, 1, "complete"), (2, 1, "complete"), (3, 1, "complete")]
+
+
+def test_the_handler_that_is_missing_is_named_once(flow: Flow):
+    flow.create(flow.register({"only": []}), count=2)
+    worker = Worker(flow, lacks={"shop.only"})
+    with capture_logs() as lines:
+        first = worker.claimer.claim(1, MIB)
+        assert first is not None
+        worker.commit(*(returned(step) for step in first.foreign))
+        assert worker.claim() == []
+
+    (warning,) = [line for line in lines if line["log_level"] == "warning"]
+    facts = {key: warning[key] for key in ("namespace", "template", "step_name", "handler")}
+    assert facts == {"namespace": "shop", "template": "work", "step_name": "only", "handler": "shop.only"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import dict_row
-from support.leases import DONE, MIB, SHOP, finish, plans_of, template
+from support.leases import DONE, MIB, SHOP, EveryHandlerBut, finish, plans_of, template
 from support.servers import DatabaseServer
 from support.stored_work import new_worker, task_row
 from support.waiting import until
@@ -29,6 +29,7 @@ from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.plans import StepPlans
 from tasker_actors.supervision.settled_spans import settled_spans
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.telemetry.logging import get_logger
@@ -191,9 +192,10 @@ class Worker:
         namespaces: Sequence[str] = (SHOP,),
         lease_ms: int = 30_000,
         publishers: Mapping[str, BasePublisher] | None = None,
+        lacks: Collection[str] = (),
     ) -> None:
         self.worker_id = new_worker(flow.pool)
-        self.plans = plans_of(publishers)
+        self.plans = StepPlans(EveryHandlerBut(lacks, publishers or {}), handler_timeout_ms=30_000)
         self.lease_ms = lease_ms
         self.seq = 0
         self.claims = RecordedSession(partial(connect, url or flow.url, application_name="test claim"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,7 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
-from tasker_actors.workflow.template import TaskTemplate
+from tasker_actors.workflow.template import HandlerSpec, TaskTemplate
 
 SHOP = "shop"
 MIB = 1024 * 1024
@@ -75,6 +75,20 @@ def event(name: str = "step.done", mode: str = "durable", condition: str = "alwa
 def plans_of(publishers: Mapping[str, BasePublisher] | None = None) -> StepPlans:
     """Make a worker's plans; nobody in them has a handler."""
     return StepPlans(HandlerRegistry({}, publishers or {}, []), handler_timeout_ms=30_000)
+
+
+class EveryHandlerBut(HandlerRegistry):
+    """Has a handler of every name but these, which nobody calls."""
+
+    def __init__(self, lacks: Collection[str], publishers: Mapping[str, BasePublisher]) -> None:
+        super().__init__({}, publishers, [])
+        self._lacks = lacks
+
+    def resolve(self, spec: HandlerSpec) -> BoundHandler:
+        """Find it."""
+        if spec.callable in self._lacks:
+            return super().resolve(spec)
+        return BoundHandler(spec.callable, "1.0.0", "tests", is_async=False, invoke=lambda _context: None)
 
 
 def leased(

@@ -102,6 +102,19 @@ def test_it_claims_again_while_there_is_more(make: Callable[..., Source]):
     assert len(source.queue.calls) == 2
 
 
+def test_what_cannot_run_here_is_given_back_and_no_executor_sees_it(source: Source):
+    mine, foreign = leased(), leased()
+    source.queue.answers.append(Claimed((mine,), False, None, foreign=(foreign,)))
+
+    source.tell(WorkAvailable())
+
+    assert list(source.ready) == [mine]
+    (item,) = source.sent.get_nowait().items
+    assert (item.token, item.document["outcome"]) == (foreign.token, "returned")
+    assert len(source.ledger) == 2  # its place is free when it is back
+    assert source.counted.claims == [(1, True)]
+
+
 def test_what_is_held_counts_by_its_bytes_too(source: Source):
     large = leased(context={"text": "x" * (MAX_HELD_BYTES - 1000)})
     source.ledger.add([large])
