@@ -248,8 +248,9 @@ def _candidates(connection: Connection[TupleRow], wanted: TaskFilter, limit: int
     derived = wanted.status is not None and wanted.status not in TERMINAL_TASK_STATES
     chunk = _LISTING_CHUNK if derived else limit + 1
     below = wanted.below
+    templates = _templates(connection, wanted)
     for _ in range(_MAX_LISTING_CHUNKS if derived else 1):
-        rows = _chunk(connection, wanted, below, chunk)
+        rows = _chunk(connection, _parameters(wanted, templates, below, chunk))
         for task_uuid, context_bytes, stored, *counts in rows:
             summary = summarize_counts(StepCounts(*counts), task_state=_final_state(stored))
             yield task_uuid, context_bytes, wanted.status in (None, summary.status)
@@ -258,14 +259,27 @@ def _candidates(connection: Connection[TupleRow], wanted: TaskFilter, limit: int
         below = rows[-1][0]
 
 
-def _chunk(connection: Connection[TupleRow], wanted: TaskFilter, below: str | None, limit: int) -> list[TupleRow]:
+def _templates(connection: Connection[TupleRow], wanted: TaskFilter) -> list[int] | None:
+    """The templates of the namespace, name and version that are wanted; None if any will do."""
+    parameters = {"namespace": wanted.namespace, "name": wanted.name, "version": wanted.version}
+    if all(value is None for value in parameters.values()):
+        return None
+    row = connection.execute(named_statements()["find_templates"], parameters).fetchone()
+    assert row is not None  # noqa: S101  an aggregate has a row
+    found: list[int] = row[0]
+    return found
+
+
+def _chunk(connection: Connection[TupleRow], parameters: dict[str, Any]) -> list[TupleRow]:
+    return connection.execute(named_statements()["list_tasks"], parameters, prepare=False).fetchall()
+
+
+def _parameters(wanted: TaskFilter, templates: list[int] | None, below: str | None, limit: int) -> dict[str, Any]:
     bounds = [text for text in (below, _id_bound(wanted.created_before, _CLOCK_TOLERANCE)) if text is not None]
-    parameters = {
+    return {
         "below": min(bounds, default=None),
         "above": _id_bound(wanted.created_after, -_CLOCK_TOLERANCE),
-        "namespace": wanted.namespace,
-        "name": wanted.name,
-        "version": wanted.version,
+        "templates": templates,
         "stored": None if wanted.status is None else _stored_states(wanted.status),
         "has_states": None if wanted.status is None else _NEEDED_STEP_STATES.get(wanted.status),
         "correlation_id": wanted.correlation_id,
@@ -274,7 +288,6 @@ def _chunk(connection: Connection[TupleRow], wanted: TaskFilter, below: str | No
         "created_before": wanted.created_before,
         "limit": limit,
     }
-    return connection.execute(named_statements()["list_tasks"], parameters, prepare=False).fetchall()
 
 
 def _stored_states(status: TaskState) -> list[str]:

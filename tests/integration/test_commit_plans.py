@@ -122,3 +122,21 @@ def test_no_function_that_turns_plans_off_is_compiled_for_what_they_seem_to_cost
             " AND proconfig::text LIKE '%enable_%' AND NOT 'jit=off' = ANY (proconfig)"
         ).fetchall()
     assert rows == []
+
+
+def test_only_the_first_and_the_last_commit_of_a_task_write_to_its_indexes(flow: Flow):
+    """What lies between stays within the row's page (HOT), whatever a list of tasks is filtered by."""
+    flow.create(flow.register({"one": [], "two": ["one"], "three": ["two"], "four": ["three"]}), tags=("blue",))
+    worker = Worker(flow)
+    updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'tasker.tasks'::regclass"
+    seen = []
+    with connect(flow.url, application_name="tests") as connection:
+        for seq in range(1, 5):
+            document = worker.batch(*(finish(step) for step in worker.claim()), seq=seq).decode()
+            with connection.transaction():
+                (before,) = connection.execute(updates).fetchall()
+                connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [document])
+                (after,) = connection.execute(updates).fetchall()
+            seen.append((after[0] - before[0], after[1] - before[1]))
+
+    assert seen == [(1, 0), (1, 1), (1, 1), (1, 0)]

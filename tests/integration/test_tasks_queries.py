@@ -309,31 +309,41 @@ def test_large_results_are_left_out_of_the_list_and_not_of_the_step(
     assert tasks.read_steps(pool, row.task_uuid, new_uuid7()) == []
 
 
-def test_listing_by_correlation_id_uses_its_index(pool: Pool) -> None:
-    registered = register(pool)
-    tasks.create_tasks(pool, [task_row(registered) for _ in range(2_000)])
-    wanted = create(pool, registered)
+def test_a_list_by_one_filter_reads_an_index_and_not_the_tasks_before_it(pool: Pool) -> None:
+    common, rare = register(pool), register(pool, namespace_name="tea", name="rare", version="2.0.0")
+    wanted = create(pool, rare, tags=("gold",))
+    tasks.create_tasks(pool, [task_row(common) for _ in range(3_000)])
+    tasks.cancel_task(pool, wanted.task_uuid)
+    indexes = {
+        "correlation_id": (wanted.correlation_id, "tasks_correlation_id"),
+        "namespace": ("tea", "tasks_template"),
+        "name": ("rare", "tasks_template"),
+        "version": ("2.0.0", "tasks_template"),
+        "status": (TaskState.CANCELLED, "tasks_status"),
+        "tag": ("gold", "tasks_tags"),
+    }
     with pool.connection() as connection:
-        connection.execute("ANALYZE tasker.tasks")
-        statement = named_statements()["list_tasks"]
-        parameters = dict.fromkeys(
-            (
-                "below",
-                "above",
-                "namespace",
-                "name",
-                "version",
-                "stored",
-                "has_states",
-                "tag",
-                "created_after",
-                "created_before",
-            )
-        )
-        plan = connection.execute(
-            b"EXPLAIN " + statement, {**parameters, "correlation_id": wanted.correlation_id, "limit": 50}, prepare=False
-        ).fetchall()
-    assert any("tasks_correlation_id" in line for (line,) in plan), plan
+        connection.execute("VACUUM ANALYZE tasker.tasks")
+        for name, (value, index) in indexes.items():
+            one = tasks.TaskFilter(**{name: value})
+            parameters = tasks._parameters(one, tasks._templates(connection, one), None, 50)
+            query = b"EXPLAIN " + named_statements()["list_tasks"]
+            plan = "\n".join(line for (line,) in connection.execute(query, parameters, prepare=False))
+            assert index in plan, f"{name}\n{plan}"
+            assert uuids(tasks.list_tasks(pool, one, 10)) == [wanted.task_uuid]
+
+
+def test_a_common_filter_reads_no_more_than_a_page(pool: Pool) -> None:
+    """The newest tasks are at the end of an index in the order of the page: nothing is sorted."""
+    common = register(pool)
+    tasks.create_tasks(pool, [task_row(common) for _ in range(1_000)])
+    with pool.connection() as connection:
+        connection.execute("VACUUM ANALYZE tasker.tasks")
+        for one in (tasks.TaskFilter(name="order"), tasks.TaskFilter(status=TaskState.COMPLETE)):
+            parameters = tasks._parameters(one, tasks._templates(connection, one), None, 50)
+            query = b"EXPLAIN " + named_statements()["list_tasks"]
+            plan = "\n".join(line for (line,) in connection.execute(query, parameters, prepare=False))
+            assert "Sort" not in plan, plan
 
 
 def test_a_query_past_its_time_limit_is_told_apart(pool: Pool) -> None:
