@@ -109,7 +109,7 @@ class Supervisor:
             raise self._failure
         returned = self._crew.returned
         if returned:
-            steps = ", ".join(returned[:10]) + (f" and {len(returned) - 10} more" if len(returned) > 10 else "")  # noqa: PLR2004
+            steps = ", ".join(returned[:10]) + (f" and {len(returned) - 10} more" if len(returned) > 10 else "")  # noqa: PLR2004 - as many as a line can name
             message = f"the drain deadline passed; returned to the queue unfinished: {steps}"
             raise DrainDeadlineError(message)
 

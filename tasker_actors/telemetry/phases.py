@@ -113,12 +113,11 @@ def shut_down(timeout_ms: float = DEFAULT_SHUTDOWN_MS) -> None:
 
 
 def _start(config: TelemetryConfig, worker: int | None, output: LogOutput, max_queue_bytes: int | None) -> None:
-    # Only now: importing these loads gRPC and OpenTelemetry's SDK.
-    from tasker_actors.telemetry.exporter import MAX_QUEUE_BYTES, Exporter  # noqa: PLC0415
-    from tasker_actors.telemetry.otlp import make_sender  # noqa: PLC0415
-    from tasker_actors.telemetry.otlp_logs import LogExport  # noqa: PLC0415
-    from tasker_actors.telemetry.providers import Providers, current_span_ids  # noqa: PLC0415
-    from tasker_actors.telemetry.resource import resource_attributes  # noqa: PLC0415
+    from tasker_actors.telemetry.exporter import MAX_QUEUE_BYTES, Exporter  # noqa: PLC0415 - it loads gRPC, OpenTelemetry
+    from tasker_actors.telemetry.otlp import make_sender  # noqa: PLC0415 - the same
+    from tasker_actors.telemetry.otlp_logs import LogExport  # noqa: PLC0415 - the same
+    from tasker_actors.telemetry.providers import Providers, current_span_ids  # noqa: PLC0415 - the same
+    from tasker_actors.telemetry.resource import resource_attributes  # noqa: PLC0415 - the same
 
     if _telemetry.exporter is not None:  # phase 1 was run again with other values, and so is phase 2
         shut_down()

@@ -39,7 +39,7 @@ def test_the_query_of_the_seed_works_as_written_and_uses_an_index(one):
     assert len(rows) == 2 + 3 + 2
     with psycopg.connect(one.database_url) as connection:
         connection.execute("SET enable_seqscan = off")
-        plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {query}"))  # type: ignore[arg-type]
+        plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {query}"))  # type: ignore[arg-type]  # a query of README
     assert re.search(r"Index Scan (using|on) \S*correlation", plan), plan
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -18,7 +19,7 @@ LONGEST_FILE = 350
 REGISTRIES = ["files." + "pythonhosted", "pypi." + "org/simple", "registry." + "npmjs", "deb.debian" + ".org"]
 INDEX_OPTION = "index" + "-url"
 # A checkout right below one of these has a parent that ordinary text names too.
-SHARED_PLACES = {Path("/"), Path("/tmp"), Path("/home"), Path("/srv"), Path("/opt"), Path("/root"), Path("/var")}  # noqa: S108
+SHARED_PLACES = {Path("/"), Path("/tmp"), Path("/home"), Path("/srv"), Path("/opt"), Path("/root"), Path("/var")}  # noqa: S108 - names to compare with
 ENVIRONMENT_READERS = {
     "settings",
     "telemetry/config.py",
@@ -126,6 +127,40 @@ def test_only_settings_and_telemetry_configuration_read_the_environment():
             and node.value.id == "os"
         ]
     assert readers == []
+
+
+def comments(path):
+    """Yield line number and text of each comment; what is in a string is none."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+def test_every_exception_from_a_check_has_its_reason_beside_it():
+    with_reason = re.compile(r"# (noqa: [A-Z0-9]+(, [A-Z0-9]+)*|type: ignore\[[a-z, -]+\])( - | #? ?)\S.{4}")
+    files = [path for path in repository_files() if path.suffix == ".py"]
+    exceptions = [
+        (f"{path.relative_to(ROOT)}:{number}", text)
+        for path in files
+        for number, text in comments(path)
+        if re.match(r"#\s*(noqa|type:\s*ignore)", text)
+    ]
+    assert len(exceptions) > 100  # they are found
+    assert [f"{place}: {text}" for place, text in exceptions if not with_reason.match(text)] == []
+
+
+def test_every_rule_that_is_left_out_has_its_reason_beside_it():
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    first = lines.index("[tool.ruff.lint]")
+    ends = [number for number, line in enumerate(lines) if line.startswith("[") and "ruff" not in line]
+    rules = [
+        line
+        for line in lines[first : min(end for end in ends if end > first)]
+        if re.match(r'\s+"[A-Z]+\d*",|"tests/.*= \["', line)
+    ]
+    assert len(rules) > 10
+    assert [line for line in rules if not re.search(r"#\s+\S.{4}", line)] == []
 
 
 def test_nothing_is_left_unfinished():

@@ -48,7 +48,7 @@ class Queue:
             answer = self.answers.popleft()
             if isinstance(answer, BaseException):
                 raise answer
-            return answer  # type: ignore[no-any-return]
+            return answer  # type: ignore[no-any-return]  # what the test prepared
         taken = tuple(self.steps.popleft() for _ in range(min(limit, len(self.steps))))
         return Claimed(taken, bool(self.steps), self.next_run_in_ms)
 

@@ -131,8 +131,8 @@ def make_socket_directory(files: ServerFiles, account: ServerAccount) -> Path:
     sockets; else in a temporary directory, under the same name each time, so that the URL outlives a restart.
     """
     short_name = f"tasker-{account.uid}-{hashlib.sha256(os.fsencode(files.root)).hexdigest()[:12]}"
-    # A TMPDIR may be too long itself. Both directories are checked for who owns them.
-    places = dict.fromkeys((tempfile.gettempdir(), "/tmp"))  # noqa: S108
+    # A TMPDIR may be too long itself.
+    places = dict.fromkeys((tempfile.gettempdir(), "/tmp"))  # noqa: S108 - checked for its owner below
     candidates = [files.root / "run", *(Path(place) / short_name for place in places)]
     reasons = []
     for directory in candidates:

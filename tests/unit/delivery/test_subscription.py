@@ -219,7 +219,7 @@ def test_an_async_delivery_past_its_limit_is_cancelled(desk: Callable[..., Desk]
         got.append(taken.event_name)
 
     one = desk(call, is_async=True)
-    one.subscription._timeout = one.subscription._runner._timeout = 0.02  # type: ignore[union-attr]
+    one.subscription._timeout = one.subscription._runner._timeout = 0.02  # type: ignore[union-attr]  # it runs
     one.offer("a.hang", "a.after")
 
     until(lambda: got == ["a.after"])

@@ -180,7 +180,7 @@ def test_a_failure_marks_its_spans_and_is_recorded_once():
 
     failed = {span.name: span.status.message for span in spans if span.status.code == Status.STATUS_CODE_ERROR}
     assert failed == {"task_execution": "step only: no", "step_execution": "no", "handler_call": "no"}
-    recorded = [(span.name, each.name, attributes(each)) for span in spans for each in span.events]  # type: ignore[arg-type]
+    recorded = [(span.name, each.name, attributes(each)) for span in spans for each in span.events]  # type: ignore[arg-type]  # span or event, both have attributes
     assert recorded == [("handler_call", "exception", {"exception.type": "permanent_error", "exception.message": "no"})]
 
 

@@ -61,7 +61,7 @@ def test_elsewhere_it_is_in_a_temporary_directory_under_the_same_name_each_time(
 
 
 def test_a_directory_that_others_may_enter_is_not_used(short, monkeypatch):
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")  # noqa: S108
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/tmp")  # noqa: S108 - no file is made by this name
     files = files_below(short / "with space")
     squatted = make_socket_directory(files, SELF)
     squatted.chmod(0o777)
@@ -79,7 +79,7 @@ def test_a_temporary_directory_that_is_itself_too_long_is_passed_over(short, mon
     long.mkdir()
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(long))
     directory = make_socket_directory(files_below(short / "with space"), SELF)
-    assert directory.parent == Path("/tmp")  # noqa: S108
+    assert directory.parent == Path("/tmp")  # noqa: S108 - no file is made by this name
     directory.rmdir()
 
 
