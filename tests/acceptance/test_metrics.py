@@ -327,3 +327,5 @@ def test_metrics_events_has_the_layout_of_the_seed_with_a_row_for_each_worker(on
         for name, value in stats[part].items():
             assert value == sum(row[part][name] for row in stats["workers"]), (part, name)
     assert [(row["slot"], row["alive"]) for row in stats["workers"]] == [(0, True), (1, True)]
+    alive = {worker["worker_id"] for worker in one.get("/v1/workers")["workers"] if worker["alive"]}
+    assert {row["worker_id"] for row in stats["workers"]} == alive  # one form of it everywhere

@@ -212,6 +212,9 @@ def test_steps_are_shown_with_results_and_attempts(client: httpx.Client, pool: P
     (step,) = worker.claim()
     worker.commit(result(step, "waiting_for_retry", delay_ms=0))
     (step,) = worker.claim()
+    path = f"/v1/tasks/{task['task_uuid']}/workflow_steps"
+    name = f"worker-{worker.worker_id}"
+    assert [step["worker_id"] for step in client.get(path).json()["steps"]] == [name, None, None]
     worker.commit(result(step, result={"large": 18446744073709551615, "text": "Ü"}, bytes=40))
 
     response = client.get(f"/v1/tasks/{task['task_uuid']}/workflow_steps")
@@ -224,6 +227,7 @@ def test_steps_are_shown_with_results_and_attempts(client: httpx.Client, pool: P
     response = client.get(f"/v1/tasks/{task['task_uuid']}/workflow_steps/{steps[0]['step_uuid']}")
     views.StepDetail.model_validate_json(response.content)
     assert [each["outcome"] for each in response.json()["attempt_history"]] == ["waiting_for_retry", "complete"]
+    assert {each["worker_id"] for each in response.json()["attempt_history"]} == {name}
     views.TaskView.model_validate_json(client.get(f"/v1/tasks/{task['task_uuid']}").content)
 
 
@@ -478,7 +482,7 @@ def test_templates_and_workers_are_listed(client: httpx.Client, pool: Pool) -> N
     response = client.get("/v1/workers")
     views.WorkerList.model_validate_json(response.content)
     shown = {worker["worker_id"]: worker["alive"] for worker in response.json()["workers"]}
-    assert shown == {str(workers[0].worker_id): True, str(workers[1].worker_id): False}
+    assert shown == {f"worker-{workers[0].worker_id}": True, f"worker-{workers[1].worker_id}": False}
 
 
 def test_a_database_that_is_away_is_503_and_the_port_goes_on(runtime: RecordingRuntime) -> None:

@@ -102,7 +102,7 @@ SELECT FROM tasker.tasks WHERE task_uuid = %s;
 -- In the order of positions. Results are given as long as all of them together stay below the budget (null: no limit).
 SELECT r.step_uuid::text, r.task_uuid::text, r.namespace, r.name, r.state AS status, r.attempts, r.max_attempts,
        r.blocked, CASE WHEN r.state = 'waiting_for_retry' THEN r.run_at END AS retry_at, r.updated_at,
-       r.error::text AS error, r.worker_id::text, r.dependencies, r.result_bytes,
+       r.error::text AS error, 'worker-' || r.worker_id AS worker_id, r.dependencies, r.result_bytes,
        CASE WHEN r.fits THEN r.result::text END AS result, r.result IS NOT NULL AND NOT r.fits AS result_omitted
 FROM (
     SELECT s.*, %(budget)s::bigint IS NULL
@@ -121,7 +121,7 @@ ORDER BY r.position;
 -- The newest 1,000: a step may have had ten thousand.
 SELECT r.attempt, r.outcome, r.error, r.worker_id, r.duration_ms, r.finished_at
 FROM (
-    SELECT a.attempt, a.outcome, a.error::text, a.worker_id::text, a.duration_ms, a.finished_at, a.token
+    SELECT a.attempt, a.outcome, a.error::text, 'worker-' || a.worker_id AS worker_id, a.duration_ms, a.finished_at, a.token
     FROM tasker.steps s
     JOIN tasker.step_attempts a ON a.task_uuid = s.task_uuid AND a.position = s.position
     WHERE s.task_uuid = %(task)s AND s.step_uuid = %(step)s
