@@ -4,7 +4,7 @@ Read `actor.py` for what to write, `system.py` for how to run it, `host.py` for 
 """
 
 from tasker_actors.actors.actor import Actor
-from tasker_actors.actors.address import ActorAddress, LocalAddress
+from tasker_actors.actors.address import ActorAddress, LocalAddress, actor_address
 from tasker_actors.actors.envelope import Envelope, Reply
 from tasker_actors.actors.errors import (
     ActorError,
@@ -40,5 +40,6 @@ __all__ = [
     "ProcessLink",
     "Reply",
     "RestartPolicy",
+    "actor_address",
     "hosted",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tasker_actors.actors.envelope import Envelope, Reply
 
@@ -45,6 +46,9 @@ class Actor(ABC):
     A failure is an exception of `receive` under a tell, or a `BaseException` such as SystemExit under either; the
     message that was being handled, and those drained with `take_waiting`, are gone with the instance.
     """
+
+    messages: ClassVar[Iterable[type]] = ()
+    """For an actor named in `[actors]`: the frozen dataclasses that it and its askers in other processes exchange."""
 
     _host: Hosting
 

@@ -18,6 +18,23 @@ from tasker_actors.telemetry.trace_context import CURRENT, TraceContext
 ACTING: ContextVar[str | None] = ContextVar("tasker_actors_acting", default=None)
 
 
+# How that actor finds others; set with it.
+FINDING: ContextVar[Callable[[str], ActorAddress] | None] = ContextVar("tasker_actors_finding", default=None)
+
+
+def actor_address(path: str) -> ActorAddress:
+    """Return the address of an actor by its full name, such as `worker-1/tally`, or of one of this process by `tally`.
+
+    For handlers and for actors, users' own included; keep the address for what runs elsewhere. It stands for whoever
+    has the name when a message is sent. RuntimeError outside of them; ValueError for what is no name.
+    """
+    find = FINDING.get()
+    if find is None:
+        message = "actor_address is for handlers and actors: call it there, and give the address to what runs elsewhere"
+        raise RuntimeError(message)
+    return find(path)
+
+
 class ActorAddress(Protocol):
     """Names one actor of any process; both calls are safe from every thread.
 

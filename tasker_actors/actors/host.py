@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pykka
 
 from tasker_actors.actors.actor import Actor
-from tasker_actors.actors.address import ACTING, LocalAddress
+from tasker_actors.actors.address import ACTING, FINDING, ActorAddress, LocalAddress
 from tasker_actors.actors.envelope import Envelope, Reply
 from tasker_actors.actors.errors import ActorStartError
 from tasker_actors.actors.mailbox import Mailbox
@@ -54,6 +54,7 @@ class ActorHost(pykka.ThreadingActor):
         factory: Callable[[], Actor],
         policy: RestartPolicy,
         reports: Reports,
+        find: Callable[[str], ActorAddress],
         mailbox_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -66,6 +67,7 @@ class ActorHost(pykka.ThreadingActor):
         self._factory = factory
         self._policy = policy
         self._reports = reports
+        self._find = find
         self._recent_restarts: tuple[float, ...] = ()
         self._is_deferred = False
         self._owed: set[DeferredReply] = set()
@@ -174,6 +176,7 @@ class ActorHost(pykka.ThreadingActor):
 
     def _actor_loop(self) -> None:
         ACTING.set(self.address.path)
+        FINDING.set(self._find)
         try:
             super()._actor_loop()
         except BaseException as error:  # noqa: BLE001 - the last line of defence: a dead thread must not go unnoticed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasker_actors.actors.actor import Actor
 from tasker_actors.actors.address import MAILBOX_FULL, LocalAddress
 from tasker_actors.actors.errors import ActorUnavailableError
 from tasker_actors.actors.system import ActorSystem
+from tasker_actors.actors.wire import MessageRegistry
 from tasker_actors.errors import StartupError
 
 
@@ -99,27 +100,51 @@ def hosted(actor_class: type[pykka.ThreadingActor], *args: Any, **kwargs: Any) -
     return lambda: HostedPykkaActor(lambda: actor_class(*args, **kwargs))
 
 
-def start_configured(system: ActorSystem, actors: Mapping[str, str], *, mailbox_size: int) -> None:
-    """Start the actors of the `[actors]` configuration: name = `module:Class`, made without arguments.
+@dataclass(frozen=True, slots=True)
+class ConfiguredActor:
+    """An actor of the `[actors]` configuration, found and not started yet."""
 
-    Nothing bounds who sends to them, so their mailboxes take `mailbox_size` messages. A class is one of ours
-    (`tasker_actors.actors.Actor`) or any `pykka.ThreadingActor`. Raises StartupError for a path that names neither, and
-    for an actor that does not start.
+    name: str
+    factory: Callable[[], Actor]
+
+
+def load_configured(actors: Mapping[str, str], registry: MessageRegistry) -> list[ConfiguredActor]:
+    """Import the actors of the `[actors]` configuration, name = `module:Class`, and let their `messages` travel.
+
+    A class is one of ours (`tasker_actors.actors.Actor`) or any `pykka.ThreadingActor`. Its `messages` travel under
+    their full names, so they cannot be taken for the runtime's own; only workers know them, the supervisor passes them
+    on as they are. Raises StartupError for a path that names neither kind of class, and for what cannot travel.
     """
+    found = []
     for name, path in actors.items():
-        system.start(name, _factory(name, path), mailbox_size=mailbox_size)
+        actor = _actor_class(name, path)
+        try:
+            for message in getattr(actor, "messages", ()):
+                registry.register(message, f"{message.__module__}:{message.__qualname__}")
+        except (AttributeError, TypeError, ValueError) as error:
+            msg = f"actors.{name}: `messages` of {path} must be frozen dataclasses that can be written as JSON: {error}"
+            raise StartupError(msg) from error
+        found.append(ConfiguredActor(name, actor if issubclass(actor, Actor) else hosted(actor)))
+    return found
 
 
-def _factory(name: str, path: str) -> Callable[[], Actor]:
+def start_configured(system: ActorSystem, actors: Iterable[ConfiguredActor], *, mailbox_size: int) -> None:
+    """Start configured actors, each made without arguments; StartupError for one that does not start.
+
+    Nothing bounds who sends to them, so their mailboxes take `mailbox_size` messages.
+    """
+    for actor in actors:
+        system.start(actor.name, actor.factory, mailbox_size=mailbox_size)
+
+
+def _actor_class(name: str, path: str) -> type[Actor] | type[pykka.ThreadingActor]:
     module_name, _, class_name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         msg = f"actors.{name}: {path} cannot be imported: {error}"
         raise StartupError(msg) from error
-    if isinstance(found, type) and issubclass(found, Actor):
+    if isinstance(found, type) and issubclass(found, (Actor, pykka.ThreadingActor)):
         return found
-    if isinstance(found, type) and issubclass(found, pykka.ThreadingActor):
-        return hosted(found)
     msg = f"actors.{name}: {path} is neither a tasker_actors Actor nor a pykka.ThreadingActor"
     raise StartupError(msg)

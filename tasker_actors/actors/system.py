@@ -123,7 +123,7 @@ class ActorSystem:
             if running is not None and running.is_running:
                 message = f"actor {address.path} runs already: stop it first, or choose another name"
                 raise ActorStartError(message)
-            host = ActorHost(address, factory, policy, self._reports, mailbox_size)
+            host = ActorHost(address, factory, policy, self._reports, self.address, mailbox_size)
             self._hosts.pop(name, None)  # one that stopped: the new one takes its place at the end of the order
             self._hosts[name] = host
         try:

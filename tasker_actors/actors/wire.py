@@ -17,7 +17,10 @@ from tasker_actors.errors import ProtocolError
 
 
 class MessageRegistry:
-    """The message types that two processes exchange, by name; build it before the first link, then only read it."""
+    """The message types that two processes exchange, by name.
+
+    Types may be added while links run: a message that comes before its type is known here is refused.
+    """
 
     def __init__(self, types: Iterable[type] = ()) -> None:
         self._shapes = Shapes()

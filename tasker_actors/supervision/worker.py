@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tasker_actors.actors import ActorSystem, ProcessLink
 from tasker_actors.actors.address import MAILBOX_FULL
-from tasker_actors.actors.hosted import start_configured
+from tasker_actors.actors.hosted import load_configured, start_configured
 from tasker_actors.actors.restart import restart_reason
 from tasker_actors.actors.system import log_undeliverable
 from tasker_actors.delivery.committer import WorkerFencedError
@@ -98,9 +98,10 @@ class Worker:
             max_exemplars=settings.telemetry.max_exemplars,
         )
         self._recorder = WorkerRecorder(self._block, boot.namespaces)
+        self._registry = wire_registry()
         self._system = ActorSystem(
             process_name(boot.slot),
-            registry=wire_registry(),
+            registry=self._registry,
             escalate=self._escalated,
             on_restart=self._actor_restarted,
             on_undeliverable=self._undeliverable,
@@ -117,7 +118,6 @@ class Worker:
         try:
             pipeline, watch = self._build()
             pipeline.start()
-            start_configured(self._system, self._settings.actors, mailbox_size=self._settings.worker.mailbox_size)
         except TaskerError as error:
             return self.refuse(error)
         self._supervisor.tell(WorkerReady(os.getpid()))
@@ -139,7 +139,10 @@ class Worker:
     def _build(self) -> tuple[Pipeline, WorkerWatch]:
         boot, settings = self._boot, self._settings
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
+        configured = load_configured(settings.actors, self._registry)
         self._start_exporting()
+        # Before the first handler runs, which may speak to them; they stop after the last one.
+        start_configured(self._system, configured, mailbox_size=settings.worker.mailbox_size)
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         availability = Availability(logger)
         claims, commits = self._session("claim", availability), self._session("commit", availability)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.project import Project
+from support.readme_tables import in_place
 from support.supervised import CONFIG, run_to_end, supervised
 from support.waiting import until
 
@@ -23,6 +24,7 @@ from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry.metrics import DROPS
 
+README = Path(__file__).parents[2] / "README.md"
 ACTORS = """
 import threading
 import pykka
@@ -87,6 +89,12 @@ def break_it(context):
 """
 
 
+def example(mark, language):
+    """The code of an example in README."""
+    text = README.read_text(encoding="utf-8")
+    return in_place(text, mark).removeprefix(f"```{language}\n").removesuffix("```")
+
+
 def configured(project, text):
     """A configuration file: the one of the tests, with a table of actors."""
     return project.file("hosted.toml", CONFIG.read_text() + "\n[actors]\n" + text)
@@ -145,6 +153,48 @@ def test_an_actor_that_cannot_be_started_is_3_and_named(project, database_url, p
 
     assert code == 3
     assert path in output
+
+
+RELAYING = """
+from tasker_actors import step_handler
+from tasker_actors.actors import Actor, actor_address
+from counters import Add, Total
+
+class Forwarder(Actor):
+    "Of each worker; all of them ask the counter of one."
+    messages = (Add, Total)
+
+    def receive(self, message):
+        return actor_address("worker-1/counter").ask(message, 20)
+
+@step_handler("forward")
+def forward():
+    "One of the two forwarders is in another process, and so is the counter for one of them."
+    return {"totals": [actor_address(f"worker-{slot}/forwarder").ask(Add(1), 20).total for slot in (0, 1)]}
+
+@step_handler("forward_async")
+async def forward_async():
+    actor_address("forwarder").tell(Add(40))
+    return {"total": actor_address("forwarder").ask(Add(0), 20).total}
+"""
+
+
+def test_actors_of_two_workers_exchange_messages_of_their_own_with_the_readmes_module(project, database_url):
+    project.module("counters", example("actors", "python"))
+    project.module("relaying", RELAYING)
+    settings = example("actors settings", "toml").removeprefix("[actors]\n")
+    path = configured(project, settings + 'forwarder = "relaying:Forwarder"\n')
+    for name in ("hello.count", "forward", "forward_async"):
+        project.template(name.replace(".", "_"), {"only": {"handler": name}}, namespace="hosted")
+    with supervised(project, database_url, workers=2, options=("--config", str(path))) as one:
+
+        def result(name, **context):
+            task = one.run(name, namespace="hosted", context=context)
+            return one.steps(task["task_uuid"])["only"]["result"]
+
+        assert [result("hello_count", number=number) for number in (2, 3)] == [{"total": 2}, {"total": 5}]
+        assert result("forward") == {"totals": [1, 2]}
+        assert result("forward_async") == {"total": 42}
 
 
 def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database_url, tmp_path, monkeypatch, capfd):

@@ -5,12 +5,26 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from types import ModuleType
 
+import orjson
 import pykka
 import pytest
 from support.waiting import until
 
-from tasker_actors.actors import ActorError, ActorSystem, ActorUnavailableError, RestartPolicy, hosted
+from tasker_actors.actors import (
+    Actor,
+    ActorError,
+    ActorSystem,
+    ActorUnavailableError,
+    MessageRegistry,
+    RestartPolicy,
+    actor_address,
+    hosted,
+)
+from tasker_actors.actors.hosted import load_configured
+from tasker_actors.errors import StartupError
 from tasker_actors.telemetry.trace_context import current_correlation_id
 
 QUICK = RestartPolicy(backoff_base_ms=0, backoff_max_ms=0)
@@ -161,3 +175,52 @@ def test_who_asks_a_full_actor_by_its_reference_is_told(system):
         reference.ask("x", timeout=20)
     gate.set()
     until(lambda: log == ["x", "handled", "waits"])
+
+
+@dataclass(frozen=True)
+class Ping:
+    number: int
+
+
+@dataclass
+class Changeable:
+    number: int
+
+
+def configured(monkeypatch, **attributes):
+    """Make a module with the class of an actor that has these attributes, and return what `[actors]` says of it."""
+    module = ModuleType("users_actors")
+    module.Pinged = type("Pinged", (Actor,), {"receive": lambda _self, message: message.number, **attributes})
+    monkeypatch.setitem(sys.modules, "users_actors", module)
+    return {"pinged": "users_actors:Pinged"}
+
+
+def test_the_messages_of_a_configured_actor_travel_under_their_full_name(monkeypatch):
+    registry = MessageRegistry()
+
+    (actor,) = load_configured(configured(monkeypatch, messages=(Ping,)), registry)
+
+    name, body = registry.encode(Ping(3))
+    assert name == f"{__name__}:Ping"
+    assert registry.decode(name, orjson.loads(orjson.dumps(body))) == Ping(3)
+    assert actor.name == "pinged"
+
+
+@pytest.mark.parametrize("messages", [(int,), (Changeable,), 3, ("Ping",)])
+def test_messages_that_cannot_travel_are_refused_at_the_start(monkeypatch, messages):
+    with pytest.raises(StartupError, match=r"actors\.pinged: `messages` of users_actors:Pinged must be frozen data"):
+        load_configured(configured(monkeypatch, messages=messages), MessageRegistry())
+
+
+def test_an_actor_finds_another_by_name_and_others_are_told_to_ask_in_one(system):
+    class Asking(Actor):
+        def receive(self, message):
+            return actor_address(message).path
+
+    asking = system.start("asking", Asking)
+    assert asking.ask("worker-7/tally", 5) == "worker-7/tally"
+    assert asking.ask("asking", 5) == asking.path
+    with pytest.raises(ActorError, match="is no name"):
+        asking.ask("No Name", 5)
+    with pytest.raises(RuntimeError, match="for handlers and actors"):
+        actor_address("worker-7/tally")
