@@ -17,8 +17,7 @@ from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.restart import restart_reason
 from tasker_actors.errors import TaskerError
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import Count, DeclareLabelSets, ReportFigures
-from tasker_actors.pipeline import ACTORS
+from tasker_actors.messages import Count
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.notifications import Listener
@@ -27,22 +26,16 @@ from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
-from tasker_actors.stats.actor import StatsActor
-from tasker_actors.stats.book import StatsBook
 from tasker_actors.stats.declared import (
     LINKS,
     SUPERVISOR,
-    actor_label_sets,
-    declared_label_sets,
-    overflow_label_sets,
-    supervisor_label_sets,
 )
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.supervision.block_directory import make_block_directory
-from tasker_actors.supervision.boot import LIFECYCLE, MAILBOX, mailbox_kind
+from tasker_actors.supervision.boot import mailbox_kind
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.database import ready_database
 from tasker_actors.supervision.inbox import ActorLost, Inbox
@@ -60,6 +53,7 @@ from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import install_handlers
+from tasker_actors.supervision.stats_start import MAINTENANCE, STATS, start_stats
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
 from tasker_actors.supervision.tracing import SupervisorTracing
@@ -67,19 +61,16 @@ from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
-from tasker_actors.telemetry.lost_lines import LostLines
 from tasker_actors.web.server import HttpServer
 
 if TYPE_CHECKING:
-    from tasker_actors.telemetry.exporter import Exporter
+    pass
 
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
 _SHARE = 0.3
 """Of the time that is left until the process must have ended: what each of the last steps may take."""
-_FIGURES_S = 5.0
-_MAINTENANCE = "maintenance"
 
 
 def run_supervisor(
@@ -115,22 +106,6 @@ def run_supervisor(
         start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)
         start.run(start_by)
     return 0
-
-
-def _export(stats: LocalAddress, exporter: Exporter) -> None:
-    """Let the figures be exported, as they are when the exporter asks, and its own losses be among them."""
-    from tasker_actors.stats.otlp import metrics_request  # noqa: PLC0415 - loaded only where there is an exporter
-
-    def spans_dropped(count: int, reason: str) -> None:
-        stats.tell(Count(metrics.SPANS_DROPPED, (SUPERVISOR,), count))
-        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "spans", reason), count))
-
-    def log_records_dropped(count: int, reason: str) -> None:
-        stats.tell(Count(metrics.LOG_RECORDS_DROPPED, (SUPERVISOR,), count))
-        stats.tell(Count(metrics.DROPS, (SUPERVISOR, "log_records", reason), count))
-
-    exporter.count_drops(spans_dropped, log_records_dropped)
-    exporter.add_metrics_source(lambda: metrics_request(stats.ask(ReportFigures(), timeout=_FIGURES_S)))
 
 
 def _database_went_away(error: Exception) -> None:
@@ -176,7 +151,8 @@ class Start:
             on_link_drop=self._link_dropped,
             max_relayed_asks=settings.links.max_relayed_asks,
         )
-        self._stats = self._start_stats()
+        all_plans = [plan for one in index.all for plan in plans.steps(one.template_id)]
+        self._stats = start_stats(self._system, settings, self._supervisor_id, all_plans)
 
     def run(self, start_by: float) -> None:
         """Start the rest, run, stop."""
@@ -255,27 +231,12 @@ class Start:
             trace=self._tracing.settled,
         )
 
-    def _start_stats(self) -> LocalAddress:
-        book = StatsBook(label_sets_per_metric=self._settings.telemetry.label_sets_per_metric)
-        stats = self._system.start("stats", partial(StatsActor, book, self._supervisor_id, LostLines()))
-        plans = [plan for one in self._index.all for plan in self._plans.steps(one.template_id)]
-        declared = (
-            *declared_label_sets(plans),
-            *actor_label_sets((*ACTORS, LIFECYCLE, MAILBOX, _MAINTENANCE, *self._settings.actors)),
-            *overflow_label_sets(),
-            *supervisor_label_sets(),
-        )
-        stats.tell(DeclareLabelSets(declared))
-        if (exporter := phases.exporter()) is not None:
-            _export(stats, exporter)
-        return stats
-
     def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
         def note_others(exist: bool) -> None:  # noqa: FBT001 - a callback with one meaning
             wakeups.others_exist = exist
 
         return self._system.start(
-            _MAINTENANCE,
+            MAINTENANCE,
             partial(
                 MaintenanceActor,
                 pool=self._pool,
@@ -353,6 +314,6 @@ class Start:
         self._stats.tell(Count(metrics.DROPS, (SUPERVISOR, LINKS, reason), messages))
 
     def _actor_restarted(self, actor: str, reason: str, error: BaseException) -> None:
-        if actor != "stats":
+        if actor != STATS:
             self._stats.tell(Count(metrics.ACTORS_RESTARTS, (mailbox_kind(actor), restart_reason(error).value)))
         logger.error("Actor restarted", actor=actor, reason=reason, exc_info=error)
