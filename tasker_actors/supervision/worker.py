@@ -140,7 +140,9 @@ class Worker:
         boot, settings = self._boot, self._settings
         registry = HandlerRegistry.from_modules(import_modules(boot.handler_modules), LoadedHandlers(self._native))
         self._start_exporting()
-        plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
+        plans = StepPlans(
+            registry, handler_timeout_ms=settings.worker.handler_timeout_ms, limits=settings.dynamic_limits
+        )
         availability = Availability(logger)
         claims, commits = self._session("claim", availability), self._session("commit", availability)
         claimer = PostgresClaimer(
