@@ -72,7 +72,8 @@ RETURN CASE WHEN p_inputs IS NULL AND p_checkpoint IS NULL THEN 0
             ELSE coalesce(octet_length(p_inputs::text), 0) + coalesce(octet_length(p_checkpoint::text), 0) END;
 
 -- What an executor needs to run steps that were just leased, as before. `own` is what a row has for itself: the name of
--- an instance, its inputs, the checkpoint where the last slice of work ended.
+-- an instance, its inputs, the checkpoint where the last slice of work ended. The LIMIT keeps the planner from looking
+-- for a step by its template instead of by its key.
 CREATE OR REPLACE FUNCTION tasker.leased_steps_v1(p_tasks uuid[], p_positions smallint[]) RETURNS json
 LANGUAGE sql STABLE
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -90,7 +91,11 @@ AS $$
     FROM unnest(p_tasks, p_positions) WITH ORDINALITY AS k(task_uuid, position, ordinal)
     JOIN tasker.steps s ON s.task_uuid = k.task_uuid AND s.position = k.position
     JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
-    JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
+    CROSS JOIN LATERAL (
+        SELECT ancestors, gathers
+        FROM tasker.template_steps
+        WHERE template_id = t.template_id AND position = coalesce(s.definition, s.position)
+        LIMIT 1) d
     CROSS JOIN LATERAL (
         SELECT json_object_agg(a.name, a.result) AS results, sum(a.result_bytes) AS bytes
         FROM (
@@ -170,8 +175,11 @@ BEGIN
                    + tasker.own_bytes(s.inputs, s.checkpoint) AS bytes
             FROM tasker.steps s
             JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
-            JOIN tasker.template_steps d
-              ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
+            CROSS JOIN LATERAL (
+                SELECT ancestors, gathers
+                FROM tasker.template_steps
+                WHERE template_id = t.template_id AND position = coalesce(s.definition, s.position)
+                LIMIT 1) d
             WHERE s.ctid = ANY (v_found)
         ), fitting AS (
             SELECT row_id, task_uuid, position, place
