@@ -21,6 +21,7 @@ from tasker_actors.actors.address import MAILBOX_FULL
 from tasker_actors.actors.hosted import start_configured
 from tasker_actors.actors.restart import restart_reason
 from tasker_actors.actors.system import log_undeliverable
+from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.errors import TaskerError
 from tasker_actors.messages import (
@@ -29,6 +30,7 @@ from tasker_actors.messages import (
     Drained,
     DumpStacks,
     ExemplarsFound,
+    LeasesCancelled,
     Recycle,
     WorkAvailable,
     WorkerBootFailed,
@@ -170,7 +172,10 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             native_subscribers=self._native.subscribers,
-            released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            announce=Announcements(
+                released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+                cancelled=self._cancelled,
+            ),
             tracing=self._tracing(),
         )
         watch = WorkerWatch(
@@ -216,6 +221,11 @@ class Worker:
             availability=availability,
             doing=purpose,
         )
+
+    def _cancelled(self, leases: Sequence[tuple[int, int]]) -> None:
+        if leases:
+            tokens, workers = zip(*leases, strict=True)
+            self._supervisor.tell(LeasesCancelled(tokens, workers))
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
         for namespace in sorted(namespaces | set(self._boot.namespaces)):
