@@ -47,7 +47,6 @@ NAMESPACES = ("shop", "mall")
 SERVED = (("shop",), ("shop", "mall"), ("mall", "shop"))
 """Namespaces of the three workers: a claim from one alone goes another way through the code."""
 OUTCOMES = {"done": DONE, "again": AGAIN, "never": NEVER}
-KINDS = ["standard", "decision", "decision", "deferred_convergence", "deferred_convergence", "batchable"]
 STRATEGIES = ["continue_on_failure", "fail_fast", "isolate"]
 NO_PAYLOAD_FITS = {"schema": {"required": ["what no payload has"]}}
 DECLARED = [
@@ -63,56 +62,71 @@ _numbers = itertools.count()
 few = st.integers(0, 3)
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
-    """A DAG of three to eight steps: each but the first two may need any of those before it."""
-    names = [f"s{number}" for number in range(draw(st.integers(3, 8)))]
-    return {
-        name: sorted(draw(st.sets(st.sampled_from(names[:place]), max_size=3))) if place > 1 else []
-        for place, name in enumerate(names)
-    }
+class Drawing:
+    """A template in the making: blocks of steps, each below some of those before it."""
 
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+        self.steps: dict[str, ModelStep] = {}
 
-def decided_above(name: str, steps: dict[str, ModelStep]) -> bool:
-    """Whether a decision or a batch is above a step, so that it may be a convergence."""
-    return any(
-        steps[need].kind in ("decision", "batch_worker") or decided_above(need, steps) for need in steps[name].needs
-    )
+    def plain(self) -> None:
+        """A step that needs nothing, or some of those before it."""
+        self._add("standard", self._some(least=0))
+
+    def decision(self) -> None:
+        """A decision with branches, some of them decisions themselves, and a convergence of these and of others."""
+        name = self._add("decision", self._some(least=0))
+        branches = [
+            self._add(self._draw(st.sampled_from(["standard"] * 3 + ["decision"])), [name, *self._others(name)])
+            for _ in range(self._draw(st.integers(1, 3)))
+        ]
+        self._converge(branches)
+
+    def batch(self) -> None:
+        """A step that divides work, the worker that is made of as many instances, and a convergence."""
+        needs = self._some(least=0)
+        name = self._add("batchable", needs)
+        self.steps[name].choice = self._draw(st.integers(0, 3))
+        above = [need for need in needs if self._draw(st.booleans())]
+        worker = self.steps[self._add("batch_worker", [name, *above])]
+        worker.strategy = self._draw(st.sampled_from(STRATEGIES))
+        worker.fates = self._draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=3))
+        self._converge([worker.name])
+
+    def finished(self) -> dict[str, ModelStep]:
+        """Let every decision choose some of the steps that are its to choose."""
+        for name, step in self.steps.items():
+            if step.kind == "decision":
+                below = (one for one in self.steps.values() if name in one.needs)
+                choices = [one.name for one in below if one.kind != "deferred_convergence"]
+                step.choice = sorted(self._draw(st.sets(st.sampled_from(choices)))) if choices else []
+        return self.steps
+
+    def _converge(self, branches: list[str]) -> None:
+        self._add("deferred_convergence", [*branches, *self._others(*branches)])
+
+    def _add(self, kind: str, needs: list[str]) -> str:
+        name = f"s{len(self.steps)}"
+        step = ModelStep(name, needs, self._draw(st.sampled_from(MOSTLY_DONE)), kind=kind)
+        step.slices = self._draw(st.sampled_from([0, 0, 0, 1, 2]))
+        self.steps[name] = step
+        return name
+
+    def _some(self, least: int) -> list[str]:
+        known = list(self.steps)
+        return sorted(self._draw(st.sets(st.sampled_from(known), min_size=least, max_size=2))) if known else []
+
+    def _others(self, *besides: str) -> list[str]:
+        return [name for name in self._some(least=0) if name not in besides] if self._draw(st.booleans()) else []
 
 
 @st.composite
 def workflows(draw: st.DrawFn) -> dict[str, ModelStep]:
-    """The steps of a template with all that they will do: a batch worker comes after each step that divides work."""
-    graph = draw(graphs())
-    steps: dict[str, ModelStep] = {}
-    divides: str | None = None
-    for name, needs in graph.items():
-        steps[name] = step = ModelStep(name, needs, draw(st.sampled_from(MOSTLY_DONE)))
-        if divides is not None:
-            above = steps[divides].needs
-            step.kind = "batch_worker"
-            step.needs = [divides, *(draw(st.sets(st.sampled_from(above))) if above else ())]
-            step.strategy = draw(st.sampled_from(STRATEGIES))
-            step.fates = draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=3))
-            divides = None
-        else:
-            step.kind = draw(st.sampled_from(KINDS))
-            is_last = name == list(graph)[-1]
-            if (step.kind == "batchable" and is_last) or (
-                step.kind == "deferred_convergence" and not decided_above(name, steps)
-            ):
-                step.kind = "standard"
-            if step.kind == "batchable":
-                divides = name
-                step.choice = draw(st.integers(0, 3))
-        step.slices = draw(st.sampled_from([0, 0, 0, 1, 2]))
-    for step in steps.values():
-        if step.kind == "decision":
-            choices = [
-                one.name for one in steps.values() if step.name in one.needs and one.kind != "deferred_convergence"
-            ]
-            step.choice = sorted(draw(st.sets(st.sampled_from(choices)))) if choices else []
-    return steps
+    """The steps of a template, in two to four blocks, with all that they will do."""
+    drawing = Drawing(draw)
+    for block in draw(st.lists(st.sampled_from(["plain", "decision", "batch"]), min_size=2, max_size=4)):
+        getattr(drawing, block)()
+    return drawing.finished()
 
 
 def is_busy(machine: DagExecution) -> bool:
