@@ -7,7 +7,7 @@ under "Between processes" travel over the pipe as JSON; all others stay in their
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.stats.figures import Exemplar
@@ -67,8 +67,10 @@ class StopClaiming:
 class FinishedStep:
     """What one attempt came to, and the events that follow from it; kept in the ledger until it is committed.
 
-    `state` is the state the step gets if its lease still holds: complete, waiting_for_retry or error. `result` is the
-    JSON of the result (None for a failure). Times are monotonic seconds, `duration_ms` is the handler's.
+    `state` is the state the step gets if its lease still holds: complete, waiting_for_retry or error; `yielded` if a
+    slice of its work is done. `result` is the JSON of the result (None for a failure), `follows` what a result means
+    for other steps, as JSON by the key of the commit's document. Times are monotonic seconds, `duration_ms` is the
+    handler's.
     """
 
     step: LeasedStep
@@ -80,6 +82,7 @@ class FinishedStep:
     duration_ms: float
     began_at: float
     finished_at: float
+    follows: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def correlation_id(self) -> str:
@@ -236,8 +239,16 @@ class WorkReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class LeasesCancelled:
+    """Worker → Supervisor: a commit ended these leases of others. Lost: they hear of it when they extend them."""
+
+    tokens: tuple[int, ...]
+    workers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CancelLeases:
-    """Supervisor → worker: the tasks of these leases were cancelled; tell their handlers."""
+    """Supervisor → worker: the steps of these leases were cancelled; tell their handlers."""
 
     tokens: tuple[int, ...]
 

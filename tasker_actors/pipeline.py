@@ -11,13 +11,14 @@ StepSource ─ExecuteSteps─▶StepExecutor (many) ──── ─StepFinished
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.buffer import Drops
@@ -107,7 +108,7 @@ class Pipeline:
         committer: Committer,
         subscribers: Sequence[SubscriberSpec],
         native_subscribers: Sequence[NativeSubscriber],
-        released: Callable[[Sequence[str]], None],
+        announce: Announcements,
         tracing: Tracing | None,
     ) -> None:
         bus, events = settings.event_bus, settings.events
@@ -126,7 +127,7 @@ class Pipeline:
         self._claimer = claimer
         self._committer = committer
         self._subscribers = subscribers
-        self._released = released
+        self._announce = announce
         self._tracing = tracing
         self._scope = None if tracing is None else tracing.scope
         self._patterns = [(key, pattern) for key, spec in enumerate(subscribers) for pattern in spec.patterns]
@@ -259,7 +260,7 @@ class Pipeline:
             committer=self._committer,
             lease=self._plans.lease,
             listeners=(self.router, self.source),
-            released=self._released,
+            announce=self._announce,
             logger=get_logger("tasker_actors.commit"),
             limits=BatchLimits(
                 max_count=self._settings.commit.max_batch,

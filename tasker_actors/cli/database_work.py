@@ -26,7 +26,12 @@ def migrate_database(settings: Settings, template_paths: Sequence[Path]) -> dict
     Makes the queues of the templates' namespaces too, so that a role that may not can run them. Raises TemplateError
     before anything is done.
     """
-    loaded = load_templates(template_paths, environment=settings.environment, strict=settings.templates.strict)
+    loaded = load_templates(
+        template_paths,
+        environment=settings.environment,
+        strict=settings.templates.strict,
+        max_decision_depth=settings.decisions.max_depth,
+    )
     namespaces = sorted({template.namespace_name for template in loaded.templates})
     with open_database(settings) as database:
         check_server(database.connection)

@@ -118,7 +118,7 @@ def _with_dead_letters(item: CommitItem, reason: str) -> CommitItem:
     document["dead_letters"] = dead_letter_documents(derived.refused)
     size = sum(len(one.dead_letter) for one in derived.refused)
     if finished is not None:
-        size += len(finished.result or b"")
+        size += len(finished.result or b"") + sum(map(len, finished.follows.values()))
         return replace(item, document=document, size=size, finished=replace(finished, derived=derived))
     assert publication is not None  # noqa: S101 - as above
     return replace(item, document=document, size=size, publication=replace(publication, derived=derived))
@@ -130,7 +130,9 @@ def _failed(item: CommitItem, finished: FinishedStep, reason: str) -> CommitItem
         error_type="result_refused",
         retryable=False,
     )
-    failed = replace(finished, outcome=failure, state=StepState.ERROR, result=None, derived=Derived(), delay_ms=0)
+    failed = replace(
+        finished, outcome=failure, state=StepState.ERROR, result=None, derived=Derived(), delay_ms=0, follows={}
+    )
     return replace(item, document=result_document(failed), size=0, finished=failed)
 
 

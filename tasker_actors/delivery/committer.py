@@ -17,12 +17,16 @@ class WorkerFencedError(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class CommitReply:
-    """What a transaction did. `steps` are the rows of successors that it leased to this worker."""
+    """What a transaction did. `steps` are the rows of successors that it leased to this worker.
+
+    `cancelled` are leases that ended with their steps, as token and worker: the rest of a batch that fails fast.
+    """
 
     won: frozenset[int]
     finished_tasks: Mapping[str, str]
     released: int
     steps: Sequence[Mapping[str, Any]]
+    cancelled: Sequence[tuple[int, int]] = ()
 
 
 class Committer(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.batch import MAX_BATCH_BYTES, BatchLimits, batch_json, cut, fallbacks
 from tasker_actors.delivery.committer import BatchRefusedError, Committer
 from tasker_actors.delivery.returns import returned
@@ -48,7 +49,7 @@ class DurablePublisher(Actor):
         committer: Committer,
         lease: Callable[[Mapping[str, Any], TaskFacts], LeasedStep],
         listeners: Sequence[LocalAddress],
-        released: Callable[[Sequence[str]], None],
+        announce: Announcements,
         logger: Any,
         limits: BatchLimits,
         lease_ms: int,
@@ -60,7 +61,7 @@ class DurablePublisher(Actor):
         self._committer = committer
         self._lease = lease
         self._listeners = listeners
-        self._released = released
+        self._announce = announce
         self._logger = logger
         self._limits = limits
         self._lease_ms = lease_ms
@@ -194,5 +195,10 @@ class DurablePublisher(Actor):
         self._ledger.outflow.to_router(sum(item.event_bytes for item in removed))
         for listener in self._listeners:
             listener.tell(committed)
+        if reply.cancelled:
+            self._ledger.cancel(token for token, worker_id in reply.cancelled if worker_id == self._worker_id)
+            self._announce.cancelled([lease for lease in reply.cancelled if lease[1] != self._worker_id])
         if reply.released:
-            self._released(sorted({item.finished.step.plan.namespace for item in won if item.finished is not None}))
+            self._announce.released(
+                sorted({item.finished.step.plan.namespace for item in won if item.finished is not None})
+            )

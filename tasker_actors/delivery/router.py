@@ -239,7 +239,7 @@ class _ReleasingReply:
 def commit_item(finished: FinishedStep) -> CommitItem:
     """Make a step's entry of the commit batch."""
     derived = finished.derived
-    size = len(finished.result or b"")
+    size = len(finished.result or b"") + sum(map(len, finished.follows.values()))
     size += sum(len(event.message) for event in derived.events)
     size += sum(len(refused.dead_letter) for refused in derived.refused)
     return CommitItem(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.telemetry.span_ids import publish_durable_id
+from tasker_actors.workflow.outcome import StepFailure
+from tasker_actors.workflow.states import StepState
 
 if TYPE_CHECKING:
     from tasker_actors.events.derive import Derived, OutgoingEvent, RefusedEvent
     from tasker_actors.messages import FinishedStep
-    from tasker_actors.steps.lease import LeasedStep
+    from tasker_actors.steps.lease import LeasedStep, StepPlan
     from tasker_actors.telemetry.trace_context import TraceContext
 
 LabelSet = tuple[str, str, str, str]
@@ -70,7 +72,7 @@ def result_document(finished: FinishedStep) -> dict[str, Any]:
     document.update(
         token=step.token,
         task=step.task.task_uuid,
-        position=step.plan.position,
+        position=step.position,
         attempt=step.attempt,
         outcome=finished.state,
         duration_ms=round(finished.duration_ms, 3),
@@ -78,10 +80,23 @@ def result_document(finished: FinishedStep) -> dict[str, Any]:
     if finished.result is not None:
         document["result"] = orjson.Fragment(finished.result)
         document["bytes"] = stored_bytes(finished.result)
-    else:
+    elif isinstance(finished.outcome, StepFailure):
         document["error"] = error_document(finished)
         document["delay_ms"] = finished.delay_ms
+    document.update(dynamic_keys(step.plan, finished.state, finished.follows))
     return document
+
+
+def dynamic_keys(plan: StepPlan, outcome: str, follows: Mapping[str, bytes]) -> dict[str, Any]:
+    """Make the part of a commit document that is about other steps; empty for most.
+
+    A failure for good says how it is to be taken, because what it blocks depends on the steps that exist.
+    """
+    if follows:
+        return {"dynamic": True, **{key: orjson.Fragment(value) for key, value in follows.items()}}
+    if outcome == StepState.ERROR and plan.dynamic.has_branches:
+        return {"dynamic": True, "on_failure": plan.dynamic.on_failure}
+    return {}
 
 
 def error_document(finished: FinishedStep) -> dict[str, Any]:
@@ -100,7 +115,7 @@ def return_document(step: LeasedStep) -> dict[str, Any]:
     return {
         "token": step.token,
         "task": step.task.task_uuid,
-        "position": step.plan.position,
+        "position": step.position,
         "attempt": step.attempt,
         "outcome": "returned",
     }

@@ -88,7 +88,7 @@ def traced_attempt(finished: FinishedStep, slot: int) -> TracedAttempt:
         task=traced_task(step.plan.namespace, step.plan.task_type, step.task),
         trace=step.trace,
         step_uuid=step.step_uuid,
-        step_name=step.plan.name,
+        step_name=step.name,
         handler_name=step.plan.handler_name,
         attempt=step.attempt,
         slot=slot,

@@ -93,7 +93,7 @@ class PostgresClaimer:
             parameters = (
                 self._worker_id,
                 [step.task.task_uuid for step in steps],
-                [step.plan.position for step in steps],
+                [step.position for step in steps],
                 [step.token for step in steps],
                 self._lease_ms,
                 _UNKNOWN_LEASE_MARGIN_MS,
@@ -111,7 +111,7 @@ class PostgresClaimer:
         try:
             row = (
                 self._session.connection()
-                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.plan.position, step.token))
+                .execute(_BEGIN_ALONE, (self._worker_id, step.task.task_uuid, step.position, step.token))
                 .fetchone()
             )
         except psycopg.Error as error:

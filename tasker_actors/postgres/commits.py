@@ -72,4 +72,5 @@ def _reply(text: str) -> CommitReply:
         finished_tasks=dict(reply["finished"]),
         released=reply["released"],
         steps=reply.get("steps", ()),
+        cancelled=[(token, worker) for token, worker in reply.get("cancelled", ())],
     )

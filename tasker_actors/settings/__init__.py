@@ -12,8 +12,10 @@ from tasker_actors.settings.load import (
 from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
+    BatchSettings,
     CommitSettings,
     DatabaseSettings,
+    DecisionSettings,
     EventBusSettings,
     EventSettings,
     HandlerSettings,
@@ -28,8 +30,10 @@ from tasker_actors.settings.sections import (
 from tasker_actors.settings.table import SettingRow, settings_table
 
 __all__ = [
+    "BatchSettings",
     "CommitSettings",
     "DatabaseSettings",
+    "DecisionSettings",
     "EventBusSettings",
     "EventSettings",
     "HandlerSettings",

@@ -30,6 +30,7 @@ from tasker_actors.settings.values import (
     split_list,
 )
 from tasker_actors.telemetry.metrics import LABEL_SETS_PER_METRIC, MAX_EXEMPLARS
+from tasker_actors.workflow.dynamic_limits import DEFAULT_LIMITS, DynamicLimits
 
 _CELL_BYTES = 8
 _ACTOR_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -77,6 +78,31 @@ class CommitSettings(Section):
     max_batch: Count = Field(default=300, description="Most results stored in one transaction.")
     max_batch_bytes: Bytes = Field(
         default=4 * MIB, description="Most bytes of results and events in one transaction; a larger result goes alone."
+    )
+
+
+class DecisionSettings(Section):
+    """Steps that choose which later steps exist."""
+
+    max_steps: Count = Field(default=DEFAULT_LIMITS.max_steps, description="Most steps that one decision may name.")
+    max_depth: Count = Field(
+        default=DEFAULT_LIMITS.max_depth,
+        description="Most decisions on one way through a template; checked when it is loaded.",
+    )
+
+
+class BatchSettings(Section):
+    """Steps that divide work, and the checkpoints of steps that do it in slices."""
+
+    max_workers: Annotated[Count, Field(le=30_000)] = Field(
+        default=DEFAULT_LIMITS.max_workers, description="Most instances of a batch worker that one step may create."
+    )
+    max_checkpoint_bytes: Bytes = Field(
+        default=DEFAULT_LIMITS.max_checkpoint_bytes, description="Largest checkpoint, as bytes of JSON."
+    )
+    max_checkpoint_history: Count = Field(
+        default=DEFAULT_LIMITS.max_checkpoint_history,
+        description="Cursors of earlier checkpoints that are kept in a checkpoint, the newest.",
     )
 
 
@@ -255,6 +281,8 @@ class Settings(Section):
     links: LinkSettings = LinkSettings()
     event_bus: EventBusSettings = EventBusSettings()
     commit: CommitSettings = CommitSettings()
+    decisions: DecisionSettings = DecisionSettings()
+    batches: BatchSettings = BatchSettings()
     database: DatabaseSettings = DatabaseSettings()
     http: HttpSettings = HttpSettings()
     templates: TemplateSettings = TemplateSettings()
@@ -281,6 +309,17 @@ class Settings(Section):
             )
             raise ValueError(msg)
         return self
+
+    @property
+    def dynamic_limits(self) -> DynamicLimits:
+        """How much a task may grow while it runs."""
+        return DynamicLimits(
+            max_steps=self.decisions.max_steps,
+            max_depth=self.decisions.max_depth,
+            max_workers=self.batches.max_workers,
+            max_checkpoint_bytes=self.batches.max_checkpoint_bytes,
+            max_checkpoint_history=self.batches.max_checkpoint_history,
+        )
 
     @field_validator("actors")
     @classmethod

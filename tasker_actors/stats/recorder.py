@@ -13,6 +13,7 @@ from tasker_actors.stats.block import BlockWriter
 from tasker_actors.stats.declared import WORKER_DROPS, declared_label_sets
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.trace_context import SAMPLED
+from tasker_actors.workflow.checkpoint import YIELDED
 from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class WorkerRecorder:
         source = item.finished or item.publication
         if source is None:
             return
-        if item.finished is not None:
+        if item.finished is not None and item.finished.state != YIELDED:
             self._step(item.finished, now)
         trace = _sampled(source.trace)
         since = source.finished_at

@@ -9,11 +9,15 @@ from typing import Any, NoReturn
 
 from tasker_actors.events.codec import PayloadError, encode_payload
 from tasker_actors.events.derive import BoundDeclaration, CodeEvent, StepFacts, derive
+from tasker_actors.events.outgoing import Derived
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
 from tasker_actors.events.text import storable_text
 from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.workflow.checkpoint import YIELDED, asks_to_yield
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
+from tasker_actors.workflow.outcome_fault import OutcomeFault
 from tasker_actors.workflow.retry import next_delay_ms
 from tasker_actors.workflow.states import StepState
 
@@ -52,10 +56,13 @@ def conclude(
 ) -> FinishedStep:
     """Decide what an attempt comes to, and derive its events (SPEC 2.1).
 
-    A result that is no JSON, or too large, fails the attempt for good: a retry would give the same. Takes as long as
-    the publishers' hooks, which it runs.
+    A result that is no JSON, or too large, fails the attempt for good, and so does a decision, a batch or a checkpoint
+    that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs. What
+    ends with a checkpoint publishes nothing: the attempt is not over.
     """
-    outcome, result = _stored(handled.outcome, limits.max_result_bytes)
+    outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes)
+    if follows.state == YIELDED:
+        return _finished(step, handled, outcome, ended_at, state=YIELDED, follows=follows.documents)
     will_retry = isinstance(outcome, StepFailure) and step.plan.retry.will_retry(
         step.attempt, failure_retryable=outcome.retryable
     )
@@ -77,16 +84,16 @@ def conclude(
         max_payload_bytes=limits.max_payload_bytes,
         encoded_result=result,
     )
-    return FinishedStep(
-        step=step,
-        outcome=outcome,
+    return _finished(
+        step,
+        handled,
+        outcome,
+        ended_at,
         state=state,
         result=result,
         derived=derived,
         delay_ms=delay_ms,
-        duration_ms=handled.duration_ms,
-        began_at=handled.began_at,
-        finished_at=ended_at,
+        follows=follows.documents,
     )
 
 
@@ -120,18 +127,38 @@ class _HungPublisher(BasePublisher):
         raise TimeoutError("a hook of this step's publishers did not return in time")
 
 
-def _stored(outcome: StepOutcome, max_result_bytes: int) -> tuple[StepOutcome, bytes | None]:
+def _finished(
+    step: LeasedStep, handled: HandledStep, outcome: StepOutcome, ended_at: float, *, state: str, **what: Any
+) -> FinishedStep:
+    known = {"result": None, "derived": Derived(), "delay_ms": 0, **what}
+    return FinishedStep(
+        step=step,
+        outcome=outcome,
+        state=state,
+        duration_ms=handled.duration_ms,
+        began_at=handled.began_at,
+        finished_at=ended_at,
+        **known,
+    )
+
+
+def _stored(
+    step: LeasedStep, outcome: StepOutcome, now: datetime, max_result_bytes: int
+) -> tuple[StepOutcome, bytes | None, FollowUp]:
+    """Encode a result and read what it says about other steps; what is wrong with it becomes the attempt's failure."""
     if isinstance(outcome, StepFailure):
-        return outcome, None
+        return outcome, None, FollowUp()
     try:
-        return outcome, encode_payload(outcome.result, max_bytes=max_result_bytes)
+        result = encode_payload(outcome.result, max_bytes=max_result_bytes)
+        if asks_to_yield(outcome.metadata):
+            return outcome, None, checkpoint(step, result, now)
+        return outcome, result, follow_up(step, result)
     except PayloadError as error:
-        return StepFailure(
-            message=storable_text(f"the handler's result cannot be stored: {error}"),
-            error_type="invalid_result",
-            error_code=error.code,
-            retryable=False,
-        ), None
+        message = f"the handler's result cannot be stored: {error}"
+        failure = StepFailure(storable_text(message), "invalid_result", error_code=error.code, retryable=False)
+    except OutcomeFault as fault:
+        failure = StepFailure(storable_text(str(fault)), fault.error_type, retryable=False)
+    return failure, None, FollowUp()
 
 
 def _facts(step: LeasedStep, handled: HandledStep) -> StepFacts:
@@ -139,7 +166,7 @@ def _facts(step: LeasedStep, handled: HandledStep) -> StepFacts:
     return StepFacts(
         task_uuid=task.task_uuid,
         step_uuid=step.step_uuid,
-        step_name=plan.name,
+        step_name=step.name,
         namespace=plan.namespace,
         correlation_id=task.correlation_id,
         parent_correlation_id=task.parent_correlation_id,

@@ -33,7 +33,9 @@ class StepContext:
 
     The dicts belong to this attempt: a handler may change them and nobody else sees it. `retry_count` is 0 in the
     first attempt and `max_retries` is the step's `max_attempts`, which counts the first try (SPEC 5).
-    `dependency_results` are the raw results of the steps that this one depends on, by step name.
+    `dependency_results` are the raw results of the steps that this one depends on, by step name. `step_inputs` is what
+    an instance of a batch worker was made with, `checkpoint` what the handler said when it last ended a slice of its
+    work.
     `deadline_monotonic` is in seconds of time.monotonic(). Used by one handler call at a time; `publish` is not
     meant for threads that outlive the call, because the runtime takes the events when the handler has returned.
     """
@@ -51,6 +53,7 @@ class StepContext:
     step_inputs: dict[str, Any]
     retry_count: int
     max_retries: int
+    checkpoint: dict[str, Any] | None = None
     deadline_monotonic: float
     cancelled_flag: CancelledFlag
     logger: Any

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,11 @@ _NO_SPAN: Final = nullcontext()
 
 def _handler_call(step: LeasedStep) -> TraceContext:
     return step.trace.with_span(handler_call_id(step.trace.span_id))
+
+
+def _own_copy(value: Mapping[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = orjson.loads(orjson.dumps(value))
+    return copied
 
 
 def _deadline_ns(timeout_s: float) -> int:
@@ -186,17 +191,18 @@ class StepExecutor(Actor):
         context = StepContext(
             task_uuid=task.task_uuid,
             step_uuid=step.step_uuid,
-            step_name=plan.name,
+            step_name=step.name,
             namespace=plan.namespace,
             correlation_id=task.correlation_id,
             parent_correlation_id=task.parent_correlation_id,
             handler_name=plan.handler_name,
             input_data=input_data,
             dependency_results=step.dependency_results,
-            step_config=orjson.loads(orjson.dumps(plan.step_config)) if plan.step_config else {},
-            step_inputs={},
+            step_config=_own_copy(plan.step_config) if plan.step_config else {},
+            step_inputs=_own_copy(step.inputs) if step.inputs else {},
             retry_count=step.attempt - 1,
             max_retries=plan.retry.max_attempts,
+            checkpoint=None if step.checkpoint is None else _own_copy(step.checkpoint),
             deadline_monotonic=deadline,
             cancelled_flag=item,
             logger=StepLogger(self._logger, step),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasker_actors.events.outgoing import BoundDeclaration
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.workflow.dynamic import PLAIN, DynamicStep
+from tasker_actors.workflow.dynamic_limits import DEFAULT_LIMITS, DynamicLimits
 from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.retry import RetryPolicy
 
@@ -19,6 +21,7 @@ class StepPlan:
 
     `unavailable` is set instead of `handler` when this process cannot run the step; the attempt then fails with it.
     `task_type` is the template's name; `has_publishers` tells whether users' code has a say in the step's events.
+    `dynamic` says what its result or its failure means for other steps, whose `positions` are here by name.
     """
 
     namespace: str
@@ -33,6 +36,9 @@ class StepPlan:
     declarations: tuple[BoundDeclaration, ...]
     has_publishers: bool
     step_config: Mapping[str, Any]
+    positions: Mapping[str, int] = field(default_factory=dict)
+    dynamic: DynamicStep = PLAIN
+    limits: DynamicLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ class LeasedStep:
 
     `attempt` is the number this attempt has if it begins. A suspect ran beside others when a worker died, so it runs
     alone. `trace` is the span of this attempt, a child of the task's root; `leased_at` is in monotonic seconds.
+
+    `position` and `name` are those of its row: they differ from the plan's for an instance of a batch worker, which has
+    `inputs` too. `checkpoint` is where the last slice of its work ended, None where there was none.
     """
 
     token: int
@@ -70,6 +79,10 @@ class LeasedStep:
     dependency_bytes: int
     trace: TraceContext
     leased_at: float
+    position: int
+    name: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] | None = None
 
     @property
     def correlation_id(self) -> str:

@@ -17,8 +17,10 @@ from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.telemetry.span_ids import task_span
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 from tasker_actors.workflow.dag import plan
+from tasker_actors.workflow.dynamic import DynamicStep, dynamic_steps
+from tasker_actors.workflow.dynamic_limits import DEFAULT_LIMITS, DynamicLimits
 from tasker_actors.workflow.outcome import StepFailure
-from tasker_actors.workflow.template import StepTemplate, StepType, TaskTemplate
+from tasker_actors.workflow.template import StepTemplate, TaskTemplate
 
 HANDLER_NOT_FOUND: Final = "handler_not_found"
 
@@ -29,8 +31,11 @@ class StepPlans:
     A template that was loaded is kept for the life of the process: versions never change (SPEC 5).
     """
 
-    def __init__(self, registry: HandlerRegistry, *, handler_timeout_ms: int) -> None:
+    def __init__(
+        self, registry: HandlerRegistry, *, handler_timeout_ms: int, limits: DynamicLimits = DEFAULT_LIMITS
+    ) -> None:
         self._registry = registry
+        self._limits = limits
         self._handler_timeout_ms = handler_timeout_ms
         self._plans: dict[int, tuple[StepPlan, ...]] = {}
         self._missing: dict[int, StepPlan] = {}
@@ -46,8 +51,11 @@ class StepPlans:
     def add(self, template_id: int, template: TaskTemplate) -> None:
         """Bind a template's steps; one that cannot run here is planned as a failure that says why."""
         steps = {step.name: step for step in template.steps}
+        dynamic = dynamic_steps(template)
+        planned = plan(template)
+        positions = {one.name: one.position for one in planned}
         self._plans[template_id] = tuple(
-            self._bind(template, steps[planned.name], planned.position) for planned in plan(template)
+            self._bind(template, steps[one.name], positions, dynamic[one.name]) for one in planned
         )
         for bound in self._plans[template_id]:
             if bound.unavailable is not None and bound.unavailable.error_type == HANDLER_NOT_FOUND:
@@ -67,10 +75,12 @@ class StepPlans:
 
     def lease(self, row: Mapping[str, Any], task: TaskFacts) -> LeasedStep:
         """Make a leased step of what the database returned for it; its attempt is a new span of the task's trace."""
+        own = row.get("own") or {}
+        plan = self.get(task.template_id, own.get("definition") or row["position"])
         return LeasedStep(
             token=row["token"],
             task=task,
-            plan=self._plans[task.template_id][row["position"] - 1],
+            plan=plan,
             step_uuid=row["step_uuid"],
             attempt=row["attempt"],
             suspect=row["suspect"],
@@ -79,16 +89,22 @@ class StepPlans:
             dependency_bytes=row["dependency_bytes"],
             trace=task.trace.child(),
             leased_at=time.monotonic(),
+            position=row["position"],
+            name=own.get("name") or plan.name,
+            inputs=own.get("inputs") or {},
+            checkpoint=own.get("checkpoint"),
         )
 
-    def _bind(self, template: TaskTemplate, step: StepTemplate, position: int) -> StepPlan:
+    def _bind(
+        self, template: TaskTemplate, step: StepTemplate, positions: Mapping[str, int], dynamic: DynamicStep
+    ) -> StepPlan:
         handler, unavailable = self._handler(step)
         timeout = step.timeout_seconds
         declarations = bind_declarations(step.publishes_events, self._registry.publishers)
         return StepPlan(
             namespace=template.namespace_name,
             task_type=template.name,
-            position=position,
+            position=positions[step.name],
             name=step.name,
             handler=handler,
             handler_name=handler.name if handler is not None else step.handler.callable,
@@ -98,15 +114,12 @@ class StepPlans:
             declarations=declarations,
             has_publishers=any(type(bound.publisher) is not DefaultPublisher for bound in declarations),
             step_config=step.handler.initialization,
+            positions=positions,
+            dynamic=dynamic,
+            limits=self._limits,
         )
 
     def _handler(self, step: StepTemplate) -> tuple[BoundHandler | None, StepFailure | None]:
-        if step.type is not StepType.STANDARD:
-            return None, StepFailure(
-                message=f"steps of type {step.type.value} cannot be run by this release; only standard steps can",
-                error_type="step_type_not_available",
-                retryable=False,
-            )
         try:
             return self._registry.resolve(step.handler), None
         except TaskerError as error:

@@ -24,7 +24,7 @@ class StepLogger:
             self._bound = self._logger.bind(
                 task_uuid=step.task.task_uuid,
                 step_uuid=step.step_uuid,
-                step_name=step.plan.name,
+                step_name=step.name,
                 namespace=step.plan.namespace,
                 attempt=step.attempt,
             )

@@ -42,7 +42,7 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
                 task=task,
                 trace=one.trace,
                 step_uuid=one.lease["step_uuid"],
-                step_name=one.plan.name,
+                step_name=one.lease["name"],
                 handler_name=one.plan.handler_name,
                 attempt=one.lease["attempt"],
                 slot=one.lease["slot"],
@@ -55,7 +55,7 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
             )
         )
         if task.task_uuid in finished:
-            of_task = SpanError(fault.kind, f"step {one.plan.name}: {fault.message}")
+            of_task = SpanError(fault.kind, f"step {one.lease['name']}: {fault.message}")
             tasks[task.task_uuid] = FinishedTask(task, finished[task.task_uuid], of_task)
     return CommitSpans(_at_once(now), attempts, finished=tuple(tasks.values()))
 

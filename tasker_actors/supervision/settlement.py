@@ -12,7 +12,7 @@ from typing import Any
 
 from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.delivery.event_log import log_refused
-from tasker_actors.delivery.routing import event_documents
+from tasker_actors.delivery.routing import dynamic_keys, event_documents
 from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.events.derive import lost_step_message
 from tasker_actors.events.facts import StepFacts
@@ -130,7 +130,7 @@ class Settlement:
         return [self._settled(lease, verdicts[lease["token"]], reason, context_of) for lease in leases]
 
     def _settled(self, lease: Mapping[str, Any], verdict: Verdict, reason: str, context_of: ContextOf) -> SettledLease:
-        plan = self._plans.get(lease["template_id"], lease["position"])
+        plan = self._plans.get(lease["template_id"], lease["definition"] or lease["position"])
         given = parse_traceparent(lease["traceparent"], lease["tracestate"]) or new_trace()
         task_trace, parent_span_id = task_span(lease["task_uuid"], given)
         trace = task_trace.child()
@@ -158,6 +158,7 @@ class Settlement:
                 with correlated(trace, lease["correlation_id"]):
                     derived = self._lost_events(lease, plan, context_of(lease["task_uuid"]))
                 document.update(event_documents(derived, trace, lease["correlation_id"]))
+                document.update(dynamic_keys(plan, "error", {}))
         return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 
     def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan, context: Any) -> Derived:
@@ -195,7 +196,7 @@ def _log(one: SettledLease) -> None:
             "An attempt was lost with its worker",
             task_uuid=one.lease["task_uuid"],
             step_uuid=one.lease["step_uuid"],
-            step_name=one.plan.name,
+            step_name=one.lease["name"],
             namespace=one.plan.namespace,
             attempt=one.lease["attempt"],
             outcome=one.document["outcome"],
@@ -220,7 +221,7 @@ def _facts(lease: Mapping[str, Any], plan: StepPlan, context: Any) -> StepFacts:
     return StepFacts(
         task_uuid=lease["task_uuid"],
         step_uuid=lease["step_uuid"],
-        step_name=plan.name,
+        step_name=lease["name"],
         namespace=plan.namespace,
         correlation_id=lease["correlation_id"],
         parent_correlation_id=lease["parent_correlation_id"],

@@ -14,6 +14,7 @@ from tasker_actors.errors import ActorLostError, DrainDeadlineError, StartupErro
 from tasker_actors.messages import (
     Drained,
     Heartbeat,
+    LeasesCancelled,
     Maintain,
     Recycle,
     WorkerBootFailed,
@@ -135,8 +136,8 @@ class Supervisor:
                 self._job(sender, message)
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
-            case WorkReleased():
-                self._releasing.add(sender)
+            case WorkReleased() | LeasesCancelled():
+                self._committed(sender, message)
             case WorkerReady():
                 self._crew.ready(sender)
             case WorkerBootFailed(text, exit_code):
@@ -151,6 +152,15 @@ class Supervisor:
                 self._fail(ActorLostError(f"the supervisor's actor {actor} failed for good: {reason}"))
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
+
+    def _committed(self, sender: Any, message: WorkReleased | LeasesCancelled) -> None:
+        """Tell other workers what a commit means for them."""
+        match message:
+            case WorkReleased():
+                self._releasing.add(sender)
+            case LeasesCancelled(tokens, workers):
+                leases = list(zip(tokens, workers, strict=True))
+                self._crew.cancel({one: [token for token, of in leases if of == one] for one in workers})
 
     def _job(self, incarnation: Incarnation, message: JobDone | JobFailed) -> None:
         match message:

@@ -26,7 +26,12 @@ def read_templates(settings: Settings, registry: HandlerRegistry, paths: Sequenc
 
     Raises TemplateError with every fault of every file, and HandlerNotFoundError where only handlers are missing.
     """
-    loaded = load_templates(paths, environment=settings.environment, strict=settings.templates.strict)
+    loaded = load_templates(
+        paths,
+        environment=settings.environment,
+        strict=settings.templates.strict,
+        max_decision_depth=settings.decisions.max_depth,
+    )
     faults = reference_faults(loaded, registry)
     missing = [fault for fault in faults if fault.severity == "error"]
     if missing:

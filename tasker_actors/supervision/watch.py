@@ -128,7 +128,7 @@ class WorkerWatch:
             self._system.address(PUBLISHER).tell(give_back(items))
         ledger.emptied.wait(max(0.0, deadline - time.monotonic()))
         left = {item.step.token: item.step for item in (*items, *ledger.items())}
-        return [f"{step.plan.name} of task {step.task.task_uuid}" for step in left.values()]
+        return [f"{step.name} of task {step.task.task_uuid}" for step in left.values()]
 
     def _has_no_publication_waiting(self) -> bool:
         """Whether the router has nothing in its mailbox; what it takes in is counted by then."""
@@ -200,7 +200,7 @@ class WorkerWatch:
             with WorkingOn(item.step):
                 logger.warning(
                     "An async handler had no turn: another one blocks the event loop; its step goes back",
-                    step_name=item.step.plan.name,
+                    step_name=item.step.name,
                     step_uuid=item.step.step_uuid,
                     task_uuid=item.step.task.task_uuid,
                 )
@@ -229,7 +229,7 @@ class WorkerWatch:
         with WorkingOn(step):
             logger.error(
                 "A handler does not return past its time limit; the worker is replaced",
-                step_name=step.plan.name,
+                step_name=step.name,
                 step_uuid=step.step_uuid,
                 task_uuid=step.task.task_uuid,
             )

@@ -21,6 +21,7 @@ from tasker_actors.actors.address import MAILBOX_FULL
 from tasker_actors.actors.hosted import load_configured, start_configured
 from tasker_actors.actors.restart import restart_reason
 from tasker_actors.actors.system import log_undeliverable
+from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.errors import TaskerError
 from tasker_actors.messages import (
@@ -29,6 +30,7 @@ from tasker_actors.messages import (
     Drained,
     DumpStacks,
     ExemplarsFound,
+    LeasesCancelled,
     Recycle,
     WorkAvailable,
     WorkerBootFailed,
@@ -143,7 +145,9 @@ class Worker:
         self._start_exporting()
         # Before the first handler runs, which may speak to them; they stop after the last one.
         start_configured(self._system, configured, mailbox_size=settings.worker.mailbox_size)
-        plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
+        plans = StepPlans(
+            registry, handler_timeout_ms=settings.worker.handler_timeout_ms, limits=settings.dynamic_limits
+        )
         availability = Availability(logger)
         claims, commits = self._session("claim", availability), self._session("commit", availability)
         claimer = PostgresClaimer(
@@ -171,7 +175,10 @@ class Worker:
             committer=committer,
             subscribers=registry.subscribers,
             native_subscribers=self._native.subscribers,
-            released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+            announce=Announcements(
+                released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
+                cancelled=self._cancelled,
+            ),
             tracing=self._tracing(),
         )
         watch = WorkerWatch(
@@ -217,6 +224,11 @@ class Worker:
             availability=availability,
             doing=purpose,
         )
+
+    def _cancelled(self, leases: Sequence[tuple[int, int]]) -> None:
+        if leases:
+            tokens, workers = zip(*leases, strict=True)
+            self._supervisor.tell(LeasesCancelled(tokens, workers))
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
         for namespace in sorted(namespaces | set(self._boot.namespaces)):

@@ -25,7 +25,10 @@ def task_json(record: TaskRecord) -> dict[str, Any]:
 
 
 def new_task_json(row: NewTaskRow, registered: RegisteredTemplate, created_at: datetime) -> dict[str, Any]:
-    """Show a task as it was created, without asking the database: its first steps can be claimed, the others wait."""
+    """Show a task as it was created, without asking the database: its first steps can be claimed, the others wait.
+
+    Steps of which nobody knows yet whether they will exist are not there.
+    """
     return {
         "task_uuid": row.task_uuid,
         "name": row.name,
@@ -56,6 +59,7 @@ def new_task_json(row: NewTaskRow, registered: RegisteredTemplate, created_at: d
                 "error": None,
             }
             for step_uuid, step in zip(row.step_uuids, registered.plan, strict=True)
+            if not step.conditional
         ],
     }
 
@@ -71,5 +75,6 @@ def attempt_json(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _initial_summary(registered: RegisteredTemplate) -> TaskSummary:
-    first = sum(not step.dependencies for step in registered.plan)
-    return summarize_counts(StepCounts(pending=len(registered.plan) - first, enqueued=first, ready=first))
+    known = [step for step in registered.plan if not step.conditional]
+    first = sum(not step.dependencies for step in known)
+    return summarize_counts(StepCounts(pending=len(known) - first, enqueued=first, ready=first))

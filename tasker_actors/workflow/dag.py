@@ -12,6 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasker_actors.workflow.batch_strategy import failure_strategy
+from tasker_actors.workflow.conditional import Branch, Fate, initial_fates
+from tasker_actors.workflow.step_type import FailureStrategy, StepType
+
 if TYPE_CHECKING:
     from tasker_actors.workflow.template import TaskTemplate
 
@@ -24,6 +28,10 @@ class PlannedStep:
 
     Positions count from 1 in topological order: every dependency has a smaller one. `ancestors` and `descendants` are
     transitive and ascend like the others. `timeout_seconds` is None where the worker's setting holds.
+
+    `conditional` steps may not exist in a task: a decision or a batch says so. `tolerates_failure` and
+    `cancels_siblings` are what a failed instance of a batch worker means, and `gathers` the batch workers among the
+    dependencies, None where there is none.
     """
 
     position: int
@@ -35,6 +43,11 @@ class PlannedStep:
     max_attempts: int
     retryable: bool
     timeout_seconds: float | None
+    kind: str = StepType.STANDARD
+    conditional: bool = False
+    tolerates_failure: bool = False
+    cancels_siblings: bool = False
+    gathers: tuple[int, ...] | None = None
 
 
 def successors(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -95,6 +108,8 @@ def plan(template: TaskTemplate) -> tuple[PlannedStep, ...]:
     order = topological_order(graph)
     position = {name: number for number, name in enumerate(order, start=1)}
     after, above, below = successors(graph), ancestors(graph), descendants(graph)
+    fates = initial_fates({name: Branch(steps[name].type, graph[name]) for name in order})
+    workers = [name for name in order if steps[name].type is StepType.BATCH_WORKER]
 
     def numbers(names: Collection[str]) -> tuple[int, ...]:
         return tuple(sorted(position[name] for name in names))
@@ -110,6 +125,11 @@ def plan(template: TaskTemplate) -> tuple[PlannedStep, ...]:
             max_attempts=steps[name].retry_policy.max_attempts,
             retryable=steps[name].retry_policy.retryable,
             timeout_seconds=steps[name].timeout_seconds,
+            kind=steps[name].type.value,
+            conditional=fates[name] is Fate.UNDECIDED,
+            tolerates_failure=failure_strategy(steps, name) is FailureStrategy.CONTINUE_ON_FAILURE,
+            cancels_siblings=failure_strategy(steps, name) is FailureStrategy.FAIL_FAST,
+            gathers=numbers([needed for needed in graph[name] if needed in workers]) or None,
         )
         for name in order
     )

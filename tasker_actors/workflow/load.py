@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tasker_actors.errors import Fault
 from tasker_actors.workflow.document import read_document
+from tasker_actors.workflow.dynamic_limits import DEFAULT_MAX_DEPTH
 from tasker_actors.workflow.environments import for_environment, read_environments
 from tasker_actors.workflow.faults import FaultCollector, settle
 from tasker_actors.workflow.keys import settle_keys
@@ -33,7 +34,13 @@ class LoadedTemplates:
     files: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
 
-def load_templates(directories_or_files: Iterable[Path | str], *, environment: str, strict: bool) -> LoadedTemplates:
+def load_templates(
+    directories_or_files: Iterable[Path | str],
+    *,
+    environment: str,
+    strict: bool,
+    max_decision_depth: int = DEFAULT_MAX_DEPTH,
+) -> LoadedTemplates:
     """Load every template of these files, and of the `.yaml` and `.yml` files anywhere below these directories.
 
     What is hidden, by a name that begins with a dot, is passed over, and so are directories that are links. A file that
@@ -47,7 +54,7 @@ def load_templates(directories_or_files: Iterable[Path | str], *, environment: s
         if isinstance(path, Fault):
             faults.append(path)
             continue
-        template, found = load_template(path, environment=environment)
+        template, found = load_template(path, environment=environment, max_decision_depth=max_decision_depth)
         faults.extend(found)
         if template is None:
             continue
@@ -61,7 +68,9 @@ def load_templates(directories_or_files: Iterable[Path | str], *, environment: s
     return loaded
 
 
-def load_template(path: Path | str, *, environment: str) -> tuple[TaskTemplate | None, list[Fault]]:
+def load_template(
+    path: Path | str, *, environment: str, max_decision_depth: int = DEFAULT_MAX_DEPTH
+) -> tuple[TaskTemplate | None, list[Fault]]:
     """Load one file as it is in an environment; returns all its faults, and no template if one is an error.
 
     What the file says for other environments is checked too, because a mistake there would come out on the day of
@@ -71,10 +80,12 @@ def load_template(path: Path | str, *, environment: str) -> tuple[TaskTemplate |
     text = _read(Path(path))
     if isinstance(text, Fault):
         return None, [text]
-    return parse_template(text, file=file, environment=environment)
+    return parse_template(text, file=file, environment=environment, max_decision_depth=max_decision_depth)
 
 
-def parse_template(text: str, *, file: str, environment: str) -> tuple[TaskTemplate | None, list[Fault]]:
+def parse_template(
+    text: str, *, file: str, environment: str, max_decision_depth: int = DEFAULT_MAX_DEPTH
+) -> tuple[TaskTemplate | None, list[Fault]]:
     """Read a template from the text of its file, like `load_template`; `file` is its name in faults."""
     document = read_document(text)
     faults = FaultCollector(file, document.value)
@@ -86,16 +97,16 @@ def parse_template(text: str, *, file: str, environment: str) -> tuple[TaskTempl
         return None, faults.faults
     settled = settle_keys(TaskTemplate, document.value, (), faults)
     overrides = read_environments(settled, faults)
-    template = _validate(for_environment(settled, overrides.get(environment, ())), faults)
+    template = _validate(for_environment(settled, overrides.get(environment, ())), faults, max_decision_depth)
     for name in overrides:
         if name != environment:
             faults.go_on_with(name)
-            _validate(for_environment(settled, overrides[name]), faults)
+            _validate(for_environment(settled, overrides[name]), faults, max_decision_depth)
     return (None if faults.has_errors else template), faults.faults
 
 
-def _validate(document: dict[str, Any], faults: FaultCollector) -> TaskTemplate | None:
-    check_rules(document, faults)
+def _validate(document: dict[str, Any], faults: FaultCollector, max_decision_depth: int) -> TaskTemplate | None:
+    check_rules(document, faults, max_decision_depth=max_decision_depth)
     try:
         return TaskTemplate.model_validate(document)
     except ValidationError as error:

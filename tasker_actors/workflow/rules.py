@@ -12,6 +12,8 @@ from typing import Any
 
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.workflow.dag import find_cycles
+from tasker_actors.workflow.dynamic_limits import DEFAULT_MAX_DEPTH
+from tasker_actors.workflow.dynamic_rules import check_dynamic_rules
 from tasker_actors.workflow.faults import FaultCollector, Path
 from tasker_actors.workflow.json_schema import schema_faults
 from tasker_actors.workflow.template import MAX_STEPS
@@ -23,7 +25,9 @@ _DECLARATION_DEFAULTS = {
 }
 
 
-def check_rules(document: Mapping[str, Any], faults: FaultCollector) -> None:
+def check_rules(
+    document: Mapping[str, Any], faults: FaultCollector, *, max_decision_depth: int = DEFAULT_MAX_DEPTH
+) -> None:
     """Report everything that is wrong between the values of one document."""
     _check_schema(document.get("input_schema"), ("input_schema",), faults)
     _check_domain_events(document, faults)
@@ -36,7 +40,7 @@ def check_rules(document: Mapping[str, Any], faults: FaultCollector) -> None:
     _check_names(steps, faults)
     # Graphs above the limit are refused by the model; comparing all their names would take too long.
     if len(steps) <= MAX_STEPS:
-        _check_graph(steps, faults)
+        _check_graph(steps, faults, max_decision_depth)
 
 
 def _check_names(steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector) -> None:
@@ -50,7 +54,7 @@ def _check_names(steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector
         first.setdefault(name, index)
 
 
-def _check_graph(steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector) -> None:
+def _check_graph(steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector, max_decision_depth: int) -> None:
     named = {step["name"]: (index, step) for index, step in reversed(steps) if isinstance(step.get("name"), str)}
     graph: dict[str, list[str]] = {}
     for index, step in steps:
@@ -58,7 +62,10 @@ def _check_graph(steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector
         sound = list(_sound_dependencies(name, step, index, named, faults))
         if isinstance(name, str):
             graph.setdefault(name, sound)
-    for cycle in find_cycles(graph):
+    cycles = list(find_cycles(graph))
+    if not cycles:
+        check_dynamic_rules(steps, graph, faults, max_depth=max_decision_depth)
+    for cycle in cycles:
         index = named[cycle[0]][0]
         faults.error(("steps", index, "dependencies"), f"the steps wait for each other: {' -> '.join(cycle)}")
 

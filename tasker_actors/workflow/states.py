@@ -40,6 +40,9 @@ class TaskState(StrEnum):
     RESOLVED_MANUALLY = "resolved_manually"
 
 
+UNDECIDED = "undecided"
+"""The stored state of a step of which a decision or a batch must first say whether it exists; nobody is shown it."""
+
 TERMINAL_STEP_STATES = frozenset(
     {StepState.COMPLETE, StepState.ERROR, StepState.CANCELLED, StepState.RESOLVED_MANUALLY}
 )

@@ -34,7 +34,7 @@ class HealthStatus(StrEnum):
     """How well a task is."""
 
     HEALTHY = "healthy"
-    """No step failed for good, and none waits for a retry."""
+    """No step failed for good, and none waits for a retry; or what failed did not matter."""
     RECOVERING = "recovering"
     """Something failed, and something can still run."""
     BLOCKED = "blocked"
@@ -157,14 +157,18 @@ def count_steps(
 
 
 def summarize_counts(counts: StepCounts, *, task_state: TaskState | None = None) -> TaskSummary:
-    """Derive a task's summary from the counts of its steps."""
-    execution_status = _execution_status(counts)
+    """Derive a task's summary from the counts of its steps.
+
+    A task that is complete is so whatever failed in it: parts of a batch may fail without stopping the rest.
+    """
+    complete = task_state is TaskState.COMPLETE
+    execution_status = ExecutionStatus.ALL_COMPLETE if complete else _execution_status(counts)
     return TaskSummary(
         status=task_state or _status(counts),
         execution_status=execution_status,
         recommended_action=_ACTION[execution_status],
         completion_percentage=round(100 * counts.done / counts.total, 2) if counts.total else 0.0,
-        health_status=_health(counts),
+        health_status=HealthStatus.HEALTHY if complete else _health(counts),
         total_steps=counts.total,
         pending_steps=counts.pending + counts.enqueued + counts.waiting_for_retry,
         in_progress_steps=counts.in_progress,

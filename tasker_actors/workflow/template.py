@@ -23,6 +23,7 @@ from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.workflow import texts
 from tasker_actors.workflow.faults import FaultCollector
 from tasker_actors.workflow.retry import DEFAULT_BASE_MS, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_MS, Backoff, RetryPolicy
+from tasker_actors.workflow.step_type import FailureStrategy, StepType
 
 MAX_STEPS = 2_000
 MAX_ATTEMPTS = 10_000
@@ -44,30 +45,12 @@ Minutes = Annotated[StrictInt, Field(ge=1, le=MAX_MINUTES)]
 JsonObject = dict[str, Any]
 
 
-class StepType(StrEnum):
-    """What kind of step it is; all kinds but `standard` are told apart for the original's sake."""
-
-    STANDARD = "standard"
-    DECISION = "decision"
-    DEFERRED_CONVERGENCE = "deferred_convergence"
-    BATCHABLE = "batchable"
-    BATCH_WORKER = "batch_worker"
-
-
 class IdentityStrategy(StrEnum):
     """What makes two requests for a task the same request."""
 
     STRICT = "strict"
     CALLER_PROVIDED = "caller_provided"
     ALWAYS_UNIQUE = "always_unique"
-
-
-class FailureStrategy(StrEnum):
-    """What one failed batch means for the others."""
-
-    CONTINUE_ON_FAILURE = "continue_on_failure"
-    FAIL_FAST = "fail_fast"
-    ISOLATE = "isolate"
 
 
 class TemplateModel(BaseModel):
@@ -130,7 +113,7 @@ class EventDeclaration(TemplateModel):
 
 
 class BatchConfig(TemplateModel):
-    """How a batchable step divides its work."""
+    """How the work of a batch is divided, and what a failed part of it means; of a batch worker, or of who makes it."""
 
     batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1_000
     parallelism: Annotated[StrictInt, Field(ge=1, le=1_000)] = 10

@@ -234,10 +234,10 @@ def test_the_overrides_of_the_environment_count_and_those_of_others_do_not(one):
     assert one.steps(task["task_uuid"])["one"]["result"]["max_retries"] == 7
 
 
-def test_a_step_type_that_is_not_there_yet_says_so_and_is_not_tried_again(one):
+def test_a_decision_that_does_not_decide_says_so_and_is_not_tried_again(one):
     task = one.run("choice", namespace="basics", status="error")
 
     step = one.steps(task["task_uuid"])["decide"]
-    assert step["error"]["error_type"] == "step_type_not_available"
-    assert "decision" in step["error"]["message"]
+    assert step["error"]["error_type"] == "invalid_decision"
+    assert "decision_point_outcome: is missing" in step["error"]["message"]
     assert len(one.attempts(task["task_uuid"], "decide")) == 1

@@ -15,7 +15,7 @@ INTEGRATION = "tests/integration"
 
 RULES = {
     "1 order of locks": {
-        f"{MIGRATIONS}/0004_commit.sql": "ORDER BY task_uuid FOR NO KEY UPDATE",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "ORDER BY task_uuid FOR NO KEY UPDATE",
         "tasker_actors/postgres/connect.py": "IsolationLevel.READ_COMMITTED",
         f"{INTEGRATION}/test_commit_concurrency.py": [
             "test_two_last_predecessors_that_commit_at_once_release_their_successor",
@@ -27,11 +27,16 @@ RULES = {
         "tests/unit/postgres/test_outages.py": ["test_an_error_is_sorted_by_what_another_try_would_bring"],
     },
     "2 everything follows from the set that won": {
-        f"{MIGRATIONS}/0004_commit.sql": "s.token = r.token AND s.state = 'in_progress'",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "s.token = r.token AND s.state = 'in_progress'",
         f"{INTEGRATION}/test_commit.py": [
             "test_a_result_whose_token_is_gone_changes_nothing_at_all",
             "test_a_result_cannot_be_committed_a_second_time",
         ],
+        f"{INTEGRATION}/test_decisions.py": [
+            "test_a_result_whose_lease_has_gone_decides_nothing",
+            "test_a_decision_that_is_committed_twice_because_the_reply_was_lost_is_made_once",
+        ],
+        f"{INTEGRATION}/test_checkpoints.py": ["test_a_result_whose_lease_has_gone_stores_no_checkpoint"],
         f"{INTEGRATION}/test_commit_concurrency.py": [
             "test_a_commit_that_waits_for_a_cancel_changes_nothing",
             "test_a_cancel_that_waits_for_a_commit_ends_what_the_commit_released",
@@ -140,7 +145,7 @@ RULES = {
     },
     "10 continuation": {
         "tasker_actors/delivery/durable_publisher.py": "self._capacity.free(held_after)",
-        f"{MIGRATIONS}/0004_commit.sql": "WHEN j.continued THEN v_now + v_lease",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "WHEN j.continued THEN v_now + v_lease",
         "tests/unit/delivery/test_durable_publisher.py": [
             "test_it_offers_the_places_that_are_free_once_the_batch_is_done",
             "test_a_draining_worker_continues_nothing",
@@ -161,10 +166,12 @@ RULES = {
         ],
     },
     "12 statements": {
-        f"{MIGRATIONS}/0003_claim.sql": "SET enable_sort = off SET enable_bitmapscan = off",
-        f"{MIGRATIONS}/0004_commit.sql": "continue_bytes",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "SET enable_sort = off SET enable_bitmapscan = off",
         "tasker_actors/postgres/connect.py": "idle_in_transaction_session_timeout",
-        f"{INTEGRATION}/test_commit_plans.py": ["test_20000_steps_cost_a_claim_and_a_commit_no_table_scan"],
+        f"{INTEGRATION}/test_commit_plans.py": [
+            "test_20000_steps_cost_a_claim_and_a_commit_no_table_scan",
+            "test_what_decisions_and_batches_cost_grows_with_their_task_and_not_with_the_table",
+        ],
         f"{INTEGRATION}/test_claim.py": ["test_the_context_of_a_task_comes_once_for_all_its_steps"],
         f"{INTEGRATION}/test_commit_continuation.py": [
             "test_the_input_of_continued_steps_is_bounded_by_bytes_and_one_always_fits"
@@ -175,10 +182,11 @@ RULES = {
         f"{INTEGRATION}/test_connect.py": ["test_through_a_pooler_no_session_state_is_left_behind"],
     },
     "13 blocked branches": {
-        f"{MIGRATIONS}/0004_commit.sql": "AND NOT s.blocked",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "AND NOT s.blocked",
         f"{INTEGRATION}/test_commit_blocked.py": [
             "test_a_step_below_two_failed_parents_is_blocked_and_counted_once",
         ],
+        f"{INTEGRATION}/test_decisions.py": ["test_a_failure_blocks_only_by_the_steps_that_exist"],
     },
     "14 leader": {
         "tasker_actors/postgres/sql/workers.sql": "pg_try_advisory_xact_lock",
@@ -200,7 +208,7 @@ RULES = {
         "tests/chaos/test_fairness.py": ["test_long_steps_that_one_worker_fetched_ahead_run_on_the_other"],
     },
     "16 order of events": {
-        f"{MIGRATIONS}/0004_commit.sql": "ORDER BY w.ordinal, e.ordinality",
+        f"{MIGRATIONS}/0009_dynamic_steps.sql": "ORDER BY w.ordinal, e.ordinality",
         f"{INTEGRATION}/test_commit_events.py": [
             "test_events_of_a_step_keep_their_order_and_a_predecessors_come_before_its_successors"
         ],

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from psycopg import Connection
+from support.dynamic import chosen, divided, slice_done
 from support.flow import Flow, Worker
 from support.leases import DONE, NEVER, event, finish
 
 from tasker_actors.delivery.batch import batch_json
+from tasker_actors.messages import FinishedStep
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.workflow.registered import RegisteredTemplate
@@ -23,6 +25,20 @@ TASKS = 1000
 GRAPH: dict[str, list[str]] = {
     **{f"root{number}": [] for number in range(10)},
     **{f"leaf{number}": [f"root{number}", f"root{(number + 1) % 10}"] for number in range(10)},
+}
+BRANCHES: dict[str, list[str]] = {
+    "route": [],
+    "left": ["route"],
+    "right": ["route"],
+    "analyze": [],
+    "work": ["analyze"],
+    "end": ["left", "right", "work"],
+}
+BRANCH_TYPES = {
+    "route": {"type": "decision"},
+    "analyze": {"type": "batchable"},
+    "work": {"type": "batch_worker", "batch_config": {"worker_template": "work", "failure_strategy": "fail_fast"}},
+    "end": {"type": "deferred_convergence"},
 }
 _READ = """
 SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) + seq_tup_read
@@ -109,6 +125,47 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
         call("SELECT tasker.fence_worker_v2(%s, 'test')", [number])
         settled = batch_json([], worker_id=number, seq=0, lease_ms=0, places=0).decode()
         call("SELECT tasker.settle_results_v1(%s::jsonb)", [settled])
+
+
+@pytest.mark.parametrize("statistics", ["none", "fresh", "of an emptied table"])
+def test_what_decisions_and_batches_cost_grows_with_their_task_and_not_with_the_table(flow: Flow, statistics: str):
+    registered = flow.register(BRANCHES, steps=BRANCH_TYPES)
+    if statistics == "of an emptied table":
+        leave_statistics_of_an_emptied_table(flow, registered)
+    flow.create(registered, count=TASKS)
+    with connect(flow.url, application_name="tests") as connection:
+        if statistics == "fresh":
+            connection.execute("ANALYZE tasker.steps, tasker.tasks, tasker.template_steps")
+        check_dynamic_steps(connection, Worker(flow))
+
+
+def check_dynamic_steps(connection: Connection[Any], worker: Worker) -> None:
+    """Ten tasks of a dozen steps: each statement may look at all of these, more than once, and at nothing else."""
+
+    def commit(*finished: FinishedStep, places: int = 0) -> None:
+        document = worker.batch(*finished, places=places).decode()
+        with reading(connection, most_rows=2000):
+            connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [document])
+        worker.seq += 1
+
+    connection.execute(
+        "UPDATE tasker.steps SET run_at = run_at - interval '1 day' WHERE state = 'enqueued' AND task_uuid IN ("
+        " SELECT task_uuid FROM tasker.tasks ORDER BY task_uuid DESC LIMIT 10)"
+    )
+    steps = worker.claim(20)
+    routes = [step for step in steps if step.name == "route"]
+    divides = [step for step in steps if step.name == "analyze"]
+    assert (len(routes), len(divides)) == (10, 10)
+    commit(*(finish(step, chosen("left")) for step in routes))
+    commit(*(finish(step, divided(5)) for step in divides))
+    connection.execute("UPDATE tasker.steps SET run_at = run_at - interval '2 days' WHERE definition IS NOT NULL")
+    with reading(connection, most_rows=1000):
+        connection.execute("SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)", [worker.worker_id])
+    instances = worker.claim(10)
+    assert {step.plan.name for step in instances} == {"work"}
+    commit(*(finish(step, slice_done(1)) for step in instances[:3]), places=3)
+    commit(*(finish(step, NEVER) for step in instances[3:6]))
+    commit(*(finish(step) for step in instances[6:]))
 
 
 def test_no_function_that_turns_plans_off_is_compiled_for_what_they_seem_to_cost(flow: Flow):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from hypothesis.stateful import (
 )
 from support.dag_comparison import check_order, compare, queued
 from support.dag_model import EVENTS, REFUSED, Model, ModelStep
+from support.dynamic import chosen, divided, slice_done
 from support.effort import examples
 from support.flow import Flow, Worker, own_database
 from support.leases import AGAIN, DONE, MIB, NEVER, event, finish, publication, returned
@@ -38,12 +40,14 @@ from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.steps.claimer import Beginning
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.telemetry.trace_context import new_trace
+from tasker_actors.workflow.outcome import StepOutcome
 
 HOUR_MS = 3_600_000
 NAMESPACES = ("shop", "mall")
 SERVED = (("shop",), ("shop", "mall"), ("mall", "shop"))
 """Namespaces of the three workers: a claim from one alone goes another way through the code."""
 OUTCOMES = {"done": DONE, "again": AGAIN, "never": NEVER}
+STRATEGIES = ["continue_on_failure", "fail_fast", "isolate"]
 NO_PAYLOAD_FITS = {"schema": {"required": ["what no payload has"]}}
 DECLARED = [
     event(name, mode, condition, **(NO_PAYLOAD_FITS if name == REFUSED else {}))
@@ -51,20 +55,78 @@ DECLARED = [
 ]
 FATES = [("done",) * 3, ("never",) * 3, ("again",) * 3, ("again", "done", "done"), ("again", "never", "never")]
 """What the three attempts of a step come to."""
+MOSTLY_DONE = [FATES[0]] * 5 + FATES
 
 _numbers = itertools.count()
 
 few = st.integers(0, 3)
 
 
+class Drawing:
+    """A template in the making: blocks of steps, each below some of those before it."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+        self.steps: dict[str, ModelStep] = {}
+
+    def plain(self) -> None:
+        """A step that needs nothing, or some of those before it."""
+        self._add("standard", self._some(least=0))
+
+    def decision(self) -> None:
+        """A decision with branches, some of them decisions themselves, and a convergence of these and of others."""
+        name = self._add("decision", self._some(least=0))
+        branches = [
+            self._add(self._draw(st.sampled_from(["standard"] * 3 + ["decision"])), [name, *self._others(name)])
+            for _ in range(self._draw(st.integers(1, 3)))
+        ]
+        self._converge(branches)
+
+    def batch(self) -> None:
+        """A step that divides work, the worker that is made of as many instances, and a convergence."""
+        needs = self._some(least=0)
+        name = self._add("batchable", needs)
+        self.steps[name].choice = self._draw(st.integers(0, 3))
+        above = [need for need in needs if self._draw(st.booleans())]
+        worker = self.steps[self._add("batch_worker", [name, *above])]
+        worker.strategy = self._draw(st.sampled_from(STRATEGIES))
+        worker.fates = self._draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=3))
+        self._converge([worker.name])
+
+    def finished(self) -> dict[str, ModelStep]:
+        """Let every decision choose some of the steps that are its to choose."""
+        for name, step in self.steps.items():
+            if step.kind == "decision":
+                below = (one for one in self.steps.values() if name in one.needs)
+                choices = [one.name for one in below if one.kind != "deferred_convergence"]
+                step.choice = sorted(self._draw(st.sets(st.sampled_from(choices)))) if choices else []
+        return self.steps
+
+    def _converge(self, branches: list[str]) -> None:
+        self._add("deferred_convergence", [*branches, *self._others(*branches)])
+
+    def _add(self, kind: str, needs: list[str]) -> str:
+        name = f"s{len(self.steps)}"
+        step = ModelStep(name, needs, self._draw(st.sampled_from(MOSTLY_DONE)), kind=kind)
+        step.slices = self._draw(st.sampled_from([0, 0, 0, 1, 2]))
+        self.steps[name] = step
+        return name
+
+    def _some(self, least: int) -> list[str]:
+        known = list(self.steps)
+        return sorted(self._draw(st.sets(st.sampled_from(known), min_size=least, max_size=2))) if known else []
+
+    def _others(self, *besides: str) -> list[str]:
+        return [name for name in self._some(least=0) if name not in besides] if self._draw(st.booleans()) else []
+
+
 @st.composite
-def graphs(draw: st.DrawFn) -> dict[str, list[str]]:
-    """A DAG of three to eight steps: each but the first two may need any of those before it."""
-    names = [f"s{number}" for number in range(draw(st.integers(3, 8)))]
-    return {
-        name: sorted(draw(st.sets(st.sampled_from(names[:place]), max_size=3))) if place > 1 else []
-        for place, name in enumerate(names)
-    }
+def workflows(draw: st.DrawFn) -> dict[str, ModelStep]:
+    """The steps of a template, in two to four blocks, with all that they will do."""
+    drawing = Drawing(draw)
+    for block in draw(st.lists(st.sampled_from(["plain", "decision", "batch"]), min_size=2, max_size=4)):
+        getattr(drawing, block)()
+    return drawing.finished()
 
 
 def is_busy(machine: DagExecution) -> bool:
@@ -96,11 +158,11 @@ class DagExecution(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         """There is something to do from the start."""
-        self.create(data.draw(graphs()), 2, 0, 3, 0, data)
+        self.create(data.draw(workflows()), 2, 0, 3, 0, data)
 
     @precondition(has_room)
     @rule(
-        graph=graphs(),
+        steps=workflows(),
         count=st.integers(1, 2),
         priority=st.sampled_from([0, 0, 1, 3]),
         max_attempts=st.integers(1, 3),
@@ -108,14 +170,23 @@ class DagExecution(RuleBasedStateMachine):
         data=st.data(),
     )
     def create(
-        self, graph: dict[str, list[str]], count: int, priority: int, max_attempts: int, hours: int, data: st.DataObject
+        self, steps: dict[str, ModelStep], count: int, priority: int, max_attempts: int, hours: int, data: st.DataObject
     ) -> None:
-        """Create tasks of a new template, and decide what every attempt will come to."""
+        """Create tasks of a new template, of which is known what every attempt will come to."""
         namespace = data.draw(st.sampled_from(NAMESPACES))
         registered = self.flow.register(
-            graph,
+            {name: list(step.needs) for name, step in steps.items()},
             name=f"work{next(_numbers)}",
             namespace=namespace,
+            steps={
+                name: {
+                    "type": step.kind,
+                    "batch_config": {"worker_template": name, "failure_strategy": step.strategy}
+                    if step.kind == "batch_worker"
+                    else None,
+                }
+                for name, step in steps.items()
+            },
             publishes_events=DECLARED,
             retry={
                 "backoff": "linear" if hours else "none",
@@ -128,8 +199,7 @@ class DagExecution(RuleBasedStateMachine):
             (row,) = self.flow.create(registered, priority=priority)
             self.model.create(
                 row.task_uuid,
-                graph,
-                {name: data.draw(st.sampled_from(FATES), label=name) for name in graph},
+                {name: replace(step) for name, step in steps.items()},
                 namespace=namespace,
                 priority=priority,
                 max_attempts=max_attempts,
@@ -149,6 +219,7 @@ class DagExecution(RuleBasedStateMachine):
         assert all(step in claimable for step in found)
         for step, model in zip(claimed.steps, found, strict=True):
             assert (step.attempt, step.suspect) == (model.attempts + 1, model.suspect)
+            self._check_inputs(step, model)
             self._take(number, step, is_known=not is_reply_lost)
         if not found and (later := self.model.waiting(SERVED[number])):
             hours = later[0].place[0] - self.model.now[0]
@@ -163,7 +234,7 @@ class DagExecution(RuleBasedStateMachine):
         held = [self.held[number].pop(token) for token in list(self.held[number])[:count]]
         worker = self.workers[number]
         now = self.model.tick()
-        results = [finish(step, OUTCOMES[self._outcome(step)]) for step in held]
+        results = [finish(step, self._result(step)) for step in held]
         if publishes:
             self.model.count(worker.worker_id, [("ops.noted", "published")])
         batch = worker.batch(*results, *([publication({"at": now})] if publishes else ()), places=places)
@@ -177,10 +248,14 @@ class DagExecution(RuleBasedStateMachine):
         for step in held:
             if step.token in reply.won:
                 task = self.model.tasks[step.task.task_uuid]
-                self.model.finish(worker.worker_id, task, task.steps[step.plan.name], self._outcome(step))
+                self.model.finish(worker.worker_id, task, task.steps[step.name], self._outcome(step))
+        for step in held:
+            self.model.tasks[step.task.task_uuid].follow()
+        created = self.model.take_created()
         released = [(task, step) for task in self.model.tasks.values() if not task.cancelled for step in task.release()]
-        assert (len(continued), reply.released) == (min(places, len(released)), max(0, len(released) - places))
-        assert {(one.task.task_uuid, one.plan.name) for one in continued} <= {
+        assert len(continued) == min(places, len(released))
+        assert reply.released == max(0, len(released) - places) + created
+        assert {(one.task.task_uuid, one.name) for one in continued} <= {
             (task.task_uuid, step.name) for task, step in released
         }
         for step in continued:
@@ -357,14 +432,39 @@ class DagExecution(RuleBasedStateMachine):
             self.held[number][step.token] = step
 
     def _model_of(self, step: LeasedStep) -> ModelStep:
-        return self.model.find(step.task.task_uuid, step.plan.name)
+        return self.model.find(step.task.task_uuid, step.name)
 
     def _holds(self, number: int, step: LeasedStep) -> bool:
         model = self._model_of(step)
         return (model.token, model.worker) == (step.token, number)
 
     def _outcome(self, step: LeasedStep) -> str:
-        return self._model_of(step).outcomes[step.attempt - 1]
+        return self._model_of(step).next_outcome(step.attempt)
+
+    def _result(self, step: LeasedStep) -> StepOutcome:
+        """What the step's handler gives."""
+        model, outcome = self._model_of(step), self._outcome(step)
+        match (outcome, model.kind):
+            case ("slice", _):
+                return slice_done(model.sliced + 1, 1, {"of": model.name})
+            case ("done", "decision"):
+                return chosen(*model.choice)
+            case ("done", "batchable"):
+                (worker,) = step.plan.dynamic.batches.workers if step.plan.dynamic.batches else ()
+                return divided(model.choice, worker)
+            case _:
+                return OUTCOMES[outcome]
+
+    def _check_inputs(self, step: LeasedStep, model: ModelStep) -> None:
+        """A worker gets the results that its step depends on, what it is one of a batch for, and its checkpoint."""
+        assert set(step.dependency_results) == self.model.tasks[step.task.task_uuid].results_for(model)
+        assert (step.checkpoint or {}).get("cursor") == (model.sliced or None)
+        if model.of:
+            assert model.name == f"{model.of}_{step.inputs['cursor']['batch_id']}"
+        elif model.kind == "batch_worker":
+            assert step.inputs["is_no_op"]
+        else:
+            assert step.inputs == {}
 
     def _step_of(self, row: Any, held: list[LeasedStep]) -> LeasedStep:
         return next(step for step in held if step.task.task_uuid == row["task_uuid"])

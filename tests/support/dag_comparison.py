@@ -76,7 +76,8 @@ def check_order(flow: Flow, task: ModelTask) -> None:
         if name == REFUSED:
             continue  # it was redriven, whenever that was
         assert attempt >= max(seen.get(step, {0}))
-        later = {other.name for other in task.steps.values() if step in other.needs}
+        itself = task.steps[step].of or step
+        later = {other.name for other in task.steps.values() if itself in other.needs}
         assert later.isdisjoint(seen), f"an event of {step} comes after one of {later & set(seen)}"
         seen.setdefault(step, set()).add(attempt)
 

@@ -32,12 +32,18 @@ Published = tuple[str, int, str]
 """Step, attempt and event."""
 
 
+TERMINAL = ("complete", "error", "cancelled")
+
+
 @dataclass(slots=True)
 class ModelStep:
-    """One step; `outcomes` is what its attempts will come to: done, again or never.
+    """One step; `outcomes` is what its attempts will come to: done, again or never, after so many `slices` of work.
 
-    `place` is when it may be claimed, and so its place in the queue; `begun` the lease under which it began alone;
-    `unseen` says that it was held in a death that nobody saw.
+    `kind` is its type. `choice` is what it will say: a decision the steps that it names, a batchable step how many
+    instances its worker has. `of` is the batch worker that an instance is one of; a failure of it that `is_tolerated`
+    stops nothing, and with `fails_fast` it ends the other instances. `strategy` and `fates` are what a batch worker
+    gives its instances. `place` is when it may be claimed, and so its place in the queue; `begun` the lease under
+    which it began alone; `unseen` says that it was held in a death that nobody saw.
     """
 
     name: str
@@ -52,11 +58,32 @@ class ModelStep:
     begun: int | None = None
     unseen: bool = False
     place: Moment = (0, 0)
+    kind: str = "standard"
+    choice: Any = None
+    slices: int = 0
+    sliced: int = 0
+    of: str | None = None
+    strategy: str = "continue_on_failure"
+    fates: Sequence[Sequence[str]] = ()
 
     @property
     def is_open(self) -> bool:
         """Whether it can still run."""
-        return self.state not in ("complete", "error") and not self.blocked
+        return self.state not in TERMINAL and not self.blocked
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether it failed, and nobody minds."""
+        return self.state == "error" and self.kind == "batch_worker" and self.strategy == "continue_on_failure"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what waits for it need not wait any more."""
+        return self.state == "complete" or self.is_tolerated
+
+    def next_outcome(self, attempt: int) -> str:
+        """What this attempt comes to, or its next slice."""
+        return "slice" if self.slices else self.outcomes[attempt - 1]
 
     def lease(self, token: int, worker: int) -> None:
         """A worker takes it."""
@@ -79,6 +106,8 @@ class ModelTask:
     place: Moment
     cancelled: bool = False
     touched: bool = False
+    gone: set[str] = field(default_factory=set)
+    created: int = 0
     history: list[tuple[str, int, str]] = field(default_factory=list)
     events: list[Published] = field(default_factory=list)
     letters: list[Published] = field(default_factory=list)
@@ -95,7 +124,27 @@ class ModelTask:
     @property
     def failed(self) -> int:
         """Steps that failed for good."""
-        return sum(step.state == "error" for step in self.steps.values())
+        return sum(step.state == "error" and not step.is_tolerated for step in self.steps.values())
+
+    def rows(self, name: str) -> list[ModelStep]:
+        """What stands for a step of the template: itself, or the instances of a batch worker; nothing if it is gone."""
+        return [step for step in self.steps.values() if name in (step.of or step.name,)]
+
+    def results_for(self, step: ModelStep) -> set[str]:
+        """The steps whose results it gets: all above it, and instances of the batch workers that it needs itself."""
+        above = set(step.needs)
+        while (
+            more := {need for name in above if name in self.steps for need in self.steps[name].needs}
+            | {need for one in self.steps.values() if one.of in above for need in one.needs} - above
+        ):
+            if more <= above:
+                break
+            above |= more
+        return {
+            one.name
+            for one in self.steps.values()
+            if one.state == "complete" and (one.of in step.needs if one.of else one.name in above)
+        }
 
     def release(self) -> list[ModelStep]:
         """Let run what waits for nothing any more."""
@@ -104,7 +153,7 @@ class ModelTask:
             for step in self.steps.values()
             if step.state == "pending"
             and not step.blocked
-            and all(self.steps[need].state == "complete" for need in step.needs)
+            and all(row.is_done for need in step.needs for row in self.rows(need))
         ]
         for step in released:
             step.wait("enqueued", self.place)
@@ -117,9 +166,18 @@ class ModelTask:
             step.suspect = suspect
 
     def finish(self, step: ModelStep, outcome: str, now: Moment) -> list[tuple[str, str]]:
-        """An attempt has a result: done, again, never or lost. Returns its events: name and published or failed."""
-        step.attempts += 1
+        """An attempt has a result: done, again, never or lost. Returns its events: name and published or failed.
+
+        What follows for other steps comes with `follow`, once all results of a batch are known.
+        """
         self.touched = True
+        if outcome == "slice":
+            step.wait("pending", (0, 0))
+            step.slices -= 1
+            step.sliced += 1
+            step.suspect = False
+            return []
+        step.attempts += 1
         if outcome == "done":
             state = "complete"
         elif outcome == "never" or step.attempts == self.max_attempts:
@@ -130,8 +188,6 @@ class ModelTask:
         self.history.append((step.name, step.attempts, state))
         # What killed its worker may kill again, and should have nobody beside it.
         step.suspect = state == "waiting_for_retry" and outcome == "lost"
-        if state == "error":
-            self._block_below(step)
         if step.suspect:
             return []
         return list(self._publish(step, state))
@@ -141,8 +197,10 @@ class ModelTask:
         if self.status not in ("pending", "in_progress"):
             return
         self.cancelled = True
-        for step in self.steps.values():
-            if step.state not in ("complete", "error"):
+        for step in list(self.steps.values()):
+            if step.state == "undecided":
+                del self.steps[step.name]
+            elif step.state not in TERMINAL:
                 step.state, step.token, step.worker = "cancelled", None, None
 
     def _publish(self, step: ModelStep, state: str) -> Iterator[tuple[str, str]]:
@@ -153,12 +211,68 @@ class ModelTask:
             kept.append((step.name, step.attempts, name))
             yield name, counted
 
-    def _block_below(self, failed: ModelStep) -> None:
-        blocked = {failed.name}
-        while more := {step.name for step in self.steps.values() if blocked & set(step.needs)} - blocked:
-            blocked |= more
-        for name in blocked - {failed.name}:
-            self.steps[name].blocked = True
+    def follow(self) -> None:
+        """Settle what results mean for other steps: who exists, who is one of a batch, who can never run."""
+        while any(self._settle(step) for step in list(self.steps.values()) if step.state == "undecided"):
+            pass
+        for step in list(self.steps.values()):
+            if step.kind == "batch_worker" and step.state == "pending" and step.of is None and not step.sliced:
+                self._divide(step)
+        for step in list(self.steps.values()):
+            if step.of and step.state == "error" and step.strategy == "fail_fast":
+                for other in self.rows(step.of):
+                    if other.state not in TERMINAL:
+                        other.state, other.token, other.worker = "cancelled", None, None
+        for _ in self.steps:  # as often as the longest way is long
+            for step in self.steps.values():
+                if step.state in ("pending", "undecided"):
+                    step.blocked = any(self._bars(row) for need in step.needs for row in self.rows(need))
+
+    def _settle(self, step: ModelStep) -> bool:
+        """Find out whether an undecided step exists; False while nobody knows."""
+        known = {need: self.rows(need) for need in step.needs}
+        exists = {need for need, rows in known.items() if rows and rows[0].state != "undecided"}
+        if step.kind == "deferred_convergence":
+            is_gone, is_there = set(step.needs) <= self.gone, bool(exists)
+        else:
+            asked = [self.steps[need] for need in exists if self._decides(need, step)]
+            said_no = any(one.state == "complete" and step.name not in self._named(one) for one in asked)
+            is_gone = said_no or bool(set(step.needs) & self.gone)
+            is_there = exists == set(step.needs) and all(one.state == "complete" for one in asked)
+        if is_gone:
+            del self.steps[step.name]
+            self.gone.add(step.name)
+        elif is_there:
+            step.state = "pending"
+        return is_gone or is_there
+
+    def _decides(self, need: str, step: ModelStep) -> bool:
+        kind = self.rows(need)[0].kind
+        return kind == "decision" or (kind, step.kind) == ("batchable", "batch_worker")
+
+    def _named(self, asked: ModelStep) -> Collection[str]:
+        if asked.kind == "decision":
+            return list(asked.choice)
+        return [name for name, step in self.steps.items() if asked.name in step.needs]
+
+    def _divide(self, worker: ModelStep) -> None:
+        """Put instances in the place of a batch worker; without any it runs once itself, with nothing to do."""
+        divides = next(self.steps[need] for need in worker.needs if self.steps[need].kind == "batchable")
+        if not divides.choice:
+            return
+        del self.steps[worker.name]
+        for number in range(divides.choice):
+            name = f"{worker.name}_{number + 1:03d}"
+            fate = worker.fates[number % len(worker.fates)]
+            one = ModelStep(name, worker.needs, fate, kind="batch_worker", of=worker.name, strategy=worker.strategy)
+            one.slices = worker.slices
+            one.wait("enqueued", self.place)
+            self.steps[name] = one
+            self.created += 1
+
+    @staticmethod
+    def _bars(step: ModelStep) -> bool:
+        return (step.state in ("error", "cancelled") and not step.is_tolerated) or step.blocked
 
 
 class Model:
@@ -181,8 +295,7 @@ class Model:
     def create(
         self,
         task_uuid: str,
-        graph: Mapping[str, Sequence[str]],
-        outcomes: Mapping[str, Sequence[str]],
+        steps: Mapping[str, ModelStep],
         *,
         namespace: str,
         priority: int,
@@ -191,9 +304,11 @@ class Model:
     ) -> None:
         """Make a new task: what needs nothing can run, as early as if the task were `priority` hours older."""
         hours, statement = self.tick()
-        steps = {name: ModelStep(name, needs, outcomes[name]) for name, needs in graph.items()}
         place = (hours - priority, statement)
-        task = ModelTask(task_uuid, namespace, steps, max_attempts, hours_between_attempts, place)
+        task = ModelTask(task_uuid, namespace, dict(steps), max_attempts, hours_between_attempts, place)
+        for step in task.steps.values():
+            step.state = "undecided"
+        task.follow()
         task.release()
         self.tasks[task_uuid] = task
 
@@ -230,6 +345,13 @@ class Model:
         """A worker has committed events."""
         self.counts.update((worker_id, name, counted) for name, counted in events)
 
+    def take_created(self) -> int:
+        """How many instances of batch workers were made since the last time."""
+        created = sum(task.created for task in self.tasks.values())
+        for task in self.tasks.values():
+            task.created = 0
+        return created
+
     def settle(self, worker: int, worker_id: int, running: Collection[int] | None) -> None:
         """A worker died while it ran these tokens.
 
@@ -253,3 +375,5 @@ class Model:
             else:
                 task.history.append((step.name, step.attempts + 1, "lost"))
                 task.give_back(step, suspect=True)
+        for task, _ in leases.values():
+            task.follow()

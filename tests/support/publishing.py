@@ -11,6 +11,7 @@ import orjson
 from support.leases import Inbox
 
 from tasker_actors.actors import ActorSystem, LocalAddress
+from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
@@ -87,6 +88,7 @@ class Publishing:
         self.state = CommitState()
         self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.released: list[tuple[str, ...]] = []
+        self.cancelled: list[tuple[int, int]] = []
         inbox = system.start("inbox", lambda: Inbox(self.heard))
         self.address: LocalAddress = system.start(
             "durable_publisher",
@@ -98,7 +100,10 @@ class Publishing:
                 committer=committer,
                 lease=lease,
                 listeners=(inbox,),
-                released=lambda namespaces: self.released.append(tuple(namespaces)),
+                announce=Announcements(
+                    released=lambda namespaces: self.released.append(tuple(namespaces)),
+                    cancelled=self.cancelled.extend,
+                ),
                 logger=get_logger("tests"),
                 limits=BatchLimits(max_batch, max_batch_bytes, max_continued_bytes=1024 * 1024),
                 lease_ms=30_000,

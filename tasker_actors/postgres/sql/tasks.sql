@@ -48,7 +48,7 @@ CROSS JOIN LATERAL (
                s.state = 'waiting_for_retry' AND s.run_at <= statement_timestamp())),
            count(*) FILTER (WHERE s.state = 'pending' AND s.blocked)
     FROM tasker.steps s
-    WHERE s.task_uuid = t.task_uuid) c
+    WHERE s.task_uuid = t.task_uuid AND s.state <> 'undecided') c
 WHERE (%(below)s::uuid IS NULL OR t.task_uuid < %(below)s::uuid)
   AND (%(above)s::uuid IS NULL OR t.task_uuid >= %(above)s::uuid)
   AND (%(templates)s::bigint[] IS NULL OR t.template_id + 0 = ANY (%(templates)s::bigint[]))
@@ -91,7 +91,7 @@ CROSS JOIN LATERAL (
                'updated_at', to_char(s.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                'error', s.error) ORDER BY s.position)::text, '[]') AS steps
     FROM tasker.steps s
-    WHERE s.task_uuid = t.task_uuid) c
+    WHERE s.task_uuid = t.task_uuid AND s.state <> 'undecided') c
 WHERE t.task_uuid = ANY (%s::uuid[])
 ORDER BY t.task_uuid DESC;
 
@@ -99,7 +99,8 @@ ORDER BY t.task_uuid DESC;
 SELECT FROM tasker.tasks WHERE task_uuid = %s;
 
 -- name: read_steps
--- In the order of positions. Results are given as long as all of them together stay below the budget (null: no limit).
+-- In the order of positions, with those of the declared dependencies that exist. Results are given as long as all of
+-- them together stay below the budget (null: no limit).
 SELECT r.step_uuid::text, r.task_uuid::text, r.namespace, r.name, r.state AS status, r.attempts, r.max_attempts,
        r.blocked, CASE WHEN r.state = 'waiting_for_retry' THEN r.run_at END AS retry_at, r.updated_at,
        r.error::text AS error, 'worker-' || r.worker_id AS worker_id, r.dependencies, r.result_bytes,
@@ -110,11 +111,16 @@ FROM (
            ARRAY(SELECT n.name
                  FROM tasker.template_steps n
                  WHERE n.template_id = d.template_id AND n.position = ANY (d.dependencies)
+                   AND (NOT n.conditional OR EXISTS (
+                       SELECT FROM tasker.steps e
+                       WHERE e.task_uuid = s.task_uuid AND coalesce(e.definition, e.position) = n.position
+                         AND e.state <> 'undecided'))
                  ORDER BY n.position) AS dependencies
     FROM tasker.steps s
     JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
-    JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = s.position
-    WHERE s.task_uuid = %(task)s AND (%(step)s::uuid IS NULL OR s.step_uuid = %(step)s::uuid)) r
+    JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
+    WHERE s.task_uuid = %(task)s AND s.state <> 'undecided'
+      AND (%(step)s::uuid IS NULL OR s.step_uuid = %(step)s::uuid)) r
 ORDER BY r.position;
 
 -- name: read_attempts

@@ -17,13 +17,21 @@ DO UPDATE SET registered_at = CASE
 RETURNING template_id;
 
 -- name: insert_template_steps
-INSERT INTO tasker.template_steps (
-    template_id, position, name, dependencies, successors, ancestors, descendants, max_attempts)
-SELECT %(template_id)s, s.position, s.name, s.dependencies, s.successors, s.ancestors, s.descendants, s.max_attempts
+-- What an earlier release registered has nothing yet in the columns that came later.
+INSERT INTO tasker.template_steps AS t (
+    template_id, position, name, dependencies, successors, ancestors, descendants, max_attempts, kind, conditional,
+    tolerates_failure, cancels_siblings, gathers)
+SELECT %(template_id)s, s.position, s.name, s.dependencies, s.successors, s.ancestors, s.descendants, s.max_attempts,
+       s.kind, s.conditional, s.tolerates_failure, s.cancels_siblings, s.gathers
 FROM jsonb_to_recordset(%(steps)s::jsonb) AS s(
     position smallint, name text, dependencies smallint[], successors smallint[], ancestors smallint[],
-    descendants smallint[], max_attempts integer)
-ON CONFLICT (template_id, position) DO NOTHING;
+    descendants smallint[], max_attempts integer, kind text, conditional boolean, tolerates_failure boolean,
+    cancels_siblings boolean, gathers smallint[])
+ON CONFLICT (template_id, position) DO UPDATE
+SET kind = excluded.kind, conditional = excluded.conditional, tolerates_failure = excluded.tolerates_failure,
+    cancels_siblings = excluded.cancels_siblings, gathers = excluded.gathers
+WHERE (t.kind, t.conditional, t.tolerates_failure, t.cancels_siblings, t.gathers) IS DISTINCT FROM
+      (excluded.kind, excluded.conditional, excluded.tolerates_failure, excluded.cancels_siblings, excluded.gathers);
 
 -- name: load_template_definition
 SELECT definition FROM tasker.templates WHERE template_id = %(template_id)s;

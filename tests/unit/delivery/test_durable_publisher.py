@@ -317,3 +317,21 @@ def test_several_entries_of_one_message_stay_in_order(publisher: Publishing, dat
 
     publisher.committed(4)
     assert tokens(database.batches[0]) == [item.token for item in items]
+
+
+# Leases that a commit ended
+
+
+def test_handlers_of_cancelled_leases_hear_of_it_here_and_elsewhere(publisher: Publishing, database: Database):
+    item, other = publisher.hold(finish(leased()), finish(leased()))
+    database.answers.put(
+        lambda batch: replace(everything_won(batch), cancelled=[(other.token, 7), (99, 8)])  # type: ignore[arg-type]
+    )
+
+    publisher.send(item)
+
+    publisher.committed(1)
+    until(lambda: publisher.cancelled == [(99, 8)])
+    held = publisher.ledger.get(other.token)
+    assert held is not None
+    assert held.cancelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.dynamic import slice_done
 from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 
 from tasker_actors.delivery.router import commit_item
@@ -118,3 +119,11 @@ def test_a_task_is_counted_by_its_end_and_a_failed_one_under_what_failed(path, r
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.TASK_COMPLETIONS] == {("shop", done.step.plan.task_type): 1}
     assert counters[metrics.TASK_FAILURES] == {("shop", failed.step.plan.task_type, "permanent_error"): 1}
+
+
+def test_a_slice_of_work_is_no_execution(recorder, path):
+    recorder.committed(commit_item(finish(leased(), slice_done(1))), now=1.0)
+    recorder.committed(commit_item(finish(leased(row={"own": {"name": "only_001", "definition": 1}}))), now=1.0)
+
+    counters = BlockReader(path).snapshot().figures.counters
+    assert counters[metrics.STEP_EXECUTIONS] == {("shop", "only"): 1}

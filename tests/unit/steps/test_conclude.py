@@ -6,8 +6,12 @@ import math
 
 import orjson
 import pytest
-from support.leases import AGAIN, DONE, NEVER, event, finish, leased
+from support.dynamic import chosen, slice_done
+from support.leases import AGAIN, DONE, MIB, NEVER, event, finish, leased
 
+from tasker_actors.delivery.batch import fallbacks
+from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import result_document
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher
@@ -146,3 +150,60 @@ def test_without_its_publishers_a_step_has_their_events_as_dead_letters_and_keep
     (refused,) = finished.derived.refused
     assert (refused.event_name, refused.code) == ("a.custom", "publisher_error")
     assert (refused.publisher_name, "did not return in time" in refused.reason) == (publisher.publisher_name, True)
+
+
+def test_a_decision_completes_with_the_positions_of_what_it_left_out():
+    finished = finish(leased(type="decision"), chosen())
+
+    assert (finished.state, dict(finished.follows)) == ("complete", {"omits": b"[]"})
+    document = result_document(finished)
+    assert (document["dynamic"], document["outcome"]) == (True, "complete")
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "error_type"),
+    [
+        ("decision", {"ok": True}, "invalid_decision"),
+        ("batchable", {"batch_processing_outcome": {"type": "create"}}, "invalid_batches"),
+    ],
+)
+def test_a_result_that_cannot_be_followed_fails_the_attempt_for_good(kind, result, error_type):
+    finished = finish(
+        leased(type=kind, publishes_events=[event("on.failure", condition="permanent_failure")]), StepSuccess(result)
+    )
+
+    assert (finished.state, finished.result, dict(finished.follows)) == ("error", None, {})
+    assert isinstance(finished.outcome, StepFailure)
+    assert (finished.outcome.error_type, finished.outcome.retryable) == (error_type, False)
+    assert names(finished) == ["on.failure"]
+
+
+def test_a_slice_is_neither_a_result_nor_an_event():
+    step = leased(publishes_events=[event("on.end")])
+
+    finished = finish(step, slice_done(7), code_events=[CodeEvent("from.code", {})])
+
+    assert (finished.state, finished.result, names(finished)) == ("yielded", None, [])
+    document = result_document(finished)
+    assert {"result", "error", "events"}.isdisjoint(document)
+    stored = orjson.loads(finished.follows["checkpoint"])
+    assert (stored["cursor"], [one["cursor"] for one in stored["history"]]) == (7, [7])
+    assert commit_item(finished).size == len(finished.follows["checkpoint"])
+
+
+def test_a_checkpoint_that_is_no_json_or_too_large_fails_the_attempt_for_good():
+    for cursor in (math.nan, "x" * MIB):
+        finished = finish(leased(), slice_done(cursor))
+
+        assert finished.state == "error"
+        assert isinstance(finished.outcome, StepFailure)
+        assert finished.outcome.error_type in ("invalid_result", "invalid_checkpoint")
+        assert finished.follows == {}
+
+
+def test_what_postgresql_refuses_of_a_decision_is_a_failure_that_decides_nothing():
+    item = commit_item(finish(leased(type="decision"), chosen()))
+
+    (failed,) = fallbacks(item, "no")
+
+    assert (failed.document["outcome"], "omits" in failed.document) == ("error", False)

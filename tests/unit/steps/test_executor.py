@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -275,3 +276,27 @@ def test_an_attempt_that_was_given_up_has_no_second_result(bench: Bench):
 
     assert bench.freed.get(timeout=10) == ExecutorFree(0)
     assert (bench.finished.empty(), cancelled) == (True, [True])
+
+
+def test_a_handler_sees_the_name_inputs_and_checkpoint_of_its_own_row(bench: Bench):
+    own = {"name": "only_002", "definition": 1, "inputs": {"cursor": {"batch_id": "002"}}, "checkpoint": {"cursor": 5}}
+
+    def handler(context: Any) -> dict[str, Any]:
+        seen = {"name": context.step_name, "inputs": dict(context.step_inputs), "checkpoint": dict(context.checkpoint)}
+        context.step_inputs.clear()
+        context.checkpoint.clear()
+        return seen
+
+    step = leased(handler=handler, row={"position": 9, "own": own})
+    for _ in range(2):  # what the handler does to them, its next attempt does not see
+        (finished,) = bench.run(replace(step, token=step.token + 1_000_000 + _))
+        assert finished.outcome == StepSuccess(
+            {"name": "only_002", "inputs": own["inputs"], "checkpoint": own["checkpoint"]}
+        )
+    assert (step.position, step.plan.position, step.plan.name) == (9, 1, "only")
+
+
+def test_a_step_without_any_of_these_has_empty_inputs_and_no_checkpoint(bench: Bench):
+    (finished,) = bench.run(leased(handler=lambda context: [context.step_inputs, context.checkpoint]))
+
+    assert finished.outcome == StepSuccess({"result": [{}, None]})

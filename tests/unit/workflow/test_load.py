@@ -6,7 +6,8 @@ import pytest
 from tasker_actors.errors import TemplateError
 from tasker_actors.workflow.dag import topological_order
 from tasker_actors.workflow.load import MAX_FILE_BYTES, load_template, load_templates, parse_template
-from tasker_actors.workflow.template import FailureStrategy, IdentityStrategy, StepType
+from tasker_actors.workflow.step_type import FailureStrategy, StepType
+from tasker_actors.workflow.template import IdentityStrategy
 
 MINIMAL = """
 name: order

@@ -73,3 +73,10 @@ def test_a_task_without_steps_tells_nothing():
     summary = summarize({}, {})
     assert (summary.total_steps, summary.completion_percentage, summary.health_status) == (0, 0.0, "unknown")
     assert (summary.status, summary.execution_status) == ("pending", "waiting_for_dependencies")
+
+
+def test_a_task_that_is_complete_is_well_whatever_failed_in_it():
+    summary = summarize_counts(StepCounts(complete=3, error=1), task_state=TaskState.COMPLETE)
+
+    assert (summary.status, summary.execution_status, summary.health_status) == ("complete", "all_complete", "healthy")
+    assert (summary.recommended_action, summary.failed_steps) == ("finalize_task", 1)

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from tasker_actors.errors import TemplateError
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.workflow.retry import Backoff, RetryPolicy
-from tasker_actors.workflow.template import RetrySpec, StepTemplate, StepType, TaskTemplate
+from tasker_actors.workflow.step_type import StepType
+from tasker_actors.workflow.template import RetrySpec, StepTemplate, TaskTemplate
 
 STEP = {"name": "charge", "handler": {"callable": "payments.charge"}}
 SMALL = {"name": "order", "namespace_name": "shop", "version": "1.0.0", "steps": [STEP]}
