@@ -34,7 +34,6 @@ _START_S = 90.0
 _DRAIN_S = 180.0
 _QUIET_S = 1.5
 """After the last commit, until every figure is visible: more than the 500 ms of SPEC 3."""
-_LAST_LOOK_S = 30.0
 _REST_S = 20.0
 """Until a worker that has too much memory is replaced, the successor first, and what was freed is given back."""
 
@@ -150,18 +149,11 @@ class ChaosRun:
         """Scrape once more, stop, and compare everything."""
         last = self.guardian.lives[-1]
         threading.Event().wait(_QUIET_S)
-        watched = [*self.watcher.stop(), *self._last_look(last), *self._heavy(last)]
+        watched = [*self.watcher.stop(), *self.watcher.last_look(last), *self._heavy(last)]
         self._weights = {role: self.watcher.weight(role) for role in ROLES}
         exit_code = self.guardian.stop()
         history = read_history(self._server, DATABASE, self._directory)
         return history, [*watched, *self._complaints(history, exit_code)]
-
-    def _last_look(self, last: Life) -> Iterator[str]:
-        """Scrape the last supervisor when all is quiet, again until it answers; complains if it never does."""
-        try:
-            until(lambda: self.guardian.ready is last and self.watcher.look(last), _LAST_LOOK_S)
-        except AssertionError:
-            yield f"scrape: the last supervisor gave no figures within {_LAST_LOOK_S:.0f} s when all was quiet"
 
     def _heavy(self, last: Life) -> list[str]:
         """Weigh what is there until nothing is too heavy, or it was given the time for that."""

@@ -11,9 +11,11 @@ import httpx
 import psutil
 from chaos.guardian import Guardian, Life
 from chaos.memory import Memory, typical
+from support.waiting import until
 
 _INTERVAL_S = 0.5
 _REQUEST_S = 10.0
+_LAST_LOOK_S = 30.0
 _MIB = 2**20
 
 _COUNTERS = ("_total", "_count", "_sum", "_bucket")
@@ -85,6 +87,13 @@ class Watcher:
             return False
         self.seen.setdefault(life.number, Seen()).take(text, events)
         return True
+
+    def last_look(self, life: Life, *, wait_s: float = _LAST_LOOK_S) -> Iterator[str]:
+        """Scrape the last supervisor when all is quiet, again until it answers; complains if it never does."""
+        try:
+            until(lambda: self._guardian.ready is life and self.look(life), wait_s)
+        except AssertionError:
+            yield f"scrape: supervisor {life.number}, the last one, gave no figures within {wait_s:g} s of quiet"
 
     def living(self) -> list[tuple[int, Memory]]:
         """The memory of the processes that are there now, by pid."""
