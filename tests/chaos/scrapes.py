@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,33 +11,13 @@ import httpx
 import psutil
 from chaos.guardian import Guardian, Life
 from chaos.memory import Memory, typical
+from support.monotone import counters, falls
 from support.waiting import until
 
 _INTERVAL_S = 0.5
 _REQUEST_S = 10.0
 _LAST_LOOK_S = 30.0
 _MIB = 2**20
-
-_COUNTERS = ("_total", "_count", "_sum", "_bucket")
-
-
-def counters(text: str) -> dict[str, float]:
-    """Read the counters of a scrape: series as it is written to value."""
-    found = {}
-    for line in text.splitlines():
-        series, _, value = line.rpartition(" ")
-        if series.partition("{")[0].endswith(_COUNTERS) and not line.startswith("#"):
-            found[series] = float(value)
-    return found
-
-
-def falls(before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[str]:
-    """Name the counters that went down or vanished from one scrape to the next of the same supervisor."""
-    for series, value in before.items():
-        if series not in after:
-            yield f"{series} was {value:g} and is gone"
-        elif after[series] < value:
-            yield f"{series} fell from {value:g} to {after[series]:g}"
 
 
 @dataclass(slots=True)

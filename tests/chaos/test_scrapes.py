@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from chaos.guardian import Guardian, Life
 from chaos.scrapes import Watcher
+from support.monotone import monotone
 from support.project import Project
 from support.supervised import Supervised
 from support.waiting import until
@@ -25,7 +26,8 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()
 class Figures(HTTPServer):
     """Answers like a supervisor, but refuses the first requests."""
 
-    refused = 0
+    refused = asked = 0
+    text = "routed_total 1\n"
 
     def __init__(self, refusals: int) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -38,7 +40,8 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         is_refused = self.server.refused < self.server.refusals
         self.server.refused += is_refused
-        body = json.dumps(EVENTS) if self.path == "/metrics/events" else "routed_total 1\n"
+        self.server.asked += 1
+        body = json.dumps(EVENTS) if self.path == "/metrics/events" else self.server.text
         self.send_response(503 if is_refused else 200)
         self.end_headers()
         self.wfile.write(body.encode())
@@ -112,3 +115,22 @@ def test_the_supervisor_is_weighed_and_whatever_is_below_it_is_noted(guardian, l
     assert (process.pid, memory.role) == (life.pid, "supervisor")
     assert memory.fresh is not None
     assert memory.peak >= memory.last > 1
+
+
+@pytest.mark.parametrize("figures", [0], indirect=True)
+@pytest.mark.parametrize("text", ["routed_total 0\n", ""], ids=["fell", "vanished"])
+def test_counters_that_fell_in_a_block_are_found_also_when_they_have_risen_since(life, figures, text):
+    def fall_and_rise() -> None:
+        with monotone(life.supervisor):
+            risen, figures.text, asked = figures.text, text, figures.asked
+            until(lambda: figures.asked > asked + 1)
+            figures.text = risen
+
+    with pytest.raises(AssertionError, match="routed_total"):
+        fall_and_rise()
+
+
+@pytest.mark.parametrize("figures", [0], indirect=True)
+def test_counters_that_rise_in_a_block_are_fine(life, figures):
+    with monotone(life.supervisor):
+        figures.text = "routed_total 2\nof_it_total 1\n"
