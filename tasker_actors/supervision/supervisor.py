@@ -26,6 +26,7 @@ from tasker_actors.settings import Settings
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.inbox import ActorLost, Inbox
 from tasker_actors.supervision.launcher import ProcessEnded
+from tasker_actors.supervision.lifecycle import SETTLE
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.registrar import JobDone, JobFailed
 from tasker_actors.supervision.replacements import Replacements
@@ -166,6 +167,8 @@ class Supervisor:
         match message:
             case JobDone(kind, result):
                 self._crew.job_done(incarnation, kind, result)
+                if kind == SETTLE:
+                    self._work_released()  # the crew wakes its own workers, and others may be idle
             case JobFailed(kind, error):
                 self._crew.job_failed(incarnation)
                 self._fail(StartupError(f"slot {incarnation.slot}: {kind} failed: {error}"))

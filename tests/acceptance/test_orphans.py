@@ -53,7 +53,9 @@ def project(tmp_path):
 
 
 def test_a_killed_supervisor_leaves_no_worker_after_two_seconds_and_a_new_one_finishes(project, database_url):
-    with supervised(project, database_url, log="first.log") as first:
+    # No lease ends and no leader settles a worker for its silence: the start of the new one has to do it.
+    patient = {"TASKER_WORKER__LEASE_MS": "600000", "TASKER_MAINTENANCE__STALE_WORKER_MS": "600000"}
+    with supervised(project, database_url, variables=patient, log="first.log") as first:
         first.create_many("pair", 150, namespace="orphans")
         query = "SELECT count(*) AS n FROM tasker.tasks WHERE completed_at IS NULL"
         until(lambda: first.rows(query)[0]["n"] < 145)
@@ -65,7 +67,7 @@ def test_a_killed_supervisor_leaves_no_worker_after_two_seconds_and_a_new_one_fi
         until(lambda: not any(is_running(pid) for pid in pids), 2)
         first.process.wait()
         assert first.rows(query)[0]["n"] > 0
-    with supervised(project, database_url, log="second.log") as second:
+    with supervised(project, database_url, variables=patient, log="second.log") as second:
         until(lambda: second.rows(query)[0]["n"] == 0, 60)
         messages = [row["message"] for row in second.queue("orphans_domain_events")]
         assert len(messages) == 300 == len({message["metadata"]["step_uuid"] for message in messages})

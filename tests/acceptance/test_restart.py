@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from support.project import Project
-from support.supervised import is_running, kill, supervised
+from support.supervised import is_running, supervised
 from support.waiting import until
 
 HANDLERS = """
@@ -118,20 +118,6 @@ def gate_in_a_worker(one, marks):
     query = "SELECT slot, pid FROM tasker.steps JOIN tasker.workers USING (worker_id) WHERE task_uuid = %s"
     (row,) = one.rows(query, task_uuid)
     return task_uuid, row["slot"], row["pid"]
-
-
-def test_the_step_of_a_killed_worker_runs_again_within_seconds(one, tmp_path):
-    marks = tmp_path / "marks"
-    task_uuid, slot, pid = gate_in_a_worker(one, marks)
-
-    kill(pid)
-
-    until(marks.with_suffix(".1").exists, 10)
-    marks.with_suffix(".open").touch()
-    one.wait(task_uuid, "complete")
-    one.wait_workers(lambda workers: slot in workers and workers[slot]["pid"] != pid)
-    assert one.workers()[slot]["incarnation"] > 1
-    assert one.workers()[slot]["last_reason"] == "signal"
 
 
 def test_a_stopped_worker_is_killed_after_the_hang_timeout_and_replaced(one, tmp_path):

@@ -21,6 +21,7 @@ RULES = {
             "test_two_last_predecessors_that_commit_at_once_release_their_successor",
             "test_two_last_steps_that_commit_at_once_finish_their_task_once",
             "test_batches_that_share_tasks_in_opposite_order_do_not_deadlock",
+            "test_tasks_are_locked_in_the_order_of_their_keys_however_they_lie_and_are_found",
             "test_a_fan_in_of_100_with_4_workers_ends_without_a_deadlock",
         ],
         f"{INTEGRATION}/test_connect.py": ["test_a_server_whose_default_is_another_isolation_changes_nothing"],

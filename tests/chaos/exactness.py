@@ -32,6 +32,22 @@ def labelled(counters: Mapping[str, float], metric: str) -> Counter[Key]:
     return found
 
 
+def check_supervisors(
+    supervisors: Sequence[tuple[int, str]], seen: Mapping[int, Seen], counts: Sequence[Count]
+) -> Iterator[str]:
+    """Complain of each supervisor's figures, given by number and id in the order of their lives.
+
+    One that was killed soon after its start may never have been asked; the last one must have been.
+    """
+    for number, supervisor_id in supervisors:
+        own = [each for each in counts if each.supervisor_id == supervisor_id]
+        is_last = (number, supervisor_id) == supervisors[-1]
+        if number in seen:
+            yield from check_last(seen[number], own) if is_last else check_earlier(number, seen[number], own)
+        elif is_last:
+            yield f"scrape: supervisor {number}, the last one, was never scraped"
+
+
 def check_last(seen: Seen, counts: Sequence[Count]) -> Iterator[str]:
     """Complain where the last supervisor's figures differ from what its workers committed."""
     published, failed = _committed(counts)

@@ -20,6 +20,7 @@ from chaos.guardian import Guardian, Life
 from chaos.load import Load
 from chaos.schedule import Fault, FaultKind
 from support.stoppable_server import StoppableServer
+from support.supervised import is_running
 from support.unruly_proxy import UnrulyProxy
 
 DATABASE = "chaos"
@@ -70,7 +71,7 @@ class Scene:
         found = [psutil.Process(pid) for pid in sorted(life.supervisor.worker_pids())]
         if not found:
             raise NotNowError
-        life.workers.update(found)
+        life.processes.update(found)
         return found
 
     def worker(self, choice: float) -> psutil.Process:
@@ -81,10 +82,6 @@ class Scene:
     def condemn(self, processes: Sequence[psutil.Process]) -> None:
         """Note that these workers may end because of us."""
         self.doomed.update(process.pid for process in processes)
-
-    def has_begun(self, worker: psutil.Process) -> bool:
-        """Whether a worker has come to its handlers: before that it is an interpreter that loads modules."""
-        return (self.directory / f"journal-{worker.pid}.log").exists()
 
 
 def begin(fault: Fault, scene: Scene) -> End | None:
@@ -132,20 +129,13 @@ def _stopped(process: psutil.Process) -> End:
 def _kill_supervisor(_fault: Fault, scene: Scene) -> None:
     life, workers = scene.life(), scene.workers()
     scene.condemn(workers)
-    begun = [worker for worker in workers if scene.has_begun(worker)]
+    begun = [worker for worker in workers if scene.guardian.has_begun(worker.pid)]
     life.told = "kill"
     life.supervisor.process.kill()
     _, alive = psutil.wait_procs(begun, timeout=_ORPHAN_S)
     scene.orphans.extend(
-        f"left: worker {each.pid} outlived its supervisor by {_ORPHAN_S} s" for each in alive if _lives(each)
+        f"left: worker {each.pid} outlived its supervisor by {_ORPHAN_S} s" for each in alive if is_running(each.pid)
     )
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _term_supervisor(_fault: Fault, scene: Scene) -> None:

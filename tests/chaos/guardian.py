@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 from support.project import Project
@@ -14,6 +16,8 @@ from support.supervised import Supervised
 
 _PAUSE_S = 0.05
 START_S = 90.0
+MARK = "CHAOS_RUN"
+"""A variable that every process of a run inherits: by it those are found that nobody has seen start."""
 
 
 @dataclass(slots=True)
@@ -26,12 +30,21 @@ class Life:
     ready_after_s: float = 0.0
     told: str | None = None
     exit_code: int | None = None
-    workers: set[psutil.Process] = field(default_factory=set)
+    processes: set[psutil.Process] = field(default_factory=set)
+    """All that were seen below it: workers, and what they have started."""
 
     @property
     def pid(self) -> int:
         """The supervisor's process."""
         return self.supervisor.process.pid
+
+
+def processes_of(directory: Path) -> Iterator[psutil.Process]:
+    """Find the processes of the run in this directory: what has its mark, or works in it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get(MARK) == str(directory) or Path(process.cwd()).is_relative_to(directory):
+                yield process
 
 
 class Guardian:
@@ -41,7 +54,7 @@ class Guardian:
         self._project = project
         self._database_url = database_url
         self._workers = workers
-        self._variables = variables
+        self._variables = {**variables, MARK: str(project.directory)}
         self._ending = threading.Event()
         self.lives: list[Life] = []
         self.failure: str | None = None
@@ -60,6 +73,15 @@ class Guardian:
         life = self.ready
         return None if life is None else life.supervisor.url
 
+    @property
+    def directory(self) -> Path:
+        """Where its supervisors work."""
+        return self._project.directory
+
+    def has_begun(self, pid: int) -> bool:
+        """Whether a worker has come to its handlers: before that it is an interpreter that loads modules."""
+        return (self.directory / f"journal-{pid}.log").exists()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
@@ -77,12 +99,9 @@ class Guardian:
     def abandon(self) -> None:
         """End everything in whatever state it is; for a run that failed."""
         self._ending.set()
-        for life in self.lives:
-            for process in (*life.workers, psutil.Process(life.pid)) if life.exit_code is None else ():
-                try:
-                    process.kill()
-                except psutil.NoSuchProcess:
-                    continue
+        for process in processes_of(self.directory):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._thread.join()
 
     def _run(self) -> None:

@@ -4,12 +4,14 @@ What begins, what ends and what is delivered goes into a journal, one file a pro
 """
 
 import ctypes
+import mmap
 import os
 import resource
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,10 @@ from tasker_actors import (
 HOLD_S = 30
 """Longer than the hang limit: a handler that holds the interpreter for so long must cost its worker."""
 
+MOST_GROWTH = 64 * 2**20
+TOUCHED = b"\1" * (2**20 // 4096)
+"""A page is there once it is written to."""
+
 MODULUS = 1_000_003
 PAUSE = threading.Event()
 KEPT: list[bytearray] = []
@@ -39,16 +45,23 @@ def note(*words: object) -> None:
 
 
 def grow() -> None:
-    """Take memory until there is none, in a process that may have little more than it has."""
+    """Take memory until there is none, in a process that may have little more than it has.
+
+    It is mapped, not allocated: so all of it is given back here, and what is still there later is not ours.
+    """
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_GROWTH, hard))
     taken = []
     try:
-        while True:
-            taken.append(bytearray(2**20))
+        with suppress(OSError):
+            while True:
+                taken.append(mmap.mmap(-1, 2**20))
+                taken[-1][::4096] = TOUCHED
+        bytearray(MOST_GROWTH)  # raises MemoryError, as it does for whoever wants some now
     finally:
-        taken.clear()
+        for each in taken:
+            each.close()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

@@ -22,13 +22,14 @@ class Report:
     minutes: float
     workers: int
     command: str
+    faults_in_all: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
     given_up: Mapping[str, int] = field(default_factory=dict)
     work: Mapping[str, int] = field(default_factory=dict)
     unanswered: Mapping[str, int] = field(default_factory=dict)
     supervisors: Sequence[str] = ()
     recovery_s: Mapping[str, float] = field(default_factory=dict)
-    peak_mb: Mapping[str, float] = field(default_factory=dict)
+    memory_mb: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     scrapes: int = 0
     seconds: float = 0.0
     warnings: Mapping[str, int] = field(default_factory=dict)
@@ -40,14 +41,14 @@ class Report:
 
     def as_text(self) -> str:
         """Lines for a terminal."""
-        lines = [f"faults injected: {sum(self.faults.values())}"]
+        lines = [f"faults injected: {self.faults_in_all}"]
         lines += [f"  {count:5}  {kind}" for kind, count in sorted(self.faults.items(), key=lambda each: -each[1])]
         lines += [f"  {kind} found no victim {count} times" for kind, count in self.given_up.items()]
         lines += [f"work done in {self.seconds:.0f} s: " + _counts(self.work)]
         lines += ["requests that had to be sent again: " + (_counts(self.unanswered) or "none")]
-        lines += ["supervisors: " + ", ".join(self.supervisors)]
-        lines += ["until steps of a dead worker ran again: " + _figures(self.recovery_s, "s")]
-        lines += ["peak memory of a process: " + _figures(self.peak_mb, "MB")]
+        lines += [f"supervisors: {len(self.supervisors)}: " + ", ".join(self.supervisors)]
+        lines += ["until steps of a dead worker ran again: " + _recovery(self.recovery_s)]
+        lines += [f"memory of a {role}: " + _figures(figures, "MB") for role, figures in self.memory_mb.items()]
         lines += [f"scrapes: {self.scrapes}"]
         lines += ["warnings and errors in the logs:"] if self.warnings else []
         lines += [f"  {count:5}  {text}" for text, count in sorted(self.warnings.items(), key=lambda each: -each[1])]
@@ -64,13 +65,21 @@ def _figures(figures: Mapping[str, float], unit: str) -> str:
     return ", ".join(f"{name} {value:.2f} {unit}" for name, value in figures.items()) or "none"
 
 
+def _recovery(figures: Mapping[str, float]) -> str:
+    """The number of cases is no time."""
+    times = {name: value for name, value in figures.items() if name != "cases"}
+    return _figures(times, "s") + (f", of {figures['cases']:.0f} cases" if figures else "")
+
+
 def work_done(history: History) -> dict[str, int]:
     """Count what was done."""
     return {
         "tasks": len(history.tasks),
+        "steps": len(history.steps),
         "steps complete": sum(step.state == "complete" for step in history.steps),
         "attempts": len(history.attempts),
         "attempts lost": sum(each.outcome == "lost" or each.error_type == "worker_lost" for each in history.attempts),
+        "workers": len(history.workers),
         "durable events": len(history.messages),
         "dead letters": len(history.letters),
         "deliveries": sum(line.what == "event" for line in history.journal),
@@ -85,8 +94,8 @@ def recovery(journal: Sequence[Noted], killed: Mapping[int, float]) -> dict[str,
     return {
         "p50": gaps[len(gaps) // 2],
         "p99": gaps[min(len(gaps) - 1, len(gaps) * 99 // 100)],
-        "most": gaps[-1],
-        "of": float(len(gaps)),
+        "max": gaps[-1],
+        "cases": float(len(gaps)),
     }
 
 

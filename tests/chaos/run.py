@@ -13,16 +13,17 @@ from pathlib import Path
 
 import psycopg
 from chaos.checker import Known, check
-from chaos.exactness import check_earlier, check_last
+from chaos.exactness import check_supervisors
 from chaos.faults import DATABASE, Scene
-from chaos.guardian import Guardian
+from chaos.guardian import Guardian, Life
 from chaos.history import History, read_history
 from chaos.leftovers import left_in_database, left_on_disk, left_running
 from chaos.load import Load
+from chaos.memory import ROLES, memory_complaints
 from chaos.report import Report, recovery, warnings, work_done
 from chaos.runner import Runner
 from chaos.schedule import Fault, FaultKind, make_schedule
-from chaos.scrapes import Watcher, complaints, memory_complaints
+from chaos.scrapes import Watcher, complaints
 from chaos.workload import write_project
 from support.project import Project
 from support.stoppable_server import StoppableServer, stoppable_server
@@ -30,9 +31,12 @@ from support.unruly_proxy import UnrulyProxy
 from support.waiting import until
 
 _START_S = 90.0
-_DRAIN_S = 180.0
+_STANDSTILL_S = 120.0
+"""After the last fault, with tasks open and none finished: longer than any lease, limit or start of a supervisor."""
 _QUIET_S = 1.5
 """After the last commit, until every figure is visible: more than the 500 ms of SPEC 3."""
+_REST_S = 20.0
+"""Until a worker that has too much memory is replaced, the successor first, and what was freed is given back."""
 
 VARIABLES: Mapping[str, str] = {
     # Crashes are what this is about; a crash loop that ends is tested elsewhere.
@@ -88,6 +92,7 @@ class ChaosRun:
         self._server = server
         self._say = say
         self._open = 0
+        self._weights: dict[str, dict[str, float]] = {}
         project = Project(directory)
         write_project(project)
         self.proxy = UnrulyProxy(server.socket)
@@ -122,13 +127,14 @@ class ChaosRun:
             minutes=self._plan.seconds / 60,
             workers=self._plan.workers,
             command=self._plan.command,
+            faults_in_all=runner.begun.total(),
             faults=dict(runner.begun),
             given_up=dict(runner.given_up),
             work=work_done(history),
             unanswered=dict(self.load.unanswered),
             supervisors=[f"{life.number}: {life.told or 'alone'} → {life.exit_code}" for life in self.guardian.lives],
             recovery_s=recovery(history.journal, self.scene.killed),
-            peak_mb={role: self.watcher.peak(role) for role in ("worker", "supervisor")},
+            memory_mb=self._weights,
             scrapes=sum(each.scrapes for each in self.watcher.seen.values()),
             seconds=time.monotonic() - began,
             warnings=dict(warnings(self._directory)),
@@ -144,32 +150,37 @@ class ChaosRun:
         """Scrape once more, stop, and compare everything."""
         last = self.guardian.lives[-1]
         threading.Event().wait(_QUIET_S)
-        self.watcher.stop()
-        self.watcher.look(last)
-        heavy = [*memory_complaints(self.watcher.living())]
+        watched = [*self.watcher.stop(), *self.watcher.last_look(last), *self._heavy(last)]
+        self._weights = {role: self.watcher.weight(role) for role in ROLES}
         exit_code = self.guardian.stop()
         history = read_history(self._server, DATABASE, self._directory)
-        return history, [*heavy, *self._complaints(history, exit_code)]
+        return history, [*watched, *self._complaints(history, exit_code)]
+
+    def _heavy(self, last: Life) -> list[str]:
+        """Weigh what is there until nothing is too heavy, or it was given the time for that."""
+
+        def found() -> list[str]:
+            self.watcher.weigh(last)
+            return [*memory_complaints(self.watcher.living(), self.watcher.memory.values())]
+
+        try:
+            until(lambda: not found(), _REST_S)
+        except AssertionError:
+            return found()
+        return []
 
     def _complaints(self, history: History, exit_code: int | None) -> Iterator[str]:
         known = Known(self.load.created, self.load.published, self.scene.doomed)
         yield from check(history, known)
         yield from complaints(self.watcher.seen.items())
-        for life in self.guardian.lives:
-            own = [each for each in history.counts if each.supervisor_id == life.supervisor_id]
-            seen = self.watcher.seen.get(life.number)
-            if seen is None:
-                continue
-            if life is self.guardian.lives[-1]:
-                yield from check_last(seen, own)
-            else:
-                yield from check_earlier(life.number, seen, own)
+        supervisors = [(life.number, life.supervisor_id) for life in self.guardian.lives]
+        yield from check_supervisors(supervisors, self.watcher.seen, history.counts)
         yield from self._ends(exit_code)
         yield from self.load.wrong_answers
         yield from self.scene.orphans
-        yield from left_running(self.guardian.lives)
+        yield from left_running(self.guardian.lives, self._directory)
         yield from left_in_database(self._server)
-        yield from left_on_disk(self._directory, self.guardian.lives)
+        yield from left_on_disk(self._directory, [life.pid for life in self.guardian.lives])
 
     def _ends(self, exit_code: int | None) -> Iterator[str]:
         """Complain of supervisors that ended otherwise than they were told."""
@@ -185,11 +196,15 @@ class ChaosRun:
             yield f"end: a supervisor did not start: {self.guardian.failure[-600:]}"
 
     def _drained(self) -> Iterator[str]:
-        """Wait until every task is finished; says which are not in the end."""
-        try:
-            until(lambda: self._count() == 0, _DRAIN_S)
-        except AssertionError:
-            yield f"drain: {self._count()} tasks are not finished {_DRAIN_S:.0f} s after the last fault"
+        """Wait until every task is finished, for as long as some still finish; says how many do not in the end."""
+        left = self._count()
+        while left:
+            try:
+                until(lambda left=left: self._count() < left, _STANDSTILL_S)
+            except AssertionError:
+                yield f"drain: {left} tasks are not finished, and for {_STANDSTILL_S:.0f} s none of them was"
+                return
+            left = self._count()
 
     def _backlog(self) -> int:
         """How many more tasks are open than may be."""

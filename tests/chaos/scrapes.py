@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import psutil
 from chaos.guardian import Guardian, Life
+from chaos.memory import Memory, typical
+from support.monotone import counters, falls
+from support.waiting import until
 
 _INTERVAL_S = 0.5
 _REQUEST_S = 10.0
+_LAST_LOOK_S = 30.0
 _MIB = 2**20
-MOST_MB_AT_REST = 150
-"""G8: what a process may have after any amount of work, and after any fault."""
-
-_COUNTERS = ("_total", "_count", "_sum", "_bucket")
-
-
-def counters(text: str) -> dict[str, float]:
-    """Read the counters of a scrape: series as it is written to value."""
-    found = {}
-    for line in text.splitlines():
-        series, _, value = line.rpartition(" ")
-        if series.partition("{")[0].endswith(_COUNTERS) and not line.startswith("#"):
-            found[series] = float(value)
-    return found
-
-
-def falls(before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[str]:
-    """Name the counters that went down or vanished from one scrape to the next of the same supervisor."""
-    for series, value in before.items():
-        if series not in after:
-            yield f"{series} was {value:g} and is gone"
-        elif after[series] < value:
-            yield f"{series} fell from {value:g} to {after[series]:g}"
 
 
 @dataclass(slots=True)
@@ -56,21 +37,6 @@ class Seen:
         self.scrapes += 1
 
 
-@dataclass(slots=True)
-class Memory:
-    """Resident memory of one process in MiB."""
-
-    role: str
-    first: float
-    last: float = 0.0
-    peak: float = 0.0
-
-    def take(self, megabytes: float) -> None:
-        """Note the latest figure."""
-        self.last = megabytes
-        self.peak = max(self.peak, megabytes)
-
-
 class Watcher:
     """Scrapes whatever supervisor is ready, and weighs it and its workers; in a thread of its own."""
 
@@ -85,61 +51,72 @@ class Watcher:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Look no more."""
+    def stop(self) -> Iterator[str]:
+        """Look no more; complains if the looking had ended before."""
+        if not self._thread.is_alive():
+            yield "scrape: the thread that looks at the system had ended before the run"
         self._ending.set()
         self._thread.join()
 
-    def look(self, life: Life) -> None:
-        """Scrape once; a supervisor that does not answer now is left alone."""
+    def look(self, life: Life) -> bool:
+        """Scrape once; whether it has answered. One that does not answer now is left alone."""
         try:
             text = httpx.get(f"{life.supervisor.url}/metrics", timeout=_REQUEST_S).raise_for_status().text
             events = httpx.get(f"{life.supervisor.url}/metrics/events", timeout=_REQUEST_S).raise_for_status().json()
         except httpx.HTTPError:
-            return
+            return False
         self.seen.setdefault(life.number, Seen()).take(text, events)
+        return True
+
+    def last_look(self, life: Life, *, wait_s: float = _LAST_LOOK_S) -> Iterator[str]:
+        """Scrape the last supervisor when all is quiet, again until it answers; complains if it never does."""
+        try:
+            until(lambda: self._guardian.ready is life and self.look(life), wait_s)
+        except AssertionError:
+            yield f"scrape: supervisor {life.number}, the last one, gave no figures within {wait_s:g} s of quiet"
 
     def living(self) -> list[tuple[int, Memory]]:
         """The memory of the processes that are there now, by pid."""
         return [(process.pid, each) for process, each in list(self.memory.items()) if process.is_running()]
 
-    def peak(self, role: str) -> float:
-        """The most memory that any process of a role had."""
-        return max((each.peak for each in self.memory.values() if each.role == role), default=0.0)
+    def weight(self, role: str) -> dict[str, float]:
+        """What the processes of a role weighed: a fresh one, the heaviest at the end, and the heaviest ever."""
+        return {
+            "fresh": typical(self.memory.values(), role) or 0.0,
+            "at the end": max((each.last for _, each in self.living() if each.role == role), default=0.0),
+            "at most": max((each.peak for each in self.memory.values() if each.role == role), default=0.0),
+        }
 
     def _run(self) -> None:
         while not self._ending.wait(_INTERVAL_S):
             for life in self._guardian.lives[-1:]:
-                self._weigh(life)
+                self.weigh(life)
                 if self._guardian.ready is life:
                     self.look(life)
 
-    def _weigh(self, life: Life) -> None:
+    def weigh(self, life: Life) -> None:
+        """Note the memory of a supervisor and its workers, and every process that is below it."""
         try:
             supervisor = psutil.Process(life.pid)
-            children = supervisor.children()
+            below = supervisor.children(recursive=True)
         except psutil.NoSuchProcess:
             return
-        for process, role in ((supervisor, "supervisor"), *((child, "worker") for child in children)):
+        life.processes.update(below)
+        self._take(supervisor, "supervisor", is_loaded=self._guardian.ready is life)
+        for process in below:
             try:
-                if role == "worker" and "tasker_actors.supervision.worker" not in process.cmdline():
-                    continue
-                megabytes = process.memory_info().rss / _MIB
+                is_worker = "tasker_actors.supervision.worker" in process.cmdline()
             except psutil.NoSuchProcess:
                 continue
-            if role == "worker":
-                life.workers.add(process)
-            self.memory.setdefault(process, Memory(role, megabytes)).take(megabytes)
+            if is_worker:
+                self._take(process, "worker", is_loaded=self._guardian.has_begun(process.pid))
 
-
-def memory_complaints(memory: Iterable[tuple[int, Memory]]) -> Iterator[str]:
-    """Name the processes that have more memory, when all is quiet, than one of their kind needs."""
-    for pid, each in memory:
-        if each.last > MOST_MB_AT_REST:
-            yield (
-                f"memory: the {each.role} {pid} has {each.last:.0f} MB with nothing to do, "
-                f"and {MOST_MB_AT_REST} MB are enough; it had {each.peak:.0f} MB at most"
-            )
+    def _take(self, process: psutil.Process, role: str, *, is_loaded: bool) -> None:
+        try:
+            megabytes = process.memory_info().rss / _MIB
+        except psutil.NoSuchProcess:
+            return
+        self.memory.setdefault(process, Memory(role)).take(megabytes, is_loaded=is_loaded)
 
 
 def complaints(seen: Iterable[tuple[int, Seen]]) -> Iterator[str]:

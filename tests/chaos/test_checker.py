@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from chaos.checker import Known, check
-from chaos.exactness import check_earlier, check_last
+from chaos.exactness import check_earlier, check_last, check_supervisors
 from chaos.history import Attempt, Count, History, Message, Noted, Step, Task, Worker
 from chaos.load import Created, Published
+from chaos.memory import MARGIN_MB, Memory, memory_complaints
 from chaos.report import recovery
-from chaos.scrapes import Memory, Seen, memory_complaints
+from chaos.scrapes import Seen
 from chaos.workload import KILL, ORDINARY, RETRYABLE, SPECIAL
 
 CHAIN = next(each for each in ORDINARY if each.name == "chain")
@@ -245,14 +246,64 @@ def test_a_figure_that_is_not_what_was_committed_is_found():
     assert any("not the sum" in each for each in check_last(seen(total_routed=4), COUNTS))
 
 
-def test_a_process_that_keeps_its_memory_is_found():
-    kept, gave_back = Memory("worker", 60.0), Memory("worker", 60.0)
-    for megabytes in (400.0, 390.0):
-        kept.take(megabytes)
-    for megabytes in (400.0, 90.0):
-        gave_back.take(megabytes)
-    assert list(memory_complaints([(1, kept), (2, gave_back)])) == [
-        "memory: the worker 1 has 390 MB with nothing to do, and 150 MB are enough; it had 400 MB at most"
+def test_a_last_supervisor_that_was_never_scraped_is_found_and_an_earlier_one_may_be():
+    supervisors = [(0, "s0"), (1, "s1")]
+    assert list(check_supervisors(supervisors, {1: seen()}, COUNTS)) == []
+    assert list(check_supervisors(supervisors, {0: Seen()}, COUNTS)) == [
+        "scrape: supervisor 1, the last one, was never scraped"
+    ]
+
+
+def test_each_supervisor_is_compared_with_what_its_own_workers_committed():
+    more = [*COUNTS, replace(COUNTS[0], supervisor_id="s0", published=2)]
+    found = list(check_supervisors([(0, "s0"), (1, "s1")], {0: seen(), 1: seen()}, more))
+    assert len(found) == 1
+    assert "supervisor 0 showed" in found[0]
+    assert len(list(check_supervisors([(0, "s1"), (1, "s0")], {0: seen(), 1: seen()}, more))) == 2
+
+
+def weighed(role: str, *megabytes: float) -> Memory:
+    """A process that was weighed while it booted, and then came to these figures."""
+    found = Memory(role)
+    found.take(8.0, is_loaded=False)
+    for each in megabytes:
+        found.take(each)
+    return found
+
+
+def heavy(*living: Memory, gone: Sequence[Memory] = ()) -> list[str]:
+    """What is complained of for the processes that are there, numbered from 1, and those that are gone."""
+    return list(memory_complaints(list(enumerate(living, 1)), [*gone, *living]))
+
+
+def test_a_process_that_keeps_its_memory_is_found_and_one_that_gave_it_back_is_not():
+    gone = [weighed("worker", 60.0), weighed("worker", 62.0)]
+    enough = [weighed("worker", 60.0, 400.0, 60.0 + MARGIN_MB), weighed("supervisor", 80.0, 80.0 + MARGIN_MB)]
+    assert heavy(*enough, gone=gone) == []
+    kept = [weighed("worker", 61.0, 400.0, 62.0 + MARGIN_MB), weighed("supervisor", 80.0, 81.0 + MARGIN_MB)]
+    worker, supervisor = heavy(*kept, gone=gone)
+    assert f"worker 1 has {62 + MARGIN_MB} MB with nothing to do, and {61 + MARGIN_MB} MB are enough" in worker
+    assert "a fresh one has 61 MB; it had 400 MB at most" in worker
+    assert f"supervisor 2 has {81 + MARGIN_MB} MB with nothing to do, and {80 + MARGIN_MB} MB are enough" in supervisor
+
+
+def test_a_process_that_was_first_seen_late_does_not_excuse_itself():
+    late = weighed("worker", 130.0)
+    assert len(heavy(late, weighed("supervisor", 80.0), gone=[weighed("worker", 60.0), weighed("worker", 61.0)])) == 1
+
+
+def test_no_process_may_weigh_more_than_the_promise_however_heavy_a_fresh_one_is():
+    (found,) = heavy(weighed("worker", 140.0, 151.0), weighed("supervisor", 149.0))
+    assert "the worker 1 has 151 MB with nothing to do, and 150 MB are enough" in found
+
+
+def test_processes_that_were_not_there_to_be_weighed_are_missed():
+    assert heavy() == [
+        "memory: no worker was there to be weighed at the end",
+        "memory: no supervisor was there to be weighed at the end",
+    ]
+    assert heavy(weighed("worker"), weighed("supervisor", 80.0)) == [
+        "memory: no fresh worker was ever weighed, to compare 1 with"
     ]
 
 
@@ -264,5 +315,5 @@ def test_recovery_is_from_the_kill_to_the_next_begin_of_what_was_running():
         Noted(2, "begin", "b", "1", "b", 4.5),
         Noted(2, "begin", "c", "1", "c", 4.6),
     ]
-    assert recovery(journal, {1: 4.0}) == {"p50": 0.5, "p99": 0.5, "most": 0.5, "of": 1.0}
+    assert recovery(journal, {1: 4.0}) == {"p50": 0.5, "p99": 0.5, "max": 0.5, "cases": 1.0}
     assert recovery(journal, {}) == {}

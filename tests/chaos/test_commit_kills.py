@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.cutting_proxy import CuttingProxy
+from support.monotone import monotone
 from support.project import Project
 from support.scale import SCALE
 from support.supervised import kill, supervised
@@ -61,7 +62,7 @@ def proxied(embedded_server) -> Iterator[tuple[str, CuttingProxy]]:
 def test_a_worker_that_is_killed_in_a_commit_has_committed_all_of_it_or_nothing(project, proxied):
     url, proxy = proxied
     limits = {"TASKER_WORKER__RESTART_LIMIT": "1000"}
-    with supervised(project, proxy.url, variables=limits) as one:
+    with supervised(project, proxy.url, variables=limits) as one, monotone(one):
         one.database_url = url
         killed: Counter[str] = Counter()
 

@@ -25,6 +25,7 @@ from support.away import (
     unfinished,
     waiting_workers,
 )
+from support.monotone import monotone
 from support.project import Project
 from support.servers import debian_programs, separate_server
 from support.supervised import Supervised, kill, supervised
@@ -70,14 +71,15 @@ def one(project: Project, server: StoppableServer) -> Iterator[Supervised]:
 
 @pytest.fixture
 def work(one: Supervised) -> Iterator[None]:
-    """Work under way during the test, all of which is finished at its end, by the same workers."""
+    """Work under way during the test, all of which is finished at its end, by the same workers; no counter falls."""
     before, pids = finished(one), one.worker_pids()
     create_chains(one, CHAINS)
     until(lambda: finished(one) > before + 5, 60)
-    yield
-    until(lambda: unfinished(one) == 0, 120)
-    until(lambda: database_check(one) is None)
-    assert_nothing_lost(one, finished(one))
+    with monotone(one):
+        yield
+        until(lambda: unfinished(one) == 0, 120)
+        until(lambda: database_check(one) is None)
+        assert_nothing_lost(one, finished(one))
     assert one.worker_pids() == pids
     assert one.restarts() == {}
     assert one.logged("Actor restarted") == [], one.logged("Actor restarted")[0]["exception"]

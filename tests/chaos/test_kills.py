@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from support.monotone import monotone
 from support.project import Project
 from support.supervised import kill, supervised
 from support.waiting import until
@@ -70,35 +71,18 @@ def project(tmp_path):
     return project
 
 
-def counters(one):
-    """Every counter of a scrape by name and labels."""
-    found = one.metrics()
-    return {
-        (name, labels): value
-        for name, by_labels in found.items()
-        if name.endswith(("_total", "_count", "_sum", "_bucket"))
-        for labels, value in by_labels.items()
-    }
-
-
-def assert_monotone(before, after):
-    fell = {key: (value, after.get(key)) for key, value in before.items() if after.get(key, -1.0) < value}
-    assert fell == {}
-
-
 def test_killed_workers_cost_no_result_no_event_and_no_count(project, embedded_server):
     """Workers are killed in the middle of hundreds of chains, and the figures are scraped all the while."""
     limits = {"TASKER_WORKER__RESTART_LIMIT": "1000", "TASKER_DATABASE__POLL_INTERVAL_MS": "50"}
-    with embedded_server.database(migrated=True) as url, supervised(project, url, variables=limits) as one:
+    with (
+        embedded_server.database(migrated=True) as url,
+        supervised(project, url, variables=limits) as one,
+        monotone(one),
+    ):
         one.create_many("chain", CHAINS, namespace="chains")
-        figures = counters(one)
         killed = 0
 
         def done() -> int:
-            nonlocal figures
-            latest = counters(one)
-            assert_monotone(figures, latest)
-            figures = latest
             return int(one.rows("SELECT count(*) AS n FROM tasker.steps WHERE state = 'complete'")[0]["n"])
 
         for number in range(KILLS):
@@ -126,7 +110,6 @@ def test_killed_workers_cost_no_result_no_event_and_no_count(project, embedded_s
         figures_of_router = one.event_stats()["router"]
         assert (figures_of_router["durable_routed"], figures_of_router["broadcast_routed"]) == (CHAINS * 3, CHAINS)
         assert figures_of_router["fast_routed"] <= CHAINS
-        assert_monotone(figures, counters(one))
         published = one.metrics()["tasker_domain_events_published_total"]
         exact = {dict(labels)["event_name"]: int(value) for labels, value in published.items()}
         assert {name: exact[name] for name in by_name} == by_name

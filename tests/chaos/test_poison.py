@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from support.monotone import monotone
 from support.project import Project
 from support.scale import SCALE
 from support.supervised import Supervised, supervised
@@ -128,7 +129,11 @@ def assert_only_the_poison_paid(one: Supervised, poisons: dict[str, str], innoce
 
 
 def test_poison_among_200_is_the_only_one_that_pays_whatever_it_does_to_its_process(project, embedded_server):
-    with embedded_server.database(migrated=True) as url, supervised(project, url, variables=LIMITS) as one:
+    with (
+        embedded_server.database(migrated=True) as url,
+        supervised(project, url, variables=LIMITS) as one,
+        monotone(one),
+    ):
         poisons = create(one, KINDS)
 
         until(lambda: unfinished(one) == 0, 120 * SCALE)

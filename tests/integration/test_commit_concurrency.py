@@ -103,6 +103,27 @@ def test_batches_that_share_tasks_in_opposite_order_do_not_deadlock(flow: Flow, 
     assert {row["status"] for row in flow.rows("SELECT status FROM tasker.tasks")} == {"complete"}
 
 
+def test_tasks_are_locked_in_the_order_of_their_keys_however_they_lie_and_are_found(flow: Flow, threads):
+    """Their rows lie in the opposite order, and are read as they lie; somebody holds the middle one of the three."""
+    rows = flow.create(flow.register({"only": []}), count=3)
+    _, middle, last = sorted(row.task_uuid for row in rows)
+    worker = Worker(flow)
+    steps = worker.claim()
+    with flow.pool.connection() as connection:
+        connection.execute("CREATE INDEX reversed ON tasker.tasks (task_uuid DESC)")
+        connection.execute("CLUSTER tasker.tasks USING reversed")
+        connection.execute("DROP INDEX tasker.reversed")
+        # What is left to the planner is a bitmap scan.
+        connection.execute("ALTER FUNCTION tasker.apply_results_v1 SET enable_indexscan = off")
+    with flow.in_flight("SELECT FROM tasker.tasks WHERE task_uuid = %s FOR UPDATE", middle):
+        waiting = threads.submit(worker.commit, *map(finish, steps))
+        flow.wait_until_blocked()
+        free = flow.rows("SELECT task_uuid::text FROM tasker.tasks FOR UPDATE SKIP LOCKED")
+
+    assert len(waiting.result().won) == 3
+    assert [row["task_uuid"] for row in free] == [last]
+
+
 def test_a_fan_in_of_100_with_4_workers_ends_without_a_deadlock(flow: Flow, threads):
     graph: dict[str, list[str]] = {f"root{number}": [] for number in range(100)}
     rows = flow.create(flow.register({**graph, "sink": list(graph)}, publishes_events=[event()]), count=3)
