@@ -101,6 +101,10 @@ class HandlerRegistry:
         target = self._handlers.get(spec.callable) if spec.resolver != _BY_PATH else None
         if target is None:
             target = self._imported(spec)
+        if isinstance(target, StepHandler):
+            method = spec.method or "call"
+            require_method(type(target), method)
+            return bind_method(target, method, target.name), False
         if not isinstance(target, type):
             if spec.method not in (None, "", "call"):
                 msg = f"handler {spec.callable!r} is a function and has no method {spec.method!r}; leave the key out"

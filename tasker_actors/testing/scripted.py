@@ -1,0 +1,91 @@
+"""Handlers that a test makes up: what stands for one that calls a payment provider, and may be down twice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from tasker_actors.steps.bound import BoundHandler, bind_function, place_of
+from tasker_actors.steps.context import StepContext
+from tasker_actors.steps.declaration import declaration_of
+from tasker_actors.steps.handler import StepHandler
+from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.testing.errors import KitError
+from tasker_actors.workflow.template import HandlerSpec
+
+
+class Outcomes:
+    """What the attempts of a handler come to, one after the other; made with `outcomes`."""
+
+    def __init__(self, given: tuple[Any, ...]) -> None:
+        self._given = given
+        self.contexts: list[StepContext] = []
+        """What it was called with, one a call."""
+
+    @property
+    def left(self) -> int:
+        """How many outcomes no attempt has come to."""
+        return max(0, len(self._given) - len(self.contexts))
+
+    def __call__(self, context: StepContext) -> Any:
+        """Come to the next outcome."""
+        self.contexts.append(context)
+        number = len(self.contexts)
+        if number > len(self._given):
+            raise KitError(
+                f"step {context.step_name!r} has a call no. {number}, and outcomes() names {len(self._given)}:"
+                " name one for each attempt of each step that it stands for"
+            )
+        return _played(self._given[number - 1], context)
+
+    def __repr__(self) -> str:
+        return f"outcomes({', '.join(map(repr, self._given))})"
+
+
+def outcomes(*given: Any) -> Outcomes:
+    """Make a handler whose calls come to these outcomes, in order; one call more ends the run with a KitError.
+
+    An exception, or a class of one, is raised; a callable is called with the StepContext; anything else is returned, as
+    a handler would return it.
+    """
+    if not given:
+        raise KitError(
+            "outcomes() needs at least one outcome, such as outcomes(RetryableError('down'), {'paid': True})"
+        )
+    return Outcomes(given)
+
+
+def handler_from(
+    given: Any, name: str, config: dict[str, Any] | None = None, method: str | None = None
+) -> BoundHandler:
+    """Make anything that may stand for a handler callable; HandlerNotFoundError says why a handler is none.
+
+    That is a StepHandler, as a class or as an object, a function as templates can name it, or for a test a result, an
+    exception, `outcomes`, or any other callable that takes the context.
+    """
+    if _is_handler(given):
+        spec = HandlerSpec.model_construct(callable=name, method=method, initialization=dict(config or {}))
+        return HandlerRegistry({name: given}, {}, ()).resolve(spec)
+    if method is not None:
+        raise KitError(f"{given!r} is no class of a handler, so that it has no method {method!r}")
+    if inspect.isfunction(given):
+        return bind_function(given)
+    if callable(given) and not isinstance(given, type):
+        return BoundHandler(name, "1.0.0", place_of(given), inspect.iscoroutinefunction(given), given)
+    return BoundHandler(name, "1.0.0", place_of(given), is_async=False, invoke=_constant(given))
+
+
+def _is_handler(given: Any) -> bool:
+    is_class = isinstance(given, type) and not issubclass(given, BaseException)
+    return is_class or isinstance(given, StepHandler) or declaration_of(given) is not None
+
+
+def _constant(given: Any) -> Callable[[StepContext], Any]:
+    return lambda context: _played(given, context)
+
+
+def _played(outcome: Any, context: StepContext) -> Any:
+    if isinstance(outcome, BaseException) or (isinstance(outcome, type) and issubclass(outcome, BaseException)):
+        raise outcome
+    return outcome(context) if callable(outcome) else outcome
