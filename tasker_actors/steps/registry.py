@@ -20,10 +20,10 @@ from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.discovery import HandlerTarget, handlers_in
 from tasker_actors.steps.handler import StepHandler
 from tasker_actors.steps.modules import import_module, is_missing
-from tasker_actors.steps.native_handlers import NativeHandlers
 from tasker_actors.workflow.nearest import hint
 
 if TYPE_CHECKING:
+    from tasker_actors.steps.native_handlers import NativeHandlers
     from tasker_actors.workflow.template import HandlerSpec
 
 _BY_NAME = "explicit_mapping"

@@ -8,7 +8,11 @@ from typing import Any
 import orjson
 
 from tasker_actors.events.codec import PayloadError, encode_payload
+from tasker_actors.steps.lease import TaskFacts
+from tasker_actors.telemetry.span_ids import task_span_id
+from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext
 from tasker_actors.testing.errors import ContextRefusedError, KitError
+from tasker_actors.testing.kit import Kit
 from tasker_actors.workflow.input_schema import validate_context
 from tasker_actors.workflow.template import TaskTemplate
 
@@ -30,3 +34,18 @@ def plain_json(what: str, value: Mapping[str, Any]) -> dict[str, Any]:
     except PayloadError as error:
         raise KitError(f"{what} is no JSON: {error}") from error
     return plain
+
+
+def task_facts(
+    kit: Kit, context: Mapping[str, Any], correlation_id: str | None, parent_correlation_id: str | None
+) -> TaskFacts:
+    """Make a new task's facts, with the trace that its spans are of."""
+    task_uuid = kit.ids.uuid7()
+    return TaskFacts(
+        task_uuid=task_uuid,
+        template_id=1,
+        context=orjson.dumps(context),
+        correlation_id=correlation_id or kit.ids.uuid7(),
+        parent_correlation_id=parent_correlation_id,
+        trace=TraceContext(kit.ids.hex(32), task_span_id(task_uuid), SAMPLED),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
 from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.logs import LogEntry
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
+from tasker_actors.workflow.progress import StepProgress
 from tasker_actors.workflow.states import StepState
 
 
@@ -116,6 +117,35 @@ class AttemptRun:
         if self.failure is not None:
             why = f"{self.failure.error_type}: {self.failure.message}"
             raise KitError(f"step {self.step_name!r} failed in attempt {self.attempt}: {why}")
+
+
+@dataclass(slots=True)
+class StepRun(StepProgress):
+    """One step of a task: where it is, and its attempts so far. `runs_at_s` is when it may run, on the clock."""
+
+    step_uuid: str = ""
+    runs_at_s: float = 0.0
+    attempt_runs: list[AttemptRun] = field(default_factory=list)
+
+    @property
+    def result(self) -> Any:
+        """Its result as successors see it; None if it has none."""
+        return self.attempt_runs[-1].result if self.attempt_runs else None
+
+    @property
+    def failure(self) -> StepFailure | None:
+        """Why its last attempt failed; None if it did not."""
+        return self.attempt_runs[-1].failure if self.attempt_runs else None
+
+    @property
+    def delays_ms(self) -> list[int]:
+        """The waits before its second and later attempts, in milliseconds."""
+        return [each.delay_ms for each in self.attempt_runs if each.state is StepState.WAITING_FOR_RETRY]
+
+    @property
+    def events(self) -> list[PublishedEvent]:
+        """What its attempts published, in order."""
+        return [event for each in self.attempt_runs for event in each.events]
 
 
 def published(event: OutgoingEvent, headers: Mapping[str, str] | None) -> PublishedEvent:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasker_actors.testing.collected import collect
-from tasker_actors.testing.inputs import checked_context
+from tasker_actors.testing.execution import Execution
+from tasker_actors.testing.inputs import checked_context, task_facts
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, plans_of, template_from
 from tasker_actors.testing.scripted import Outcomes
@@ -60,13 +61,7 @@ def start_template(
     found, file = template_from(template, environment)
     code = collect(handlers)
     plans = plans_of(found, file, code, stand_ins, kit.handler_timeout_ms)
-    return TaskRun(
-        found,
-        plans,
-        code,
-        kit,
-        checked_context(found, context or {}),
-        correlation_id=correlation_id,
-        parent_correlation_id=parent_correlation_id,
-        scripted={name: each for name, each in stand_ins.items() if isinstance(each, Outcomes)},
-    )
+    facts = task_facts(kit, checked_context(found, context or {}), correlation_id, parent_correlation_id)
+    execution = Execution(found, plans, code.registry.subscribers, facts, kit)
+    scripted = {name: each for name, each in stand_ins.items() if isinstance(each, Outcomes)}
+    return TaskRun(found, kit, execution, scripted)

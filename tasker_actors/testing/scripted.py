@@ -8,7 +8,7 @@ from typing import Any
 
 from tasker_actors.steps.bound import BoundHandler, bind_function, place_of
 from tasker_actors.steps.context import StepContext
-from tasker_actors.steps.declaration import declaration_of
+from tasker_actors.steps.declaration import FunctionDeclaration, declaration_of
 from tasker_actors.steps.handler import StepHandler
 from tasker_actors.steps.registry import HandlerRegistry
 from tasker_actors.testing.errors import KitError
@@ -50,9 +50,7 @@ def outcomes(*given: Any) -> Outcomes:
     a handler would return it.
     """
     if not given:
-        raise KitError(
-            "outcomes() needs at least one outcome, such as outcomes(RetryableError('down'), {'paid': True})"
-        )
+        raise KitError("outcomes() needs an outcome for each attempt, as in outcomes(RetryableError('down'), {})")
     return Outcomes(given)
 
 
@@ -70,7 +68,7 @@ def handler_from(
     if method is not None:
         raise KitError(f"{given!r} is no class of a handler, so that it has no method {method!r}")
     if inspect.isfunction(given):
-        return bind_function(given)
+        return bind_function(given, FunctionDeclaration(name))
     if callable(given) and not isinstance(given, type):
         return BoundHandler(name, "1.0.0", place_of(given), inspect.iscoroutinefunction(given), given)
     return BoundHandler(name, "1.0.0", place_of(given), is_async=False, invoke=_constant(given))

@@ -13,12 +13,11 @@ from tasker_actors.steps.lease import LeasedStep, StepPlan
 from tasker_actors.testing.attempt import AttemptRunner
 from tasker_actors.testing.collected import collect
 from tasker_actors.testing.errors import KitError
-from tasker_actors.testing.inputs import checked_context, plain_json
+from tasker_actors.testing.inputs import checked_context, plain_json, task_facts
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.loop import HandlerRunner
 from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, plans_of, template_from
 from tasker_actors.testing.records import AttemptRun
-from tasker_actors.testing.task import task_facts
 from tasker_actors.workflow.dag import ancestors
 from tasker_actors.workflow.nearest import hint
 
