@@ -204,6 +204,8 @@ def test_what_stands_for_a_handler_may_be_nearly_anything():
         (AsyncMock(return_value={"status": "awaited", "currency": 1}), "awaited"),
         ({"status": "fixed", "currency": 1}, "fixed"),
         (outcomes(by_context), "shop.charge"),
+        (outcomes(Charge), "paid"),
+        (outcomes(AsyncMock(return_value={"status": "later", "currency": 1})), "later"),
         (outcomes(StepHandlerResult.success({"status": "said", "currency": 1})), "said"),
     ):
         task = payment(replace={"charge": stand_in})
@@ -285,6 +287,14 @@ def test_outcomes_that_nobody_came_to_are_a_surprise_and_one_too_few_ends_the_ru
     with pytest.raises(KitError, match="an outcome for each attempt"):
         outcomes()
     assert repr(outcomes({}, 1)) == "outcomes({}, 1)"
+
+
+def test_async_and_other_outcomes_may_follow_each_other():
+    async def works(context):
+        return TAKEN
+
+    task = payment(replace={"charge": outcomes(RetryableError("down"), works)})
+    assert [each.succeeded for each in task.step("charge").attempt_runs] == [False, True]
 
 
 @pytest.mark.parametrize("place", ["handler", "subscriber", "hook"])
