@@ -68,7 +68,7 @@ def conclude(
     that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs. What
     ends with a checkpoint publishes nothing: the attempt is not over. `new_id` names the events.
     """
-    outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes)
+    outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes, new_id)
     if follows.state == YIELDED:
         return _finished(step, handled, outcome, ended_at, state=YIELDED, follows=follows.documents)
     will_retry = isinstance(outcome, StepFailure) and step.plan.retry.will_retry(
@@ -152,7 +152,7 @@ def _finished(
 
 
 def _stored(
-    step: LeasedStep, outcome: StepOutcome, now: datetime, max_result_bytes: int
+    step: LeasedStep, outcome: StepOutcome, now: datetime, max_result_bytes: int, new_id: Callable[[], str]
 ) -> tuple[StepOutcome, bytes | None, FollowUp]:
     """Encode a result and read what it says about other steps; what is wrong with it becomes the attempt's failure."""
     if isinstance(outcome, StepFailure):
@@ -161,7 +161,7 @@ def _stored(
         result = encode_payload(outcome.result, max_bytes=max_result_bytes)
         if asks_to_yield(outcome.metadata):
             return outcome, None, checkpoint(step, result, now)
-        return outcome, result, follow_up(step, result)
+        return outcome, result, follow_up(step, result, new_id)
     except PayloadError as error:
         message = f"the handler's result cannot be stored: {error}"
         failure = StepFailure(storable_text(message), "invalid_result", error_code=error.code, retryable=False)

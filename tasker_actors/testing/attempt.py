@@ -6,17 +6,18 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from tasker_actors.delivery.routing import commit_item
-from tasker_actors.events.codec import MAX_PAYLOAD_BYTES
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.messages import CommitItem, FinishedStep
+from tasker_actors.settings.processes import WorkerSettings
+from tasker_actors.settings.sections import EventSettings
 from tasker_actors.steps.attempt import call_handler, context_of
 from tasker_actors.steps.bound import BoundHandler
-from tasker_actors.steps.conclude import HandledStep, conclude, timed_out, without_publishers
+from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import CancelledFlag, StepContext
 from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.lease import LeasedStep
@@ -26,13 +27,17 @@ from tasker_actors.telemetry.trace_context import WorkingOn
 from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.logs import LogEntry, RecordingLogger
 from tasker_actors.testing.records import AttemptRun, dead_letter, published
+from tasker_actors.workflow.checkpoint import YIELDED
 from tasker_actors.workflow.outcome import StepFailure
-from tasker_actors.workflow.states import StepState
 
 if TYPE_CHECKING:
     from tasker_actors.testing.kit import Kit
     from tasker_actors.testing.loop import HandlerRunner
 
+_LIMITS: Final = SizeLimits(
+    max_result_bytes=WorkerSettings.model_fields["max_result_bytes"].default,
+    max_payload_bytes=EventSettings.model_fields["max_payload_bytes"].default,
+)
 _FAILS_ITS_ATTEMPT = (Exception, SystemExit, StepTimeoutError, asyncio.CancelledError)
 """What a handler may raise without ending the run: all else is meant for the test, pytest.fail() and Ctrl-C."""
 
@@ -109,15 +114,16 @@ class AttemptRunner:
             finished,
             item,
             AttemptRun(
-                step_name=step.plan.name,
+                step_name=step.name,
                 attempt=step.attempt,
-                state=StepState(finished.state),
+                state=finished.state,
                 outcome=finished.outcome,
                 result=None if finished.result is None else orjson.loads(finished.result),
                 exception=raised.error if isinstance(finished.outcome, StepFailure) else None,
                 delay_ms=finished.delay_ms,
                 duration_ms=finished.duration_ms,
                 began_at=began_at,
+                checkpoint=orjson.loads(finished.follows["checkpoint"]) if finished.state == YIELDED else None,
                 events=tuple(
                     published(event, headers.pop(0) if event.delivery_mode.is_durable else None)
                     for event in finished.derived.events
@@ -157,7 +163,7 @@ class AttemptRunner:
             now=self.kit.clock.now(),
             ended_at=self.kit.clock.elapsed_s,
             random=self.kit.random(),
-            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            limits=_LIMITS,
             new_id=self.kit.ids.uuid7,
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 
@@ -10,14 +11,19 @@ from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
 from tasker_actors.testing.attempt import Attempt, AttemptRunner
+from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.hand_over import HandOver
+from tasker_actors.testing.inputs import leased
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.loop import HandlerRunner
 from tasker_actors.testing.records import AttemptRun, StepRun
-from tasker_actors.workflow.dag import ancestors
+from tasker_actors.workflow.checkpoint import YIELDED
 from tasker_actors.workflow.progress import TaskProgress
-from tasker_actors.workflow.states import DONE_STEP_STATES, StepState
+from tasker_actors.workflow.states import StepState
 from tasker_actors.workflow.template import TaskTemplate
+
+MAX_SLICES: Final = 10_000
+"""A step that ends more slices of its work than this in a test is taken for one that never ends."""
 
 
 class Execution:
@@ -32,16 +38,19 @@ class Execution:
         kit: Kit,
     ) -> None:
         needs = {step.name: step.dependencies for step in template.steps}
+        strategies = {name: plan.dynamic.on_failure for name, plan in plans.items()}
         self.facts = facts
         self.progress = TaskProgress(
-            {name: StepRun(name, needs[name], step_uuid=kit.ids.uuid7()) for name in plans}  # in the order of the plan
+            {name: StepRun(name, needs[name], step_uuid=kit.ids.uuid7()) for name in plans},  # in the order of the plan
+            kinds={name: plan.dynamic.kind for name, plan in plans.items()},
+            on_failure={name: strategy for name, strategy in strategies.items() if strategy is not None},
         )
         self.attempts: list[AttemptRun] = []
         self.commits: list[StepsCommitted] = []
         self.hand_over = HandOver(subscribers)
         self._kit = kit
         self._plans = plans
-        self._above = ancestors(needs)
+        self._names = {plan.position: name for name, plan in plans.items()}
         self._created_at = kit.clock.elapsed_s
         self._release()
 
@@ -58,38 +67,33 @@ class Execution:
         return attempt.run
 
     def _next(self) -> StepRun | None:
-        """Choose as a claim does: what may run first, and of those the first in the plan's order."""
+        """Choose as a claim does: what may run first; what was just released comes before any retry."""
         waiting = (StepState.ENQUEUED, StepState.WAITING_FOR_RETRY)
         steps = [step for step in self.progress.steps.values() if step.state in waiting]
-        return min(steps, key=lambda step: step.runs_at_s, default=None)
+        return min(steps, key=lambda step: (step.runs_at_s, step.turn), default=None)
 
     def _lease(self, step: StepRun) -> LeasedStep:
-        results = orjson.dumps({name: self.progress.steps[name].result for name in self._done(self._above[step.name])})
-        return LeasedStep(
+        plan = self._plans[step.definition or step.name]
+        results = {other.name: other.result for other in self.progress.visible_to(step)}
+        return leased(
+            self._kit,
+            plan,
+            self.facts,
+            results,
             token=len(self.attempts) + 1,
-            task=self.facts,
-            plan=self._plans[step.name],
             step_uuid=step.step_uuid,
             attempt=step.attempts + 1,
-            suspect=False,
-            waited_ms=0.0,
-            dependency_results=orjson.loads(results),
-            dependency_bytes=len(results),
-            trace=self.facts.trace.with_span(self._kit.ids.hex(16)),
-            leased_at=self._kit.clock.elapsed_s,
+            name=step.name,
+            inputs=step.inputs,
+            checkpoint=step.checkpoint,
         )
-
-    def _done(self, names: Iterable[str]) -> list[str]:
-        """Leave those of a step's ancestors whose results it sees, in the plan's order."""
-        wanted = frozenset(names)
-        return [name for name, step in self.progress.steps.items() if name in wanted and step.state in DONE_STEP_STATES]
 
     def _commit(self, step: StepRun, attempt: Attempt) -> None:
         now = self._kit.clock.elapsed_s
         self.attempts.append(attempt.run)
         step.attempt_runs.append(attempt.run)
-        self.progress.finish(step, attempt.run.state)
-        step.runs_at_s = now + attempt.run.delay_ms / 1000
+        self._take_in(step, attempt)
+        step.runs_at_s, step.turn = now + attempt.run.delay_ms / 1000, len(self.attempts)
         released = self._release()
         self.commits.append(
             StepsCommitted(
@@ -103,9 +107,35 @@ class Execution:
             )
         )
 
+    def _take_in(self, step: StepRun, attempt: Attempt) -> None:
+        """Let the task get on by an attempt's outcome, and by what it says about other steps."""
+        follows = {key: orjson.loads(document) for key, document in attempt.finished.follows.items()}
+        if attempt.run.state == YIELDED:
+            step.checkpoint = follows["checkpoint"]
+            step.slices += 1
+            if step.slices > MAX_SLICES:
+                raise KitError(f"step {step.name!r} has ended {MAX_SLICES} slices of its work, and goes on")
+            self.progress.pause(step)
+            return
+        omitted = [self._names[position] for position in follows.get("omits", ())]
+        self.progress.finish(step, StepState(attempt.run.state), omitted=omitted)
+        self._divide(follows.get("batch", {}))
+
+    def _divide(self, batch: Mapping[str, Any]) -> None:
+        """Make the instances of a batch, or give the worker's own row what says that there is nothing to do."""
+        for placeholder in batch.get("placeholders", ()):
+            row = self.progress.steps.get(self._names[placeholder["position"]])
+            if row is not None:
+                row.inputs = placeholder["inputs"]
+        if "instances" in batch:
+            instances = [
+                StepRun(one["name"], step_uuid=one["step_uuid"], inputs=one["inputs"]) for one in batch["instances"]
+            ]
+            self.progress.divide(self._names[batch["worker"]], instances)
+
     def _release(self) -> int:
         """Let run what waits for nothing any more; it has the task's place in the queue, before any later retry."""
         released = self.progress.release()
         for step in released:
-            step.runs_at_s = self._created_at
+            step.runs_at_s, step.turn = self._created_at, 0
         return len(released)

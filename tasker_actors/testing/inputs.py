@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tasker_actors.events.codec import PayloadError, encode_payload
-from tasker_actors.steps.lease import TaskFacts
+from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext
 from tasker_actors.testing.errors import ContextRefusedError, KitError
@@ -48,4 +48,38 @@ def task_facts(
         correlation_id=correlation_id or kit.ids.uuid7(),
         parent_correlation_id=parent_correlation_id,
         trace=TraceContext(kit.ids.hex(32), task_span_id(task_uuid), SAMPLED),
+    )
+
+
+def leased(
+    kit: Kit,
+    plan: StepPlan,
+    facts: TaskFacts,
+    results: Mapping[str, Any],
+    *,
+    step_uuid: str,
+    attempt: int,
+    token: int = 1,
+    name: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> LeasedStep:
+    """Make what a claim would return for a step; `name` is that of an instance of a batch worker."""
+    encoded = orjson.dumps(results)
+    return LeasedStep(
+        token=token,
+        task=facts,
+        plan=plan,
+        step_uuid=step_uuid,
+        attempt=attempt,
+        suspect=False,
+        waited_ms=0.0,
+        dependency_results=orjson.loads(encoded),
+        dependency_bytes=len(encoded),
+        trace=facts.trace.with_span(kit.ids.hex(16)),
+        leased_at=kit.clock.elapsed_s,
+        position=plan.position,
+        name=name or plan.name,
+        inputs=inputs or {},
+        checkpoint=checkpoint,
     )

@@ -71,21 +71,23 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRun:
-    """One attempt of one step.
+    """One attempt of one step, or a slice of it.
 
-    `result` is what successors see, plain JSON; None for a failure. `exception` is what the handler raised, if it did.
-    `delay_ms` is the wait before the next attempt, 0 if there is none. `spans` are not here but in the task's.
+    `state` is complete, waiting_for_retry or error, or `yielded` for a slice that ended with a `checkpoint`. `result`
+    is what successors see, plain JSON; None for a failure. `exception` is what the handler raised, if it did.
+    `delay_ms` is the wait before the next attempt, 0 if there is none.
     """
 
     step_name: str
     attempt: int
-    state: StepState
+    state: str
     outcome: StepOutcome
     result: Any
     exception: BaseException | None
     delay_ms: int
     duration_ms: float
     began_at: datetime
+    checkpoint: Mapping[str, Any] | None
     events: tuple[PublishedEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
     logs: tuple[LogEntry, ...]
@@ -121,10 +123,18 @@ class AttemptRun:
 
 @dataclass(slots=True)
 class StepRun(StepProgress):
-    """One step of a task: where it is, and its attempts so far. `runs_at_s` is when it may run, on the clock."""
+    """One step of a task: where it is, and its attempts so far, slices of one included.
+
+    `inputs` are what an instance of a batch worker was made with, `checkpoint` where its last slice of work ended.
+    `runs_at_s` is when it may run, on the clock, and `turn` its turn among those of the same moment.
+    """
 
     step_uuid: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] | None = None
+    slices: int = 0
     runs_at_s: float = 0.0
+    turn: int = 0
     attempt_runs: list[AttemptRun] = field(default_factory=list)
 
     @property

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from tasker_actors.steps.context import CancelledFlag
 from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.lease import LeasedStep, StepPlan
 from tasker_actors.testing.attempt import AttemptRunner
 from tasker_actors.testing.collected import collect
 from tasker_actors.testing.errors import KitError
-from tasker_actors.testing.inputs import checked_context, plain_json, task_facts
+from tasker_actors.testing.inputs import checked_context, leased, plain_json, task_facts
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.loop import HandlerRunner
 from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, plans_of, template_from
@@ -32,6 +30,8 @@ def run_step(
     *,
     dependency_results: Mapping[str, Any] | None = None,
     attempt: int = 1,
+    step_inputs: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
     handlers: Any = None,
     cancelled: CancelledFlag | bool = False,
     kit: Kit | None = None,
@@ -39,7 +39,8 @@ def run_step(
 ) -> AttemptRun:
     """Run one attempt of one step of a template: its handler with its `initialization`, time limit, retry and events.
 
-    `dependency_results` are those of steps above it. Errors are those of `run_template`, and a KitError for names of
+    `dependency_results` are those of steps above it, `step_inputs` what an instance of a batch worker is made with, and
+    `checkpoint` where the last slice of its work ended. Errors are those of `run_template`, and a KitError for names of
     steps that do not exist.
     """
     kit = kit or Kit()
@@ -53,16 +54,19 @@ def run_step(
             raise KitError(f"step {step_name!r} does not depend on {name!r}{hint(name, above)}")
     others: dict[str, Any] = {name: {} for name in names if name != step_name}
     plans = plans_of(found, file, collect(handlers), others, kit.handler_timeout_ms)
-    leased = _leased(kit, plans[step_name], checked_context(found, context or {}), dependency_results or {}, attempt)
-    return _attempt(kit, leased, cancelled=cancelled)
+    checked = checked_context(found, context or {})
+    step = _leased(kit, plans[step_name], checked, dependency_results, attempt, step_inputs, checkpoint)
+    return _attempt(kit, step, cancelled=cancelled)
 
 
-def run_handler(
+def run_handler(  # noqa: PLR0913 - a keyword for each thing that a template and a claim would bring
     handler: Any,
     context: Mapping[str, Any] | None = None,
     *,
     dependency_results: Mapping[str, Any] | None = None,
     attempt: int = 1,
+    step_inputs: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
     method: str | None = None,
     retry: Mapping[str, Any] | None = None,
@@ -76,9 +80,10 @@ def run_handler(
 
     That is a StepHandler, as class or object, a function with @step_handler, or the import path of one of these.
 
-    `config` is the step's `initialization`; `retry`, `timeout_seconds` and `publishes_events` are as in a template.
-    `cancelled` is what `context.cancelled` says, or a threading.Event that may be set meanwhile. Raises TemplateError
-    for what no template may say, HandlerNotFoundError for what is no handler.
+    `config` is the step's `initialization`, `checkpoint` where the last slice of its work ended; `retry`,
+    `timeout_seconds` and `publishes_events` are as in a template. `cancelled` is what `context.cancelled` says, or a
+    threading.Event that may be set meanwhile. Raises TemplateError for what no template may say, HandlerNotFoundError
+    for what is no handler.
     """
     spec: dict[str, Any] = {"callable": _callable(handler), "initialization": dict(config or {})}
     if method is not None:
@@ -96,36 +101,38 @@ def run_handler(
     found, file = template_from(template, TEST_ENVIRONMENT)
     code = collect([*_several(publishers), {} if isinstance(handler, str) else {spec["callable"]: handler}])
     plans = plans_of(found, file, code, {}, kit.handler_timeout_ms)
-    leased = _leased(kit, plans[_STEP], context or {}, dependency_results or {}, attempt)
-    return _attempt(kit, leased, cancelled=cancelled)
+    one = _leased(kit, plans[_STEP], context or {}, dependency_results, attempt, step_inputs, checkpoint)
+    return _attempt(kit, one, cancelled=cancelled)
 
 
 def _leased(
-    kit: Kit, plan: StepPlan, context: Mapping[str, Any], dependency_results: Mapping[str, Any], attempt: int
+    kit: Kit,
+    plan: StepPlan,
+    context: Mapping[str, Any],
+    dependency_results: Mapping[str, Any] | None,
+    attempt: int,
+    step_inputs: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Any] | None,
 ) -> LeasedStep:
     if not 1 <= attempt <= plan.retry.max_attempts:
         raise KitError(f"attempt {attempt} cannot be: the step has attempts 1 to {plan.retry.max_attempts}")
     facts = task_facts(kit, plain_json("context", context), None, None)
-    results = plain_json("dependency_results", dependency_results)
-    return LeasedStep(
-        token=1,
-        task=facts,
-        plan=plan,
+    return leased(
+        kit,
+        plan,
+        facts,
+        plain_json("dependency_results", dependency_results or {}),
         step_uuid=kit.ids.uuid7(),
         attempt=attempt,
-        suspect=False,
-        waited_ms=0.0,
-        dependency_results=results,
-        dependency_bytes=len(orjson.dumps(results)),
-        trace=facts.trace.with_span(kit.ids.hex(16)),
-        leased_at=kit.clock.elapsed_s,
+        inputs=plain_json("step_inputs", step_inputs or {}),
+        checkpoint=None if checkpoint is None else plain_json("checkpoint", checkpoint),
     )
 
 
-def _attempt(kit: Kit, leased: LeasedStep, *, cancelled: CancelledFlag | bool) -> AttemptRun:
+def _attempt(kit: Kit, step: LeasedStep, *, cancelled: CancelledFlag | bool) -> AttemptRun:
     flag = _Flag(cancelled) if isinstance(cancelled, bool) else cancelled
     with HandlerRunner(kit.clock) as loop:
-        return AttemptRunner(kit, loop, flag).run(leased).run
+        return AttemptRunner(kit, loop, flag).run(step).run
 
 
 class _Flag:

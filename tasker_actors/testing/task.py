@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from tasker_actors.testing.scripted import Outcomes
 from tasker_actors.testing.spans import Span, span_trees
 from tasker_actors.workflow.nearest import hint
 from tasker_actors.workflow.states import StepState, TaskState
-from tasker_actors.workflow.summary import TaskSummary, summarize
+from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
 from tasker_actors.workflow.template import TaskTemplate
 
 
@@ -52,7 +53,7 @@ class TaskRun:
 
     @property
     def steps(self) -> Mapping[str, StepRun]:
-        """Its steps by name."""
+        """Its steps by name: those that exist by now, instances of batch workers among them."""
         return self._execution.progress.steps
 
     @property
@@ -68,13 +69,14 @@ class TaskRun:
     @property
     def summary(self) -> TaskSummary:
         """The derived fields of SPEC 8, as the API shows them."""
-        due = [step.name for step in self.steps.values() if step.runs_at_s <= self.kit.clock.elapsed_s]
-        return summarize(
-            {name: step.state for name, step in self.steps.items()},
-            {name: step.needs for name, step in self.steps.items()},
-            retries_due=due,
-            task_state=TaskState.CANCELLED if self.status is TaskState.CANCELLED else None,
+        waiting, now = (StepState.ENQUEUED, StepState.WAITING_FOR_RETRY), self.kit.clock.elapsed_s
+        steps = self.steps.values()
+        counts = StepCounts(
+            **Counter(step.state.value for step in steps),
+            ready=sum(step.state in waiting and step.runs_at_s <= now for step in steps),
+            blocked=sum(step.blocked for step in steps),
         )
+        return summarize_counts(counts, task_state=self.status if self.is_over else None)
 
     def result(self, step_name: str) -> Any:
         """Return a step's result; KitError for a name that no step has."""
@@ -168,7 +170,7 @@ class TaskRun:
     def raise_for_failure(self) -> None:
         """Raise what a handler raised, if the task failed; KitError where the handler returned a failure."""
         for step in self.steps.values():
-            if step.state is StepState.ERROR:
+            if self.status is TaskState.ERROR and step.state is StepState.ERROR:
                 step.attempt_runs[-1].raise_for_failure()
 
     def run(self) -> TaskRun:
