@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasker_actors.workflow.progress import StepProgress, TaskProgress
 from tasker_actors.workflow.states import StepState, TaskState
+from tasker_actors.workflow.step_type import StepType
 
 DIAMOND = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right")}
 
@@ -73,3 +74,57 @@ def test_what_is_over_cannot_be_cancelled():
 
     assert not task.cancel()
     assert task.status is TaskState.COMPLETE
+
+
+BRANCHES = {
+    "route": (),
+    "left": ("route",),
+    "right": ("route",),
+    "deep": ("left",),
+    "join": ("deep", "right"),
+}
+KINDS = {"route": StepType.DECISION, "join": StepType.DEFERRED_CONVERGENCE}
+
+
+def branching():
+    return TaskProgress({name: StepProgress(name, needs) for name, needs in BRANCHES.items()}, kinds=KINDS)
+
+
+def test_what_a_decision_leaves_out_never_exists_and_what_waits_for_it_waits_no_more():
+    task = branching()
+
+    assert list(task.steps) == ["route"]
+    assert task.open_steps == 5
+    task.release()
+    task.finish(task.steps["route"], StepState.COMPLETE, omitted=["left"])
+    assert list(task.steps) == ["route", "right", "join"]
+    assert [step.name for step in task.release()] == ["right"]
+    assert ended(task, "right", StepState.COMPLETE) == ["join"]
+    assert task.open_steps == 1
+
+
+def test_a_failed_branch_bars_the_convergence_although_another_is_done():
+    task = branching()
+    task.release()
+    task.finish(task.steps["route"], StepState.COMPLETE)
+    task.release()
+
+    assert ended(task, "right", StepState.COMPLETE) == []
+    assert ended(task, "left", StepState.ERROR) == []
+    assert {step.name for step in task.steps.values() if step.blocked} == {"deep", "join"}
+    assert task.status is TaskState.ERROR
+
+
+def test_a_failed_decision_ends_the_task_and_what_it_would_have_decided():
+    task = branching()
+    task.release()
+
+    assert ended(task, "route", StepState.ERROR) == []
+    assert (task.status, list(task.steps)) == (TaskState.ERROR, ["route"])
+
+
+def test_a_batch_that_does_not_exist_is_not_divided():
+    task = task_of({"a": (), "b": ("a",)})
+
+    task.divide("c", [StepProgress("c_001")])
+    assert list(task.steps) == ["a", "b"]
