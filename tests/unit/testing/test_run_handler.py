@@ -184,7 +184,8 @@ def test_async_handlers_sleep_at_once_and_are_cancelled_at_their_limit(clock, ki
 
 def test_time_stands_still_while_an_async_handler_waits_for_a_thread_or_for_a_socket(clock, kit):
     async def waits(context):
-        answer = await asyncio.to_thread(lambda: threading.current_thread().name)
+        busy = asyncio.to_thread(lambda: (sum(range(2_000_000)), threading.current_thread().name)[1])
+        answer = await asyncio.wait_for(busy, 5)
         server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
         async with server:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())

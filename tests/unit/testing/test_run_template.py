@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -438,3 +439,35 @@ def test_the_kit_loads_neither_a_database_nor_an_actor_nor_pytest():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_async_subscribers_are_awaited_on_the_clock_in_a_running_loop_too(kit, clock):
+    class Slow(Payments):
+        async def handle(self, event):
+            await asyncio.sleep(5)
+            self.seen.append(event.event_name)
+            if event.payload["status"] == "bad":
+                raise ValueError("slow and bad")
+
+    slow = Slow()
+    code = [Charge, stamp, receipt, Refusals, slow]
+
+    async def test():
+        bad = {"charge": {**TAKEN, "status": "bad"}}
+        return payment(handlers=code, kit=kit), payment(handlers=code, kit=kit, replace=bad)
+
+    good, bad = asyncio.run(test())
+    assert slow.seen == ["payment.charged"] * 2
+    assert clock.elapsed_s == 10
+    assert good.surprises == []
+    assert [str(each.error) for each in bad.deliveries] == ["slow and bad"]
+
+
+def test_a_hook_that_is_interrupted_costs_its_event():
+    class Interrupted(Refusals):
+        def should_publish(self, context):
+            raise asyncio.CancelledError
+
+    task = payment(handlers=[Charge, stamp, receipt, Interrupted], replace={"charge": PermanentError("no")})
+
+    assert [(letter.name, letter.code) for letter in task.dead_letters] == [("payment.refused", "publisher_error")]
