@@ -119,6 +119,7 @@ class Execution:
             return
         omitted = [self._names[position] for position in follows.get("omits", ())]
         self.progress.finish(step, StepState(attempt.run.state), omitted=omitted)
+        self.progress.follow()
         self._divide(follows.get("batch", {}))
 
     def _divide(self, batch: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def span_trees(commits: Iterable[StepsCommitted], subscribers: Callable[[str], i
     from tasker_actors.delivery.tracer import CommitTracer  # noqa: PLC0415
 
     offered: list[CommitSpans] = []
-    tracer = CommitTracer(offered.append, slot=0, subscribers=subscribers)
+    tracer = CommitTracer(offered.append, lost=lambda _: None, slot=0, subscribers=subscribers)
     for commit in commits:
         at = commit.committed_at
         tracer.committed(commit, taken_up=at, counted=at, handed_over=at, bus_accepted=True)

@@ -48,6 +48,8 @@ class TaskProgress(Generic[_Step]):
     Made with all steps of the template, pending; those of which a decision or a batch must first say whether they exist
     are taken out, and come back when it does. `kinds` are the types of steps that are not standard, `on_failure` the
     strategies of batch workers. Call `release` for the first ones to run. `touched` once an attempt of any ended.
+
+    A commit may have several results: `finish` each, then `follow`, `divide` what batches there are, and `release`.
     """
 
     steps: dict[str, _Step]
@@ -57,7 +59,8 @@ class TaskProgress(Generic[_Step]):
     touched: bool = False
     _branches: dict[str, Branch] = field(init=False, repr=False)
     _above: Mapping[str, frozenset[str]] = field(init=False, repr=False)
-    _undecided: dict[str, _Step] = field(init=False, repr=False)
+    _omitted: set[str] = field(init=False, repr=False, default_factory=set)
+    undecided: dict[str, _Step] = field(init=False)
 
     def __post_init__(self) -> None:
         graph = {name: step.needs for name, step in self.steps.items()}
@@ -65,7 +68,7 @@ class TaskProgress(Generic[_Step]):
         self._branches = {name: Branch(self.kinds.get(name, kind), graph[name]) for name in topological_order(graph)}
         self._above = ancestors(graph)
         fates = initial_fates(self._branches)
-        self._undecided = {name: step for name, step in self.steps.items() if fates[name] is Fate.UNDECIDED}
+        self.undecided = {name: step for name, step in self.steps.items() if fates[name] is Fate.UNDECIDED}
         self.steps = {name: step for name, step in self.steps.items() if fates[name] is Fate.EXISTS}
 
     @property
@@ -85,7 +88,7 @@ class TaskProgress(Generic[_Step]):
     @property
     def open_steps(self) -> int:
         """How many steps run or may still run, those that may come to be included."""
-        return sum(step.is_open for step in (*self.steps.values(), *self._undecided.values()))
+        return sum(step.is_open for step in (*self.steps.values(), *self.undecided.values()))
 
     @property
     def failed_steps(self) -> int:
@@ -113,20 +116,28 @@ class TaskProgress(Generic[_Step]):
         return released
 
     def finish(self, step: _Step, state: StepState, *, omitted: Collection[str] = ()) -> None:
-        """Take in what an attempt came to: complete, waiting_for_retry or error. `release` lets run what follows.
+        """Take in what an attempt came to: complete, waiting_for_retry or error.
 
-        `omitted` are the steps that a decision or a batch has not chosen. A failure for good blocks what waits for the
-        step, unless its batch tolerates it; where its batch is to fail fast, the other instances are cancelled.
+        `omitted` are the steps that a decision or a batch has not chosen.
         """
         step.attempts += 1
         step.state = state
         self.touched = True
-        if state is StepState.COMPLETE and self._kind(step) in (StepType.DECISION, StepType.BATCHABLE):
-            self._settle(omitted)
-        if state is StepState.ERROR:
-            if step.definition is not None and self.on_failure.get(step.definition) is FailureStrategy.FAIL_FAST:
+        self._omitted.update(omitted)
+
+    def follow(self) -> None:
+        """Settle what results mean for other steps: which exist, which are cancelled, which can never run.
+
+        A failure for good blocks what waits for its step, unless its batch tolerates it; where its batch is to fail
+        fast, the other instances are cancelled.
+        """
+        if self.undecided:
+            self._settle()
+        for step in list(self.steps.values()):
+            fails_fast = self.on_failure.get(step.definition or "") is FailureStrategy.FAIL_FAST
+            if fails_fast and step.state is StepState.ERROR:
                 self._cancel_others(step)
-            self._mark_blocked()
+        self._mark_blocked()
 
     def pause(self, step: _Step) -> None:
         """Take in that a step ended a slice of its work: it goes on at once, in the same attempt."""
@@ -147,14 +158,11 @@ class TaskProgress(Generic[_Step]):
         if self.is_over:
             return False
         self.cancelled = True
-        self._undecided.clear()
+        self.undecided.clear()
         for step in self.steps.values():
             if step.state not in TERMINAL_STEP_STATES:
                 step.state = StepState.CANCELLED
         return True
-
-    def _kind(self, step: _Step) -> StepType:
-        return self._branches[step.definition or step.name].kind
 
     def _tolerates(self, step: _Step) -> bool:
         return self.on_failure.get(step.definition or step.name) is FailureStrategy.CONTINUE_ON_FAILURE
@@ -171,23 +179,22 @@ class TaskProgress(Generic[_Step]):
                 yield step
 
     def _is_awaited(self, name: str) -> bool:
-        return name in self._undecided or not all(self._is_done(step) for step in self._rows(name))
+        return name in self.undecided or not all(self._is_done(step) for step in self._rows(name))
 
     def _is_done(self, step: _Step) -> bool:
         return step.state in DONE_STEP_STATES or (step.state is StepState.ERROR and self._tolerates(step))
 
-    def _settle(self, omitted: Collection[str]) -> None:
-        """Let undecided steps exist or be gone, as far as it can be known, and say anew what is blocked."""
+    def _settle(self) -> None:
+        """Let undecided steps exist or be gone, as far as it can be known."""
         fates = {name: Fate.EXISTS if self._rows(name) else Fate.GONE for name in self._branches}
-        fates |= dict.fromkeys(self._undecided, Fate.UNDECIDED)
+        fates |= dict.fromkeys(self.undecided, Fate.UNDECIDED)
         complete = [name for name in self._branches if all(map(self._is_done, self._rows(name))) and self._rows(name)]
-        settled = settle(self._branches, fates, omitted=omitted, complete=complete)
-        chosen = {name: step for name, step in self._undecided.items() if settled[name] is Fate.EXISTS}
-        self._undecided = {name: s for name, s in self._undecided.items() if settled[name] is Fate.UNDECIDED}
+        settled = settle(self._branches, fates, omitted=self._omitted, complete=complete)
+        chosen = {name: step for name, step in self.undecided.items() if settled[name] is Fate.EXISTS}
+        self.undecided = {name: s for name, s in self.undecided.items() if settled[name] is Fate.UNDECIDED}
         present = {**self.steps, **chosen}
         planned = [name for name in self._branches if name in present]
         self.steps = {name: present[name] for name in (*planned, *present)}
-        self._mark_blocked()
 
     def _mark_blocked(self) -> None:
         """Say of each step that waits whether anything it needs has failed, or waits for such a thing."""
@@ -195,7 +202,7 @@ class TaskProgress(Generic[_Step]):
         for name, branch in self._branches.items():
             rows = self._rows(name)
             waiting = [step for step in rows if step.state is StepState.PENDING]
-            waiting += [self._undecided[name]] if name in self._undecided else []
+            waiting += [self.undecided[name]] if name in self.undecided else []
             barred = any(bars[needed] for needed in branch.dependencies)
             for step in waiting:
                 step.blocked = barred

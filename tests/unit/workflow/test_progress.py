@@ -16,6 +16,7 @@ def task_of(graph=DIAMOND):
 def ended(task, name, state):
     """Let a step end in a state, and name what that releases."""
     task.finish(task.steps[name], state)
+    task.follow()
     return [step.name for step in task.release()]
 
 
@@ -97,6 +98,7 @@ def test_what_a_decision_leaves_out_never_exists_and_what_waits_for_it_waits_no_
     assert task.open_steps == 5
     task.release()
     task.finish(task.steps["route"], StepState.COMPLETE, omitted=["left"])
+    task.follow()
     assert list(task.steps) == ["route", "right", "join"]
     assert [step.name for step in task.release()] == ["right"]
     assert ended(task, "right", StepState.COMPLETE) == ["join"]
@@ -106,8 +108,7 @@ def test_what_a_decision_leaves_out_never_exists_and_what_waits_for_it_waits_no_
 def test_a_failed_branch_bars_the_convergence_although_another_is_done():
     task = branching()
     task.release()
-    task.finish(task.steps["route"], StepState.COMPLETE)
-    task.release()
+    ended(task, "route", StepState.COMPLETE)
 
     assert ended(task, "right", StepState.COMPLETE) == []
     assert ended(task, "left", StepState.ERROR) == []
