@@ -87,7 +87,8 @@ class Drawing:
         needs = self._some(least=0)
         name = self._add("batchable", needs)
         self.steps[name].choice = self._draw(st.integers(0, 3))
-        above = [need for need in needs if self._draw(st.booleans())]
+        # A worker depends on one batchable step only.
+        above = [need for need in needs if self.steps[need].kind != "batchable" and self._draw(st.booleans())]
         worker = self.steps[self._add("batch_worker", [name, *above])]
         worker.strategy = self._draw(st.sampled_from(STRATEGIES))
         worker.fates = self._draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=3))
