@@ -53,8 +53,8 @@ class CommitSpans:
     finished: Sequence[FinishedTask] = ()
     subscribers: Callable[[str], int] = field(default=lambda _: 0)
     bus_accepted: bool = True
-    # From the monotonic clock to the one of the day, as both stand when the commit is over.
-    _epoch_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
+    epoch_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
+    """From the monotonic clock to the one of the day, as both stand when the commit is over."""
 
     @property
     def count(self) -> int:
@@ -85,7 +85,7 @@ class CommitSpans:
         return spans
 
     def _ns(self, moment: float) -> int:
-        return int(moment * 1e9) + self._epoch_ns
+        return int(moment * 1e9) + self.epoch_ns
 
     def _task_execution(self, finished: FinishedTask) -> bytes:
         task = finished.task

@@ -13,7 +13,7 @@ from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.batch import MAX_BATCH_BYTES, BatchLimits, batch_json, cut, fallbacks
 from tasker_actors.delivery.committer import BatchRefusedError, Committer
 from tasker_actors.delivery.returns import returned
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.text import described
 from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
 from tasker_actors.steps.capacity import Capacity

@@ -13,7 +13,7 @@ from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.publisher_hooks import callbacks_size, has_callbacks
-from tasker_actors.delivery.routing import event_documents, result_document
+from tasker_actors.delivery.routing import commit_item, event_documents
 from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import (
     CommitItem,
@@ -234,21 +234,6 @@ class _ReleasingReply:
         """Make the asker's call raise an ActorError about this error."""
         self._publications.remove(1, self._size)
         self._reply.fail(error)
-
-
-def commit_item(finished: FinishedStep) -> CommitItem:
-    """Make a step's entry of the commit batch."""
-    derived = finished.derived
-    size = len(finished.result or b"") + sum(map(len, finished.follows.values()))
-    size += sum(len(event.message) for event in derived.events)
-    size += sum(len(refused.dead_letter) for refused in derived.refused)
-    return CommitItem(
-        document=result_document(finished),
-        size=size,
-        token=finished.step.token,
-        task_uuid=finished.step.task.task_uuid,
-        finished=finished,
-    )
 
 
 def _answer(publication: PendingPublication) -> EventPublished:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tasker_actors.events.json_size import stored_bytes
+from tasker_actors.messages import CommitItem
 from tasker_actors.telemetry.span_ids import publish_durable_id
 from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.states import StepState
@@ -63,6 +64,21 @@ def event_documents(derived: Derived, trace: TraceContext, correlation_id: str) 
 def dead_letter_documents(refused: Iterable[RefusedEvent]) -> list[dict[str, Any]]:
     """Make the entries of a commit document that become dead letters."""
     return [{"message": orjson.Fragment(one.dead_letter), "label": label_set(one)} for one in refused]
+
+
+def commit_item(finished: FinishedStep) -> CommitItem:
+    """Make a step's entry of the commit batch."""
+    derived = finished.derived
+    size = len(finished.result or b"") + sum(map(len, finished.follows.values()))
+    size += sum(len(event.message) for event in derived.events)
+    size += sum(len(refused.dead_letter) for refused in derived.refused)
+    return CommitItem(
+        document=result_document(finished),
+        size=size,
+        token=finished.step.token,
+        task_uuid=finished.step.task.task_uuid,
+        finished=finished,
+    )
 
 
 def result_document(finished: FinishedStep) -> dict[str, Any]:

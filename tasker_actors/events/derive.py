@@ -6,7 +6,7 @@ becomes a RefusedEvent with its dead letter, and the others go out. Publishers r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -53,11 +53,12 @@ def derive(
     code_events: Sequence[CodeEvent] = (),
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     encoded_result: bytes | None = None,
+    new_id: Callable[[], str] = new_uuid7,
 ) -> Derived:
     """Make every event that an attempt publishes: the declared ones in their order, then those from code in theirs.
 
     `encoded_result` is what `encode_payload` wrote of a success's result, for a caller that has it: it is not encoded
-    twice then. Raises ValueError only for a moment without a time zone.
+    twice then. `new_id` names the events. Raises ValueError only for a moment without a time zone.
     """
     if not declarations and not code_events:
         return _NOTHING
@@ -66,11 +67,11 @@ def derive(
     made: list[OutgoingEvent | RefusedEvent | None] = []
     for bound in declarations:
         if applies(bound.declaration.condition, succeeded=succeeded, will_retry=will_retry):
-            draft = _declared_draft(bound, facts, attempt, max_payload_bytes)
+            draft = _declared_draft(new_id(), bound, facts, attempt, max_payload_bytes)
             made.append(_publish_declared(draft, bound, attempt, facts, outcome))
     for event in code_events:
         if applies(event.when, succeeded=succeeded, will_retry=will_retry):
-            made.append(_publish_from_code(event, facts, attempt, max_payload_bytes))
+            made.append(_publish_from_code(new_id(), event, facts, attempt, max_payload_bytes))
     return Derived(
         tuple([each for each in made if isinstance(each, OutgoingEvent)]),
         tuple([each for each in made if isinstance(each, RefusedEvent)]),
@@ -139,9 +140,11 @@ def build_event(
     return draft.publish(payload)
 
 
-def _declared_draft(bound: BoundDeclaration, facts: StepFacts, attempt: AttemptMessage, limit: int) -> Draft:
+def _declared_draft(
+    event_id: str, bound: BoundDeclaration, facts: StepFacts, attempt: AttemptMessage, limit: int
+) -> Draft:
     return Draft(
-        new_uuid7(),
+        event_id,
         bound.declaration.name,
         facts.namespace,
         bound.declaration.delivery_mode,
@@ -200,11 +203,11 @@ def _own(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _publish_from_code(
-    event: CodeEvent, facts: StepFacts, attempt: AttemptMessage, limit: int
+    event_id: str, event: CodeEvent, facts: StepFacts, attempt: AttemptMessage, limit: int
 ) -> OutgoingEvent | RefusedEvent:
     wrong = check_event_name(event.name) if isinstance(event.name, str) else "an event name must be text"
     draft = Draft(
-        new_uuid7(),
+        event_id,
         event.name if wrong is None else _shown_name(event.name),
         facts.namespace,
         event.delivery_mode,

@@ -93,14 +93,11 @@ def _spec_of_function(function: Callable[[DomainEvent], Any]) -> SubscriberSpec:
     return SubscriberSpec(_name(function), patterns, function, inspect.iscoroutinefunction(function))
 
 
-def _spec_of_class(cls: type[BaseSubscriber]) -> SubscriberSpec:
-    name = _name(cls)
-    try:
-        instance = cls()
-        declared: Any = instance.subscribes_to
-        patterns = declared() if callable(declared) else declared
-    except Exception as error:
-        raise SubscriberError(f"subscriber {name} cannot be made without arguments: {described(error)}") from error
+def spec_of_subscriber(instance: BaseSubscriber) -> SubscriberSpec:
+    """Say what the bus needs of a subscriber that is made; SubscriberError where its patterns are none."""
+    name = _name(type(instance))
+    declared: Any = instance.subscribes_to
+    patterns = declared() if callable(declared) else declared
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise SubscriberError(f"subscriber {name}: subscribes_to() must return a list of patterns")
     texts = tuple(patterns)
@@ -111,6 +108,17 @@ def _spec_of_class(cls: type[BaseSubscriber]) -> SubscriberSpec:
         )
     call, is_async = call_of(instance)
     return SubscriberSpec(name, tuple(dict.fromkeys(texts)), call, is_async)
+
+
+def _spec_of_class(cls: type[BaseSubscriber]) -> SubscriberSpec:
+    try:
+        return spec_of_subscriber(cls())
+    except SubscriberError:
+        raise
+    except Exception as error:
+        raise SubscriberError(
+            f"subscriber {_name(cls)} cannot be made without arguments: {described(error)}"
+        ) from error
 
 
 def _name(value: Any) -> str:

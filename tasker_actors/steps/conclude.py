@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
@@ -12,6 +12,7 @@ from tasker_actors.events.derive import BoundDeclaration, CodeEvent, StepFacts, 
 from tasker_actors.events.outgoing import Derived
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
 from tasker_actors.events.text import storable_text
+from tasker_actors.identifiers import new_uuid7
 from tasker_actors.messages import FinishedStep
 from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up
 from tasker_actors.steps.lease import LeasedStep
@@ -52,15 +53,22 @@ def timed_out(step: LeasedStep) -> StepFailure:
 
 
 def conclude(
-    step: LeasedStep, handled: HandledStep, *, now: datetime, ended_at: float, random: float, limits: SizeLimits
+    step: LeasedStep,
+    handled: HandledStep,
+    *,
+    now: datetime,
+    ended_at: float,
+    random: float,
+    limits: SizeLimits,
+    new_id: Callable[[], str] = new_uuid7,
 ) -> FinishedStep:
     """Decide what an attempt comes to, and derive its events (SPEC 2.1).
 
     A result that is no JSON, or too large, fails the attempt for good, and so does a decision, a batch or a checkpoint
     that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs. What
-    ends with a checkpoint publishes nothing: the attempt is not over.
+    ends with a checkpoint publishes nothing: the attempt is not over. `new_id` names the events.
     """
-    outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes)
+    outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes, new_id)
     if follows.state == YIELDED:
         return _finished(step, handled, outcome, ended_at, state=YIELDED, follows=follows.documents)
     will_retry = isinstance(outcome, StepFailure) and step.plan.retry.will_retry(
@@ -83,6 +91,7 @@ def conclude(
         code_events=handled.code_events,
         max_payload_bytes=limits.max_payload_bytes,
         encoded_result=result,
+        new_id=new_id,
     )
     return _finished(
         step,
@@ -143,7 +152,7 @@ def _finished(
 
 
 def _stored(
-    step: LeasedStep, outcome: StepOutcome, now: datetime, max_result_bytes: int
+    step: LeasedStep, outcome: StepOutcome, now: datetime, max_result_bytes: int, new_id: Callable[[], str]
 ) -> tuple[StepOutcome, bytes | None, FollowUp]:
     """Encode a result and read what it says about other steps; what is wrong with it becomes the attempt's failure."""
     if isinstance(outcome, StepFailure):
@@ -152,7 +161,7 @@ def _stored(
         result = encode_payload(outcome.result, max_bytes=max_result_bytes)
         if asks_to_yield(outcome.metadata):
             return outcome, None, checkpoint(step, result, now)
-        return outcome, result, follow_up(step, result)
+        return outcome, result, follow_up(step, result, new_id)
     except PayloadError as error:
         message = f"the handler's result cannot be stored: {error}"
         failure = StepFailure(storable_text(message), "invalid_result", error_code=error.code, retryable=False)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.names import check_event_name
+from tasker_actors.steps.clock import SYSTEM_CLOCK, Clock
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 
@@ -36,8 +36,9 @@ class StepContext:
     `dependency_results` are the raw results of the steps that this one depends on, by step name. `step_inputs` is what
     an instance of a batch worker was made with, `checkpoint` what the handler said when it last ended a slice of its
     work.
-    `deadline_monotonic` is in seconds of time.monotonic(). Used by one handler call at a time; `publish` is not
-    meant for threads that outlive the call, because the runtime takes the events when the handler has returned.
+    `deadline_monotonic` is in seconds of the clock's `monotonic()`: time.monotonic(), but for a test with a clock of
+    its own. Used by one handler call at a time; `publish` is not meant for threads that outlive the call, because the
+    runtime takes the events when the handler has returned.
     """
 
     task_uuid: str
@@ -58,6 +59,7 @@ class StepContext:
     cancelled_flag: CancelledFlag
     logger: Any
     sink: list[CodeEvent]
+    clock: Clock = SYSTEM_CLOCK
     _deadline: datetime | None = field(default=None, init=False)
 
     def __repr__(self) -> str:
@@ -113,13 +115,13 @@ class StepContext:
     def deadline(self) -> datetime:
         """When the attempt's time limit ends, as an aware UTC time; the same in every call."""
         if self._deadline is None:
-            left = timedelta(seconds=self.deadline_monotonic - time.monotonic())
-            self._deadline = datetime.now(UTC) + left
+            left = timedelta(seconds=self.deadline_monotonic - self.clock.monotonic())
+            self._deadline = self.clock.now() + left
         return self._deadline
 
     def remaining_ms(self) -> float:
         """Return the milliseconds until the time limit, 0 once it has passed; clock changes do not matter."""
-        return max(0.0, (self.deadline_monotonic - time.monotonic()) * 1000)
+        return max(0.0, (self.deadline_monotonic - self.clock.monotonic()) * 1000)
 
     @property
     def cancelled(self) -> bool:

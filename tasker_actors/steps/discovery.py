@@ -13,8 +13,8 @@ from tasker_actors.steps.bound import place_of
 from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.handler import StepHandler
 
-HandlerTarget = type[StepHandler] | Callable[..., Any]
-"""What a name stands for: a class to make, or a decorated function."""
+HandlerTarget = type[StepHandler] | StepHandler | Callable[..., Any]
+"""What a name stands for: a class to make, an object that a test has made, or a decorated function."""
 
 
 def handlers_in(modules: Iterable[ModuleType]) -> dict[str, HandlerTarget]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,28 +15,15 @@ from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.events.text import described
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
+from tasker_actors.steps.attempt import call_handler, context_of
 from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude, timed_out, without_publishers
-from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.failures import ErrorType, StepTimeoutError
 from tasker_actors.steps.handler_loop import HandlerLoop
-from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.steps.step_logger import StepLogger
-from tasker_actors.telemetry.span_ids import handler_call_id
-from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext, correlated
+from tasker_actors.telemetry.trace_context import CURRENT, SpanScope
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
-
-_NO_SPAN: Final = nullcontext()
-
-
-def _handler_call(step: LeasedStep) -> TraceContext:
-    return step.trace.with_span(handler_call_id(step.trace.span_id))
-
-
-def _own_copy(value: Mapping[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(value))
-    return copied
 
 
 def _deadline_ns(timeout_s: float) -> int:
@@ -184,60 +168,15 @@ class StepExecutor(Actor):
         code_events: list[Any],
         deadline: float,
     ) -> StepOutcome:
-        plan, task = step.plan, step.task
-        if plan.handler is None:
-            assert plan.unavailable is not None  # noqa: S101 - StepPlan promises one of the two
-            return plan.unavailable
-        context = StepContext(
-            task_uuid=task.task_uuid,
-            step_uuid=step.step_uuid,
-            step_name=step.name,
-            namespace=plan.namespace,
-            correlation_id=task.correlation_id,
-            parent_correlation_id=task.parent_correlation_id,
-            handler_name=plan.handler_name,
-            input_data=input_data,
-            dependency_results=step.dependency_results,
-            step_config=_own_copy(plan.step_config) if plan.step_config else {},
-            step_inputs=_own_copy(step.inputs) if step.inputs else {},
-            retry_count=step.attempt - 1,
-            max_retries=plan.retry.max_attempts,
-            checkpoint=None if step.checkpoint is None else _own_copy(step.checkpoint),
-            deadline_monotonic=deadline,
-            cancelled_flag=item,
+        context = context_of(
+            step,
+            input_data,
+            code_events,
+            deadline=deadline,
+            cancelled=item,
             logger=StepLogger(self._logger, step),
-            sink=code_events,
         )
-        try:
-            with self._handler_span(step):
-                value = plan.handler.invoke(context)
-                return self._await(value, step, deadline) if plan.handler.is_async else interpret(value)
-        except StepTimeoutError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is its attempt's failure
-            return failure_from(error)
-
-    def _handler_span(self, step: LeasedStep) -> AbstractContextManager[None]:
-        """Let the handler's own spans nest under its call."""
-        if self._scope is None:
-            return _NO_SPAN
-        return self._scope(partial(_handler_call, step))
-
-    def _await(self, coroutine: Coroutine[Any, Any, Any], step: LeasedStep, deadline: float) -> StepOutcome:
-        """Run an async handler on the event loop; past its limit it is cancelled there.
-
-        Everything it raises is turned into an outcome inside its task: a SystemExit would end the loop for all others.
-        """
-
-        async def limited() -> StepOutcome:
-            with correlated(step.trace, step.task.correlation_id), self._handler_span(step):
-                try:
-                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())) as limit:
-                        return interpret(await coroutine)
-                except BaseException as error:  # noqa: BLE001 - as in _call
-                    return timed_out(step) if limit.expired() else failure_from(error)
-
-        return self._loop.run(limited(), step.token)
+        return call_handler(step, context, run=partial(self._loop.run, token=step.token), scope=self._scope)
 
     def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
         return conclude(

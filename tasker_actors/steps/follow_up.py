@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,15 +29,15 @@ class FollowUp:
 _NOTHING = FollowUp()
 
 
-def follow_up(step: LeasedStep, result: bytes) -> FollowUp:
-    """Read what a result says about other steps; OutcomeFault where it cannot be followed."""
+def follow_up(step: LeasedStep, result: bytes, new_id: Callable[[], str] = new_uuid7) -> FollowUp:
+    """Read what a result says about other steps, new ones named by `new_id`; OutcomeFault if it cannot be followed."""
     dynamic, limits = step.plan.dynamic, step.plan.limits
     if dynamic.decision is not None:
         omitted = dynamic.decision.omits(orjson.loads(result), max_steps=limits.max_steps)
         return FollowUp(documents={"omits": _positions(step, omitted)})
     if dynamic.batches is not None:
         batches = dynamic.batches.batches(orjson.loads(result), max_workers=limits.max_workers)
-        return FollowUp(documents={"omits": _positions(step, batches.omitted), "batch": _batch(step, batches)})
+        return FollowUp(documents={"omits": _positions(step, batches.omitted), "batch": _batch(step, batches, new_id)})
     return _NOTHING
 
 
@@ -62,7 +62,7 @@ def _positions(step: LeasedStep, names: tuple[str, ...]) -> bytes:
     return orjson.dumps([step.plan.positions[name] for name in names])
 
 
-def _batch(step: LeasedStep, batches: Batches) -> bytes:
+def _batch(step: LeasedStep, batches: Batches, new_id: Callable[[], str]) -> bytes:
     document: dict[str, Any]
     if batches.worker is None:
         document = {
@@ -74,8 +74,6 @@ def _batch(step: LeasedStep, batches: Batches) -> bytes:
     else:
         document = {
             "worker": step.plan.positions[batches.worker],
-            "instances": [
-                {"step_uuid": new_uuid7(), "name": one.name, "inputs": one.inputs} for one in batches.instances
-            ],
+            "instances": [{"step_uuid": new_id(), "name": one.name, "inputs": one.inputs} for one in batches.instances],
         }
     return orjson.dumps(document)

@@ -20,10 +20,10 @@ from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.discovery import HandlerTarget, handlers_in
 from tasker_actors.steps.handler import StepHandler
 from tasker_actors.steps.modules import import_module, is_missing
-from tasker_actors.steps.native_handlers import NativeHandlers
 from tasker_actors.workflow.nearest import hint
 
 if TYPE_CHECKING:
+    from tasker_actors.steps.native_handlers import NativeHandlers
     from tasker_actors.workflow.template import HandlerSpec
 
 _BY_NAME = "explicit_mapping"
@@ -101,6 +101,10 @@ class HandlerRegistry:
         target = self._handlers.get(spec.callable) if spec.resolver != _BY_PATH else None
         if target is None:
             target = self._imported(spec)
+        if isinstance(target, StepHandler):
+            method = spec.method or "call"
+            require_method(type(target), method)
+            return bind_method(target, method, target.name), False
         if not isinstance(target, type):
             if spec.method not in (None, "", "call"):
                 msg = f"handler {spec.callable!r} is a function and has no method {spec.method!r}; leave the key out"

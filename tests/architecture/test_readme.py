@@ -223,7 +223,6 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
 
 def test_what_is_said_to_be_missing_is_missing() -> None:
     assert "events tail" not in {row.name for row in commands_table()}
-    assert not (ROOT / "tasker_actors" / "testing").exists()
 
 
 def test_the_unit_gives_a_drain_its_time() -> None:
@@ -345,6 +344,25 @@ def test_events_are_read_elsewhere_word_by_word(
         archive = one.rows("SELECT msg_id FROM pgmq.a_hello_domain_events")
         assert [found["msg_id"] for found in archive] == [row["msg_id"]]
         assert one.stop() == 0, one.last_words()
+
+
+def test_handlers_are_tested_word_by_word(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    handlers = re.search(r"cat > hello.py <<'END'\n(.*?)^END$", README, re.DOTALL | re.MULTILINE)
+    template = re.search(r"cat > templates/greeting.yaml <<'END'\n(.*?)^END$", README, re.DOTALL | re.MULTILINE)
+    assert handlers is not None
+    assert template is not None
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "greeting.yaml").write_text(template[1])
+    (tmp_path / "hello.py").write_text(handlers[1])
+    (tmp_path / "conftest.py").write_text(block(in_place(README, "test fixtures"), "python"))
+    (tmp_path / "test_hello.py").write_text(block(in_place(README, "test"), "python"))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path, check=False,
+        capture_output=True, text=True, timeout=100, env={**environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )  # fmt: skip
+
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -87,7 +87,8 @@ class Drawing:
         needs = self._some(least=0)
         name = self._add("batchable", needs)
         self.steps[name].choice = self._draw(st.integers(0, 3))
-        above = [need for need in needs if self._draw(st.booleans())]
+        # A worker depends on one batchable step only.
+        above = [need for need in needs if self.steps[need].kind != "batchable" and self._draw(st.booleans())]
         worker = self.steps[self._add("batch_worker", [name, *above])]
         worker.strategy = self._draw(st.sampled_from(STRATEGIES))
         worker.fates = self._draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=3))
@@ -107,7 +108,7 @@ class Drawing:
 
     def _add(self, kind: str, needs: list[str]) -> str:
         name = f"s{len(self.steps)}"
-        step = ModelStep(name, needs, self._draw(st.sampled_from(MOSTLY_DONE)), kind=kind)
+        step = ModelStep(name, tuple(needs), outcomes=self._draw(st.sampled_from(MOSTLY_DONE)), kind=kind)
         step.slices = self._draw(st.sampled_from([0, 0, 0, 1, 2]))
         self.steps[name] = step
         return name
@@ -250,9 +251,9 @@ class DagExecution(RuleBasedStateMachine):
                 task = self.model.tasks[step.task.task_uuid]
                 self.model.finish(worker.worker_id, task, task.steps[step.name], self._outcome(step))
         for step in held:
-            self.model.tasks[step.task.task_uuid].follow()
+            self.model.tasks[step.task.task_uuid].settle()
         created = self.model.take_created()
-        released = [(task, step) for task in self.model.tasks.values() if not task.cancelled for step in task.release()]
+        released = [(task, step) for task in self.model.tasks.values() for step in task.let_run()]
         assert len(continued) == min(places, len(released))
         assert reply.released == max(0, len(released) - places) + created
         assert {(one.task.task_uuid, one.name) for one in continued} <= {
@@ -459,8 +460,8 @@ class DagExecution(RuleBasedStateMachine):
         """A worker gets the results that its step depends on, what it is one of a batch for, and its checkpoint."""
         assert set(step.dependency_results) == self.model.tasks[step.task.task_uuid].results_for(model)
         assert (step.checkpoint or {}).get("cursor") == (model.sliced or None)
-        if model.of:
-            assert model.name == f"{model.of}_{step.inputs['cursor']['batch_id']}"
+        if model.definition:
+            assert model.name == f"{model.definition}_{step.inputs['cursor']['batch_id']}"
         elif model.kind == "batch_worker":
             assert step.inputs["is_no_op"]
         else:

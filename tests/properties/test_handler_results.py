@@ -17,7 +17,7 @@ from support.executing import Bench
 from support.leases import event, leased
 
 from tasker_actors import PermanentError, RetryableError, StepHandlerResult
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.messages import FinishedStep
 
 LEAVING = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, MemoryError]

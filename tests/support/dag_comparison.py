@@ -9,6 +9,8 @@ from typing import Any
 from support.dag_model import REFUSED, Model, ModelTask, Published
 from support.flow import Flow
 
+from tasker_actors.workflow.states import UNDECIDED
+
 
 def compare(flow: Flow, model: Model, worker_ids: Collection[int]) -> None:
     """Compare every step, task, attempt, event, dead letter and count."""
@@ -31,9 +33,11 @@ def _compare_tasks(flow: Flow, model: Model) -> None:
         "WHERE task_uuid = ANY (%s)",
         list(model.tasks),
     )
+    undecided = ((task, step, UNDECIDED) for task in model.tasks.values() for step in task.undecided.values())
+    steps = [*((task, step, step.state) for task, step in model.steps()), *undecided]
     assert {tuple(row.values()) for row in stored} == {
-        (task.task_uuid, step.name, step.state, step.attempts, step.blocked, step.suspect, step.token)
-        for task, step in model.steps()
+        (task.task_uuid, step.name, state, step.attempts, step.blocked, step.suspect, step.token)
+        for task, step, state in steps
     }
     tasks = flow.rows(
         "SELECT task_uuid::text, status, open_steps, failed_steps, completed_at FROM tasker.tasks "
@@ -43,8 +47,8 @@ def _compare_tasks(flow: Flow, model: Model) -> None:
     assert len(tasks) == len(model.tasks)
     for row in tasks:
         task = model.tasks[row["task_uuid"]]
-        open_steps = 0 if task.cancelled else sum(step.is_open for step in task.steps.values())
-        assert (row["status"], row["open_steps"], row["failed_steps"]) == (task.status, open_steps, task.failed)
+        found = (row["status"], row["open_steps"], row["failed_steps"])
+        assert found == (task.status, task.open_steps, task.failed_steps)
         assert (row["completed_at"] is None) == (task.status in ("pending", "in_progress"))
     attempts = flow.rows(
         "SELECT task_uuid::text, name, attempt, outcome FROM tasker.step_attempts "
@@ -76,7 +80,7 @@ def check_order(flow: Flow, task: ModelTask) -> None:
         if name == REFUSED:
             continue  # it was redriven, whenever that was
         assert attempt >= max(seen.get(step, {0}))
-        itself = task.steps[step].of or step
+        itself = task.steps[step].definition or step
         later = {other.name for other in task.steps.values() if itself in other.needs}
         assert later.isdisjoint(seen), f"an event of {step} comes after one of {later & set(seen)}"
         seen.setdefault(step, set()).add(attempt)

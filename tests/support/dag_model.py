@@ -1,4 +1,8 @@
-"""What should become of tasks (SPEC 2.1 and 5), in plain Python: the simplest thing to compare the database with."""
+"""What should become of tasks (SPEC 2.1 and 5), to compare the database with.
+
+How a task gets on is the rule that users test their templates by, `workflow.progress`. Here is what that knows nothing
+of: leases, deaths of workers, the queue's order, what is kept of attempts and events.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from tasker_actors.workflow.progress import StepProgress, TaskProgress
+from tasker_actors.workflow.states import StepState
+from tasker_actors.workflow.step_type import FailureStrategy, StepType
 
 EVENTS = {
     "on.success": ("durable", "success"),
@@ -32,26 +40,17 @@ Published = tuple[str, int, str]
 """Step, attempt and event."""
 
 
-TERMINAL = ("complete", "error", "cancelled")
-
-
 @dataclass(slots=True)
-class ModelStep:
+class ModelStep(StepProgress):
     """One step; `outcomes` is what its attempts will come to: done, again or never, after so many `slices` of work.
 
     `kind` is its type. `choice` is what it will say: a decision the steps that it names, a batchable step how many
-    instances its worker has. `of` is the batch worker that an instance is one of; a failure of it that `is_tolerated`
-    stops nothing, and with `fails_fast` it ends the other instances. `strategy` and `fates` are what a batch worker
-    gives its instances. `place` is when it may be claimed, and so its place in the queue; `begun` the lease under
-    which it began alone; `unseen` says that it was held in a death that nobody saw.
+    instances its worker has. `strategy` and `fates` are what a batch worker gives its instances. `place` is when it may
+    be claimed, and so its place in the queue; `begun` the lease under which it began alone; `unseen` says that it was
+    held in a death that nobody saw.
     """
 
-    name: str
-    needs: Sequence[str]
-    outcomes: Sequence[str]
-    state: str = "pending"
-    attempts: int = 0
-    blocked: bool = False
+    outcomes: Sequence[str] = ()
     suspect: bool = False
     token: int | None = None
     worker: int | None = None
@@ -62,24 +61,8 @@ class ModelStep:
     choice: Any = None
     slices: int = 0
     sliced: int = 0
-    of: str | None = None
     strategy: str = "continue_on_failure"
     fates: Sequence[Sequence[str]] = ()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can still run."""
-        return self.state not in TERMINAL and not self.blocked
-
-    @property
-    def is_tolerated(self) -> bool:
-        """Whether it failed, and nobody minds."""
-        return self.state == "error" and self.kind == "batch_worker" and self.strategy == "continue_on_failure"
-
-    @property
-    def is_done(self) -> bool:
-        """Whether what waits for it need not wait any more."""
-        return self.state == "complete" or self.is_tolerated
 
     def next_outcome(self, attempt: int) -> str:
         """What this attempt comes to, or its next slice."""
@@ -87,192 +70,120 @@ class ModelStep:
 
     def lease(self, token: int, worker: int) -> None:
         """A worker takes it."""
-        self.state, self.token, self.worker = "in_progress", token, worker
+        self.state, self.token, self.worker = StepState.IN_PROGRESS, token, worker
 
-    def wait(self, state: str, place: Moment) -> None:
-        """It can run from this moment on."""
-        self.state, self.token, self.worker, self.place = state, None, None, place
+    def let_go(self, place: Moment) -> None:
+        """Nobody has it any more; it can run from this moment on, if it can."""
+        self.token, self.worker, self.place = None, None, place
 
 
-@dataclass(slots=True)
-class ModelTask:
-    """One task; `history` is its attempts, `events` what is in the queue of them and `letters` what was refused."""
+@dataclass(slots=True, kw_only=True)
+class ModelTask(TaskProgress[ModelStep]):
+    """One task; `history` is its attempts, `events` what is in the queue of them and `letters` what was refused.
+
+    `created` counts instances of batch workers.
+    """
 
     task_uuid: str
     namespace: str
-    steps: dict[str, ModelStep]
     max_attempts: int
     hours_between_attempts: int
     place: Moment
-    cancelled: bool = False
-    touched: bool = False
-    gone: set[str] = field(default_factory=set)
     created: int = 0
     history: list[tuple[str, int, str]] = field(default_factory=list)
     events: list[Published] = field(default_factory=list)
     letters: list[Published] = field(default_factory=list)
 
-    @property
-    def status(self) -> str:
-        """The state that the task is stored with."""
-        if self.cancelled:
-            return "cancelled"
-        if not any(step.is_open for step in self.steps.values()):
-            return "error" if self.failed else "complete"
-        return "in_progress" if self.touched else "pending"
-
-    @property
-    def failed(self) -> int:
-        """Steps that failed for good."""
-        return sum(step.state == "error" and not step.is_tolerated for step in self.steps.values())
-
-    def rows(self, name: str) -> list[ModelStep]:
-        """What stands for a step of the template: itself, or the instances of a batch worker; nothing if it is gone."""
-        return [step for step in self.steps.values() if name in (step.of or step.name,)]
-
     def results_for(self, step: ModelStep) -> set[str]:
-        """The steps whose results it gets: all above it, and instances of the batch workers that it needs itself."""
-        above = set(step.needs)
-        while (
-            more := {need for name in above if name in self.steps for need in self.steps[name].needs}
-            | {need for one in self.steps.values() if one.of in above for need in one.needs} - above
-        ):
-            if more <= above:
-                break
-            above |= more
-        return {
-            one.name
-            for one in self.steps.values()
-            if one.state == "complete" and (one.of in step.needs if one.of else one.name in above)
-        }
+        """The steps whose results it gets."""
+        return {one.name for one in self.visible_to(step)}
 
-    def release(self) -> list[ModelStep]:
-        """Let run what waits for nothing any more."""
-        released = [
-            step
-            for step in self.steps.values()
-            if step.state == "pending"
-            and not step.blocked
-            and all(row.is_done for need in step.needs for row in self.rows(need))
-        ]
+    def let_run(self) -> list[ModelStep]:
+        """Let run what waits for nothing any more, from the task's place in the queue on."""
+        released = self.release()
         for step in released:
-            step.wait("enqueued", self.place)
+            step.let_go(self.place)
         return released
 
     def give_back(self, step: ModelStep, *, suspect: bool | None = None) -> None:
         """Its lease ends without a result: it has its old place in the queue."""
-        step.wait("enqueued", self.place)
+        step.state = StepState.ENQUEUED
+        step.let_go(self.place)
         if suspect is not None:
             step.suspect = suspect
 
-    def finish(self, step: ModelStep, outcome: str, now: Moment) -> list[tuple[str, str]]:
+    def conclude(self, step: ModelStep, outcome: str, now: Moment) -> list[tuple[str, str]]:
         """An attempt has a result: done, again, never or lost. Returns its events: name and published or failed.
 
-        What follows for other steps comes with `follow`, once all results of a batch are known.
+        What follows for other steps comes with `settle`, once all results of a batch are known.
         """
-        self.touched = True
         if outcome == "slice":
-            step.wait("pending", (0, 0))
+            self.pause(step)
+            step.let_go((0, 0))
             step.slices -= 1
             step.sliced += 1
             step.suspect = False
             return []
-        step.attempts += 1
         if outcome == "done":
-            state = "complete"
-        elif outcome == "never" or step.attempts == self.max_attempts:
-            state = "error"
+            state = StepState.COMPLETE
+        elif outcome == "never" or step.attempts + 1 == self.max_attempts:
+            state = StepState.ERROR
         else:
-            state = "waiting_for_retry"
-        step.wait(state, (now[0] + self.hours_between_attempts * step.attempts, now[1]))
+            state = StepState.WAITING_FOR_RETRY
+        self.finish(step, state, omitted=self._omits(step) if outcome == "done" else ())
+        step.let_go((now[0] + self.hours_between_attempts * step.attempts, now[1]))
         self.history.append((step.name, step.attempts, state))
         # What killed its worker may kill again, and should have nobody beside it.
-        step.suspect = state == "waiting_for_retry" and outcome == "lost"
-        if step.suspect:
-            return []
-        return list(self._publish(step, state))
+        step.suspect = state is StepState.WAITING_FOR_RETRY and outcome == "lost"
+        return [] if step.suspect else list(self._publish(step))
 
-    def cancel(self) -> None:
-        """End everything that is not finished, unless the task is."""
-        if self.status not in ("pending", "in_progress"):
-            return
-        self.cancelled = True
+    def settle(self) -> None:
+        """Let results have their consequences, batches their instances; what was cancelled is nobody's any more."""
+        self.follow()
         for step in list(self.steps.values()):
-            if step.state == "undecided":
-                del self.steps[step.name]
-            elif step.state not in TERMINAL:
-                step.state, step.token, step.worker = "cancelled", None, None
+            if step.kind == "batch_worker" and step.state is StepState.PENDING and step.definition is None:
+                self._divide(step)
+        self._drop_leases()
 
-    def _publish(self, step: ModelStep, state: str) -> Iterator[tuple[str, str]]:
+    def cancel(self) -> bool:
+        """End everything that is not finished, and every lease, unless the task is over."""
+        # Without arguments super() finds nothing: a class with slots is made anew by its decorator.
+        cancelled = super(ModelTask, self).cancel()
+        self._drop_leases()
+        return cancelled
+
+    def _drop_leases(self) -> None:
+        for step in self.steps.values():
+            if step.state is StepState.CANCELLED:
+                step.let_go(step.place)
+
+    def _omits(self, step: ModelStep) -> list[str]:
+        """The steps that a decision does not choose; what a convergence needs is not for it to choose."""
+        if step.kind != "decision":
+            return []
+        below = [one for one in self.undecided.values() if step.name in one.needs]
+        return [one.name for one in below if one.kind != "deferred_convergence" and one.name not in step.choice]
+
+    def _divide(self, worker: ModelStep) -> None:
+        """Put instances in the place of a batch worker; without any it runs once itself, with nothing to do."""
+        batchable = next(self.steps[need] for need in worker.needs if self.steps[need].kind == "batchable")
+        instances = []
+        for number in range(batchable.choice):
+            name, fate = f"{worker.name}_{number + 1:03d}", worker.fates[number % len(worker.fates)]
+            one = ModelStep(name, outcomes=fate, kind="batch_worker", slices=worker.slices, place=self.place)
+            one.state = StepState.ENQUEUED
+            instances.append(one)
+        if instances:
+            self.divide(worker.name, instances)
+            self.created += len(instances)
+
+    def _publish(self, step: ModelStep) -> Iterator[tuple[str, str]]:
         for name, (mode, condition) in EVENTS.items():
-            if mode == "fast" or state not in PUBLISHED_WHEN[condition]:
+            if mode == "fast" or step.state not in PUBLISHED_WHEN[condition]:
                 continue
             kept, counted = (self.letters, "failed") if name == REFUSED else (self.events, "published")
             kept.append((step.name, step.attempts, name))
             yield name, counted
-
-    def follow(self) -> None:
-        """Settle what results mean for other steps: who exists, who is one of a batch, who can never run."""
-        while any(self._settle(step) for step in list(self.steps.values()) if step.state == "undecided"):
-            pass
-        for step in list(self.steps.values()):
-            if step.kind == "batch_worker" and step.state == "pending" and step.of is None and not step.sliced:
-                self._divide(step)
-        for step in list(self.steps.values()):
-            if step.of and step.state == "error" and step.strategy == "fail_fast":
-                for other in self.rows(step.of):
-                    if other.state not in TERMINAL:
-                        other.state, other.token, other.worker = "cancelled", None, None
-        for _ in self.steps:  # as often as the longest way is long
-            for step in self.steps.values():
-                if step.state in ("pending", "undecided"):
-                    step.blocked = any(self._bars(row) for need in step.needs for row in self.rows(need))
-
-    def _settle(self, step: ModelStep) -> bool:
-        """Find out whether an undecided step exists; False while nobody knows."""
-        known = {need: self.rows(need) for need in step.needs}
-        exists = {need for need, rows in known.items() if rows and rows[0].state != "undecided"}
-        if step.kind == "deferred_convergence":
-            is_gone, is_there = set(step.needs) <= self.gone, bool(exists)
-        else:
-            asked = [self.steps[need] for need in exists if self._decides(need, step)]
-            said_no = any(one.state == "complete" and step.name not in self._named(one) for one in asked)
-            is_gone = said_no or bool(set(step.needs) & self.gone)
-            is_there = exists == set(step.needs) and all(one.state == "complete" for one in asked)
-        if is_gone:
-            del self.steps[step.name]
-            self.gone.add(step.name)
-        elif is_there:
-            step.state = "pending"
-        return is_gone or is_there
-
-    def _decides(self, need: str, step: ModelStep) -> bool:
-        kind = self.rows(need)[0].kind
-        return kind == "decision" or (kind, step.kind) == ("batchable", "batch_worker")
-
-    def _named(self, asked: ModelStep) -> Collection[str]:
-        if asked.kind == "decision":
-            return list(asked.choice)
-        return [name for name, step in self.steps.items() if asked.name in step.needs]
-
-    def _divide(self, worker: ModelStep) -> None:
-        """Put instances in the place of a batch worker; without any it runs once itself, with nothing to do."""
-        divides = next(self.steps[need] for need in worker.needs if self.steps[need].kind == "batchable")
-        if not divides.choice:
-            return
-        del self.steps[worker.name]
-        for number in range(divides.choice):
-            name = f"{worker.name}_{number + 1:03d}"
-            fate = worker.fates[number % len(worker.fates)]
-            one = ModelStep(name, worker.needs, fate, kind="batch_worker", of=worker.name, strategy=worker.strategy)
-            one.slices = worker.slices
-            one.wait("enqueued", self.place)
-            self.steps[name] = one
-            self.created += 1
-
-    @staticmethod
-    def _bars(step: ModelStep) -> bool:
-        return (step.state in ("error", "cancelled") and not step.is_tolerated) or step.blocked
 
 
 class Model:
@@ -304,12 +215,18 @@ class Model:
     ) -> None:
         """Make a new task: what needs nothing can run, as early as if the task were `priority` hours older."""
         hours, statement = self.tick()
-        place = (hours - priority, statement)
-        task = ModelTask(task_uuid, namespace, dict(steps), max_attempts, hours_between_attempts, place)
-        for step in task.steps.values():
-            step.state = "undecided"
-        task.follow()
-        task.release()
+        workers = [step for step in steps.values() if step.kind == "batch_worker"]
+        task = ModelTask(
+            dict(steps),
+            kinds={name: StepType(step.kind) for name, step in steps.items()},
+            on_failure={step.name: FailureStrategy(step.strategy) for step in workers},
+            task_uuid=task_uuid,
+            namespace=namespace,
+            max_attempts=max_attempts,
+            hours_between_attempts=hours_between_attempts,
+            place=(hours - priority, statement),
+        )
+        task.let_run()
         self.tasks[task_uuid] = task
 
     def steps(self) -> Iterator[tuple[ModelTask, ModelStep]]:
@@ -339,7 +256,7 @@ class Model:
 
     def finish(self, worker_id: int, task: ModelTask, step: ModelStep, outcome: str) -> None:
         """An attempt has a result, which this worker commits, or somebody for it."""
-        self.count(worker_id, task.finish(step, outcome, self.now))
+        self.count(worker_id, task.conclude(step, outcome, self.now))
 
     def count(self, worker_id: int, events: Iterable[tuple[str, str]]) -> None:
         """A worker has committed events."""
@@ -376,4 +293,4 @@ class Model:
                 task.history.append((step.name, step.attempts + 1, "lost"))
                 task.give_back(step, suspect=True)
         for task, _ in leases.values():
-            task.follow()
+            task.settle()

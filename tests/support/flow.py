@@ -18,7 +18,7 @@ from support.waiting import until
 from tasker_actors.delivery.batch import batch_json
 from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.committer import CommitReply
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import CommitItem, FinishedStep
 from tasker_actors.postgres.claims import PostgresClaimer

@@ -15,7 +15,7 @@ from tasker_actors.delivery.announcements import Announcements
 from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.messages import CommitItem, CommitItems, FinishedStep, StepsCommitted
 from tasker_actors.steps.capacity import Capacity
 from tasker_actors.steps.lease import LeasedStep, TaskFacts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.leases import AGAIN, DONE, MIB, event, finish, leased, publication, returned
 
 from tasker_actors.delivery.batch import batch_json, cut, fallbacks
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.messages import CommitItem
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 

@@ -20,7 +20,8 @@ from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publisher_hooks import callbacks_size
-from tasker_actors.delivery.router import EventRouter, commit_item
+from tasker_actors.delivery.router import EventRouter
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.delivery.tracer import CommitTracer
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.identifiers import new_uuid7

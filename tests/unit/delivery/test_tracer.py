@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support.leases import AGAIN, NEVER, event, finish, leased, publication, sampled_task
 
 from tasker_actors.delivery.commit_spans import CommitSpans
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.delivery.tracer import CommitTracer, Tracing
 from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
 from tasker_actors.telemetry.span_ids import publish_domain_event_id, publish_durable_id

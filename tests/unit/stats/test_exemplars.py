@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.stats.block import BlockWriter, create_block
 from tasker_actors.stats.book import StatsBook, WorkerIdentity

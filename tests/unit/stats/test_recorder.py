@@ -8,7 +8,7 @@ import pytest
 from support.dynamic import slice_done
 from support.leases import AGAIN, DONE, NEVER, event, finish, leased
 
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import StepsCommitted
 from tasker_actors.stats.block import BlockWriter, create_block

@@ -13,7 +13,7 @@ import pytest
 from support.feeding import AWAY, MAX_CLAIM_BYTES, MAX_HELD_BYTES, Source
 from support.leases import AGAIN, DONE, finish, leased
 
-from tasker_actors.delivery.router import commit_item
+from tasker_actors.delivery.routing import commit_item
 from tasker_actors.messages import (
     CommitItems,
     DispatchAll,
