@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.errors import HandlerNotFoundError
-from tasker_actors.steps.arguments import plan_arguments
+from tasker_actors.steps.arguments import ArgumentPlan, plan_arguments
 from tasker_actors.steps.declaration import FunctionDeclaration
 
 if TYPE_CHECKING:
@@ -49,16 +49,31 @@ def bind_function(function: Callable[..., Any], declaration: FunctionDeclaration
         msg = f"handler function {place} cannot be called: {'; '.join(faults)}"
         raise HandlerNotFoundError(msg)
 
-    def invoke(context: StepContext) -> Any:
-        return function(**plan.arguments(context))
-
+    is_async = inspect.iscoroutinefunction(function)
     return BoundHandler(
         name=declaration.name or str(getattr(function, "__name__", place)),
         version=declaration.version,
         place=place,
-        is_async=inspect.iscoroutinefunction(function),
-        invoke=invoke,
+        is_async=is_async,
+        invoke=_call_of(function, plan, declaration.conclude, is_async=is_async),
     )
+
+
+def _call_of(
+    function: Callable[..., Any], plan: ArgumentPlan, conclude: Callable[[Any], Any] | None, *, is_async: bool
+) -> Callable[[StepContext], Any]:
+    def call(context: StepContext) -> Any:
+        return function(**plan.arguments(context))
+
+    if conclude is None:
+        return call
+    if is_async:
+
+        async def call_and_await(context: StepContext) -> Any:
+            return conclude(await call(context))
+
+        return call_and_await
+    return lambda context: conclude(call(context))
 
 
 def require_method(handler_class: type, method_name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.names import check_event_name
+from tasker_actors.steps.checkpoint import CheckpointAccess
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 
@@ -28,7 +29,7 @@ class CancelledFlag(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
-class StepContext:
+class StepContext(CheckpointAccess):
     """One attempt of one step, as its handler sees it.
 
     The dicts belong to this attempt: a handler may change them and nobody else sees it. `retry_count` is 0 in the
@@ -58,6 +59,7 @@ class StepContext:
     cancelled_flag: CancelledFlag
     logger: Any
     sink: list[CodeEvent]
+    checkpoint: dict[str, Any] | None = None
     _deadline: datetime | None = field(default=None, init=False)
 
     def __repr__(self) -> str:

@@ -1,0 +1,156 @@
+"""tasker-py's package as its modules import it: `tasker_actors.compat.alias` gives it the name `tasker_core`.
+
+Only names are here; what they stand for is in `steps/` and `events/`. What belongs to tasker-py's own worker has no
+counterpart, and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from tasker_actors.compat.batch_processing import Batchable, BatchAggregationScenario, BatchWorkerConfig
+from tasker_actors.compat.domain_events import (
+    BasePublisher,
+    BaseSubscriber,
+    EventDeclaration,
+    InProcessDomainEvent,
+    PublishContext,
+    StepEventContext,
+)
+from tasker_actors.compat.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BusinessLogicError,
+    ConfigurationError,
+    NetworkError,
+    NotFoundError,
+    PermanentError,
+    RateLimitError,
+    ResourceContentionError,
+    RetryableError,
+    ServiceUnavailableError,
+)
+from tasker_actors.compat.errors import TimeoutError as StepTimeoutError
+from tasker_actors.compat.errors import ValidationError as StepValidationError
+from tasker_actors.compat.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
+from tasker_actors.compat.exceptions import TaskerError
+from tasker_actors.compat.handler import HandlerRegistry
+from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
+from tasker_actors.compat.registry import (
+    BaseResolver,
+    ClassLookupResolver,
+    ExplicitMappingResolver,
+    HandlerDefinition,
+    MethodDispatchWrapper,
+    RegistryResolver,
+    ResolutionError,
+    ResolverChain,
+    ResolverNotFoundError,
+)
+from tasker_actors.compat.step_handler import (
+    ApiHandler,
+    APIMixin,
+    ApiResponse,
+    DecisionHandler,
+    DecisionMixin,
+    StepHandler,
+)
+from tasker_actors.compat.types import (
+    BatchAnalyzerOutcome,
+    BatchWorkerContext,
+    BatchWorkerOutcome,
+    CursorConfig,
+    DecisionPointOutcome,
+    DecisionType,
+    ErrorType,
+    StepContext,
+    StepHandlerResult,
+)
+
+OWN_WORKER = frozenset({
+    "BootstrapConfig", "BootstrapResult", "EventBridge", "EventNames", "EventPoller", "FfiDispatchMetrics",
+    "FfiStepEvent", "HandlerDiscovery", "InProcessDomainEventPoller", "PublisherRegistry", "StarvationWarning",
+    "StepExecutionError", "StepExecutionResult", "StepExecutionSubscriber", "SubscriberRegistry", "TemplateParser",
+    "TemplatePath", "Worker", "WorkerConfig", "WorkerMetrics", "WorkerState", "WorkerStatus", "bootstrap_worker",
+    "check_starvation_warnings", "cleanup_timeouts", "complete_step_event", "get_ffi_dispatch_metrics",
+    "get_health_check", "get_metrics", "get_worker_config", "get_worker_status", "is_worker_running",
+    "poll_in_process_events", "poll_step_events", "stop_worker", "transition_to_graceful_shutdown",
+})  # fmt: skip
+"""Names of tasker-py that drive its own worker: here `tasker-actors run` does, and it finds what modules define."""
+
+__all__ = [
+    "APIMixin",
+    "ApiHandler",
+    "ApiResponse",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BasePublisher",
+    "BaseResolver",
+    "BaseSubscriber",
+    "BatchAggregationScenario",
+    "BatchAnalyzerOutcome",
+    "BatchWorkerConfig",
+    "BatchWorkerContext",
+    "BatchWorkerOutcome",
+    "Batchable",
+    "BusinessLogicError",
+    "ClassLookupResolver",
+    "ConfigurationError",
+    "CursorConfig",
+    "DecisionHandler",
+    "DecisionMixin",
+    "DecisionPointOutcome",
+    "DecisionType",
+    "ErrorClassifier",
+    "ErrorType",
+    "EventDeclaration",
+    "ExplicitMappingResolver",
+    "HandlerDefinition",
+    "HandlerRegistry",
+    "InProcessDomainEvent",
+    "MethodDispatchWrapper",
+    "NetworkError",
+    "NotFoundError",
+    "PermanentError",
+    "PublishContext",
+    "RateLimitError",
+    "RegistryResolver",
+    "ResolutionError",
+    "ResolverChain",
+    "ResolverNotFoundError",
+    "ResourceContentionError",
+    "RetryableError",
+    "ServiceUnavailableError",
+    "StepContext",
+    "StepEventContext",
+    "StepHandler",
+    "StepHandlerResult",
+    "StepTimeoutError",
+    "StepValidationError",
+    "TaskerError",
+    "get_classifier",
+    "is_permanent",
+    "is_retryable",
+    "log_debug",
+    "log_error",
+    "log_info",
+    "log_trace",
+    "log_warn",
+]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say what there is in place of a name of tasker-py's own worker."""
+    if name in OWN_WORKER:
+        # No AttributeError: `from tasker_core import …` would replace its message by its own.
+        msg = f"tasker_core.{name} belongs to tasker-py's own worker; here `tasker-actors run` runs what modules define"
+        raise ImportError(msg)
+    msg = f"module 'tasker_core' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def version() -> Any:
+    """Return the version of this package."""
+    from importlib.metadata import version as installed  # noqa: PLC0415 - only who asks reads it
+
+    return installed("tasker-actors")

@@ -1,0 +1,45 @@
+"""`tasker_core.types`: what handlers get and return. Types of tasker-py's own worker are not here."""
+
+from tasker_actors.steps.batch.aggregation import BatchAggregationResult, aggregate_batch_results
+from tasker_actors.steps.batch.outcomes import (
+    BatchAnalyzerOutcome,
+    BatchMetadata,
+    BatchProcessingOutcome,
+    BatchWorkerOutcome,
+    CreateBatchesOutcome,
+    NoBatchesOutcome,
+    create_batches,
+    no_batches,
+)
+from tasker_actors.steps.batch.outcomes import BatchCursor as RustCursorConfig
+from tasker_actors.steps.batch.outcomes import BatchWorkerInputs as RustBatchWorkerInputs
+from tasker_actors.steps.batch.ranges import CursorConfig
+from tasker_actors.steps.batch.worker_context import BatchWorkerContext
+from tasker_actors.steps.context import StepContext
+from tasker_actors.steps.decision import DecisionPointOutcome, DecisionType
+from tasker_actors.steps.failures import ErrorType
+from tasker_actors.steps.result import StepHandlerResult
+from tasker_actors.workflow.template import FailureStrategy
+
+__all__ = [
+    "BatchAggregationResult",
+    "BatchAnalyzerOutcome",
+    "BatchMetadata",
+    "BatchProcessingOutcome",
+    "BatchWorkerContext",
+    "BatchWorkerOutcome",
+    "CreateBatchesOutcome",
+    "CursorConfig",
+    "DecisionPointOutcome",
+    "DecisionType",
+    "ErrorType",
+    "FailureStrategy",
+    "NoBatchesOutcome",
+    "RustBatchWorkerInputs",
+    "RustCursorConfig",
+    "StepContext",
+    "StepHandlerResult",
+    "aggregate_batch_results",
+    "create_batches",
+    "no_batches",
+]
