@@ -24,7 +24,7 @@ class BoundHandler:
 
     `invoke(context)` runs the handler in the calling thread and returns what it returns, a coroutine where `is_async`.
     It raises whatever the handler raises, and InvalidInputError before the handler runs. Several threads call it at
-    once.
+    once. `is_function` is set for a function, which a template's `method` cannot choose anything of.
     """
 
     name: str
@@ -32,6 +32,7 @@ class BoundHandler:
     place: str
     is_async: bool
     invoke: Callable[[StepContext], Any]
+    is_function: bool = False
 
 
 def place_of(thing: Any) -> str:
@@ -56,6 +57,7 @@ def bind_function(function: Callable[..., Any], declaration: FunctionDeclaration
         place=place,
         is_async=is_async,
         invoke=_call_of(function, plan, declaration.conclude, is_async=is_async),
+        is_function=True,
     )
 
 

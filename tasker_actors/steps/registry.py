@@ -123,12 +123,9 @@ class HandlerRegistry:
 
     def _bind(self, target: Any, spec: HandlerSpec) -> tuple[BoundHandler, bool]:
         """Bind what was found; True where that holds for this `initialization` alone."""
-        method = spec.method or "call"
         if declaration_of(target) is not None or inspect.isfunction(target):
-            if method != "call":
-                msg = f"handler {spec.callable!r} is a function and has no method {spec.method!r}; leave the key out"
-                raise HandlerNotFoundError(msg)
             return _bind_decorated(target), False
+        method = spec.method or "call"
         require_method(target if isinstance(target, type) else type(target), method)
         own = False
         if isinstance(target, type):
