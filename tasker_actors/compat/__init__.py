@@ -36,6 +36,14 @@ from tasker_actors.compat.errors.error_classifier import ErrorClassifier, get_cl
 from tasker_actors.compat.exceptions import TaskerError
 from tasker_actors.compat.handler import HandlerRegistry
 from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
+from tasker_actors.compat.models import (
+    DependencyResultsWrapper,
+    HandlerWrapper,
+    StepDefinitionWrapper,
+    TaskSequenceStepWrapper,
+    TaskWrapper,
+    WorkflowStepWrapper,
+)
 from tasker_actors.compat.registry import (
     BaseResolver,
     ClassLookupResolver,
@@ -101,12 +109,14 @@ __all__ = [
     "DecisionMixin",
     "DecisionPointOutcome",
     "DecisionType",
+    "DependencyResultsWrapper",
     "ErrorClassifier",
     "ErrorType",
     "EventDeclaration",
     "ExplicitMappingResolver",
     "HandlerDefinition",
     "HandlerRegistry",
+    "HandlerWrapper",
     "InProcessDomainEvent",
     "MethodDispatchWrapper",
     "NetworkError",
@@ -122,12 +132,16 @@ __all__ = [
     "RetryableError",
     "ServiceUnavailableError",
     "StepContext",
+    "StepDefinitionWrapper",
     "StepEventContext",
     "StepHandler",
     "StepHandlerResult",
     "StepTimeoutError",
     "StepValidationError",
+    "TaskSequenceStepWrapper",
+    "TaskWrapper",
     "TaskerError",
+    "WorkflowStepWrapper",
     "get_classifier",
     "is_permanent",
     "is_retryable",

@@ -11,6 +11,7 @@ from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.names import check_event_name
 from tasker_actors.steps.checkpoint import CheckpointAccess
+from tasker_actors.steps.sequence_step import TaskSequenceStepWrapper
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 
@@ -110,6 +111,11 @@ class StepContext(CheckpointAccess):
     def is_last_retry(self) -> bool:
         """Tell whether a failure of this attempt fails the step for good."""
         return self.retry_count >= self.max_retries - 1
+
+    @property
+    def task_sequence_step(self) -> TaskSequenceStepWrapper:
+        """The same in the shape that tasker-py's handlers know, with `task`, `workflow_step` and `step_definition`."""
+        return TaskSequenceStepWrapper.of(self)
 
     @property
     def deadline(self) -> datetime:

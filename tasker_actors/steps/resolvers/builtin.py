@@ -90,7 +90,10 @@ class ClassLookupResolver(BaseResolver):
 
 def make_handler(handler_class: type, definition: HandlerDefinition) -> Any:
     """Make a handler without arguments, or with `config=` where its constructor wants that."""
-    parameters = inspect.signature(handler_class).parameters
+    try:
+        parameters = inspect.signature(handler_class).parameters
+    except ValueError:  # A class of an extension module shows no signature.
+        return handler_class()
     if "config" in parameters and parameters["config"].default is inspect.Parameter.empty:
         return handler_class(config=definition.initialization)
     return handler_class()
