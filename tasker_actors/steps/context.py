@@ -60,7 +60,6 @@ class StepContext(CheckpointAccess):
     cancelled_flag: CancelledFlag
     logger: Any
     sink: list[CodeEvent]
-    checkpoint: dict[str, Any] | None = None
     _deadline: datetime | None = field(default=None, init=False)
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from compat.cases import CASES
 from compat.checkout import Checkout, CheckoutError
 from compat.report import as_json, as_text
-from compat.running import run_cases
+from compat.running import RunError, run_cases
 
 _FOREIGN = ("TASKER_", "DATABASE_URL", "TELEMETRY_", "OTEL_", "PG", "LOG_LEVEL", "LOG_FORMAT", "NOTIFY_SOCKET")
 
@@ -41,7 +41,11 @@ def main() -> int:
         print(f"compat: {error}", file=sys.stderr)
         return 2
     cases = [case for case in CASES if options.only in f"{case.name} {case.style}"]
-    report = run_cases(checkout, cases, workers=options.workers, note=lambda line: print(line, file=sys.stderr))
+    try:
+        report = run_cases(checkout, cases, workers=options.workers, note=lambda line: print(line, file=sys.stderr))
+    except RunError as error:
+        print(f"compat: {error}", file=sys.stderr)
+        return 1
     print(as_json(report) if options.json else as_text(report))
     return 0 if report.is_fine else 1
 

@@ -31,6 +31,10 @@ WHERE task_uuid = %s AND state <> 'undecided' ORDER BY position
 """
 
 
+class RunError(Exception):
+    """The examples cannot be run at all; the message has the end of the supervisor's log."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What came of one case; `complaints` are empty where it is as expected."""
@@ -74,9 +78,18 @@ def run_cases(checkout: Checkout, cases: Sequence[Case], *, workers: int, note: 
         tempfile.TemporaryDirectory(prefix="compat-") as directory,
         _running(checkout, Path(directory), workers) as one,
     ):
-        for case in cases:
-            report.findings.append(_run(one, case, checkout))
-            note(f"{case.name} ({case.style}): {report.findings[-1].status}")
+        findings: dict[int, Finding] = {}
+
+        def end(case: Case, begun: _Begun) -> None:
+            findings[id(case)] = _end(one, case, begun)
+            note(f"{case.name} ({case.style}): {findings[id(case)].status}")
+
+        # Those whose events are counted run alone, all others beside each other.
+        for case in (case for case in cases if case.events):
+            end(case, _begin(one, case, checkout))
+        for case, begun in [(case, _begin(one, case, checkout)) for case in cases if not case.events]:
+            end(case, begun)
+        report.findings = [findings[id(case)] for case in cases]
     return report
 
 
@@ -103,28 +116,46 @@ def _running(checkout: Checkout, directory: Path, workers: int) -> Iterator[Supe
     }
     supervised = Supervised(_Home(checkout, directory), "", workers=workers, variables=variables)  # type: ignore[arg-type]
     try:
-        supervised.wait_ready(START_S)
+        try:
+            supervised.wait_ready(START_S)
+        except AssertionError as error:
+            msg = f"the supervisor did not start: {error}"
+            raise RunError(msg) from error
         supervised.database_url = str(running_url(directory / "home"))
         yield supervised
     finally:
         supervised.close()
 
 
-def _run(supervised: Supervised, case: Case, checkout: Checkout) -> Finding:
-    before = _routed(supervised)
+@dataclass(frozen=True)
+class _Begun:
+    """A task that was created, or the answer that refused it, and the counts of events before."""
+
+    task_uuid: str | None
+    answer: str
+    routed: dict[str, int]
+
+
+def _begin(supervised: Supervised, case: Case, checkout: Checkout) -> _Begun:
+    routed = _routed(supervised) if case.events else {}
     body = {"name": case.template, "namespace": case.namespace, "context": checkout.filled(dict(case.context))}
     answer = supervised.http.post("/v1/tasks", json=body)
-    if answer.status_code != httpx.codes.CREATED:
-        return Finding(case, "refused", {}, (f"the task was refused: {answer.text}",))
-    task_uuid = answer.json()["task_uuid"]
+    created = answer.status_code == httpx.codes.CREATED
+    return _Begun(answer.json()["task_uuid"] if created else None, answer.text, routed)
+
+
+def _end(supervised: Supervised, case: Case, begun: _Begun) -> Finding:
+    if begun.task_uuid is None:
+        return Finding(case, "refused", {}, (f"the task was refused: {begun.answer}",))
     try:
-        task = supervised.wait(task_uuid, timeout_s=TASK_S)
+        task = supervised.wait(begun.task_uuid, timeout_s=TASK_S)
     except AssertionError:
-        task = supervised.task(task_uuid)
-    steps = _steps(supervised, task_uuid)
+        task = supervised.task(begun.task_uuid)
+    steps = _steps(supervised, begun.task_uuid)
+    routed: dict[str, int] = {}
     if case.events:
-        _wait_for_counters(supervised, before, case.events)
-    routed = {name: count - before[name] for name, count in _routed(supervised).items()}
+        _wait_for_counters(supervised, begun.routed, case.events)
+        routed = {name: count - begun.routed[name] for name, count in _routed(supervised).items()}
     outcome = Outcome(task["status"], {plain(name): step for name, step in steps.items()}, routed)
     complaints = [] if outcome.status == case.status else [f"the task is {outcome.status}, not {case.status}"]
     complaints += [f"not so: {text}" for text, holds in case.checks if not holds(outcome)]
