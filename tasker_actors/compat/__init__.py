@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from tasker_actors.compat.absent import refuse
 from tasker_actors.compat.batch_processing import Batchable, BatchAggregationScenario, BatchWorkerConfig
 from tasker_actors.compat.domain_events import (
     BasePublisher,
@@ -74,17 +75,6 @@ from tasker_actors.compat.types import (
     StepContext,
     StepHandlerResult,
 )
-
-OWN_WORKER = frozenset({
-    "BootstrapConfig", "BootstrapResult", "EventBridge", "EventNames", "EventPoller", "FfiDispatchMetrics",
-    "FfiStepEvent", "HandlerDiscovery", "InProcessDomainEventPoller", "PublisherRegistry", "StarvationWarning",
-    "StepExecutionError", "StepExecutionResult", "StepExecutionSubscriber", "SubscriberRegistry", "TemplateParser",
-    "TemplatePath", "Worker", "WorkerConfig", "WorkerMetrics", "WorkerState", "WorkerStatus", "bootstrap_worker",
-    "check_starvation_warnings", "cleanup_timeouts", "complete_step_event", "get_ffi_dispatch_metrics",
-    "get_health_check", "get_metrics", "get_worker_config", "get_worker_status", "is_worker_running",
-    "poll_in_process_events", "poll_step_events", "stop_worker", "transition_to_graceful_shutdown",
-})  # fmt: skip
-"""Names of tasker-py that drive its own worker: here `tasker-actors run` does, and it finds what modules define."""
 
 __all__ = [
     "APIMixin",
@@ -155,12 +145,7 @@ __all__ = [
 
 def __getattr__(name: str) -> NoReturn:
     """Say what there is in place of a name of tasker-py's own worker."""
-    if name in OWN_WORKER:
-        # No AttributeError: `from tasker_core import …` would replace its message by its own.
-        msg = f"tasker_core.{name} belongs to tasker-py's own worker; here `tasker-actors run` runs what modules define"
-        raise ImportError(msg)
-    msg = f"module 'tasker_core' has no attribute {name!r}"
-    raise AttributeError(msg)
+    refuse(name, "tasker_core")
 
 
 def version() -> Any:

@@ -1,5 +1,8 @@
 """`tasker_core.domain_events`: publishers and subscribers. The runtime finds their classes in the handler modules."""
 
+from typing import NoReturn
+
+from tasker_actors.compat.absent import refuse
 from tasker_actors.events.event import DomainEvent as InProcessDomainEvent
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
 from tasker_actors.events.publisher import PublishContext as StepEventContext
@@ -15,3 +18,8 @@ __all__ = [
     "PublishContext",
     "StepEventContext",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say what there is in place of a name of tasker-py's own worker."""
+    refuse(name, "tasker_core.domain_events")

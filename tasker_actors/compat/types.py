@@ -1,5 +1,8 @@
 """`tasker_core.types`: what handlers get and return. Types of tasker-py's own worker are not here."""
 
+from typing import NoReturn
+
+from tasker_actors.compat.absent import refuse
 from tasker_actors.steps.batch.aggregation import BatchAggregationResult, aggregate_batch_results
 from tasker_actors.steps.batch.outcomes import (
     BatchAnalyzerOutcome,
@@ -19,7 +22,7 @@ from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.decision import DecisionPointOutcome, DecisionType
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.steps.result import StepHandlerResult
-from tasker_actors.workflow.template import FailureStrategy
+from tasker_actors.workflow.step_type import FailureStrategy
 
 __all__ = [
     "BatchAggregationResult",
@@ -43,3 +46,8 @@ __all__ = [
     "create_batches",
     "no_batches",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say what there is in place of a name of tasker-py's own worker."""
+    refuse(name, "tasker_core.types")

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from tasker_actors.steps.batch.ranges import CursorConfig, batch_id
-from tasker_actors.workflow.template import FailureStrategy
+from tasker_actors.workflow.step_type import FailureStrategy
 
 
 class BatchCursor(BaseModel):

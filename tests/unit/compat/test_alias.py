@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 IMPORTS = """
 import tasker_actors.compat.alias
 import tasker_core, tasker_actors
@@ -54,11 +56,19 @@ print([name for name in both if getattr(compat, name) is not getattr(tasker_acto
     assert run(code) == (0, "[]", "")
 
 
-def test_names_of_tasker_pys_own_worker_say_what_there_is_instead():
-    code, _, error = run("import tasker_actors.compat.alias\nfrom tasker_core import EventPoller")
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("tasker_core", "EventPoller"),
+        ("tasker_core.domain_events", "PublisherRegistry"),
+        ("tasker_core.types", "WorkerStatus"),
+    ],
+)
+def test_names_of_tasker_pys_own_worker_say_what_there_is_instead(module, name):
+    code, _, error = run(f"import tasker_actors.compat.alias\nfrom {module} import {name}")
 
     assert code == 1
-    assert "tasker_core.EventPoller belongs to tasker-py's own worker; here `tasker-actors run`" in error
+    assert f"{module}.{name} belongs to tasker-py's own worker; here `tasker-actors run`" in error
 
 
 def test_a_name_that_never_was_is_an_ordinary_error():
