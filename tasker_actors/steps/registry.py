@@ -138,7 +138,7 @@ class HandlerRegistry:
         named = spec.resolver not in (None, "", "default")
         resolver = self._resolvers.get_resolver(str(spec.resolver)) if named else None
         if named and resolver is None and spec.resolver not in _RESOLVERS:
-            names = [*filter(None, _RESOLVERS), *self._resolvers.resolver_names()]
+            names = [*filter(None, _RESOLVERS), *self._resolvers.resolver_names]
             msg = (
                 f"handler {spec.callable!r}: there is no resolver {spec.resolver!r}"
                 f"{hint(str(spec.resolver), names)}; leave the key out, or use {', '.join(names)}"

@@ -74,17 +74,21 @@ class ResolverChain:
         A `resolver` of the definition alone is asked where there is one: ResolverNotFoundError for an unknown name.
         """
         found = self.find(definition, config or {})
-        if found is None or not definition.uses_method_dispatch():
-            return found
+        return None if found is None else self.wrap_for_method_dispatch(found, definition)
+
+    def wrap_for_method_dispatch(self, handler: Any, definition: HandlerDefinition) -> Any:
+        """Return a handler whose `call` is the definition's method; None where it has no such method."""
+        if not definition.uses_method_dispatch():
+            return handler
         method = definition.effective_method()
-        return MethodDispatchWrapper(found, method) if callable(getattr(found, method, None)) else None
+        return MethodDispatchWrapper(handler, method) if callable(getattr(handler, method, None)) else None
 
     def find(self, definition: HandlerDefinition, config: dict[str, Any]) -> Any:
         """Return what the first resolver finds that finds anything, or None; as it is, whatever the method."""
         if definition.resolver:
             resolver = self.get_resolver(definition.resolver)
             if resolver is None:
-                names = self.resolver_names()
+                names = self.resolver_names
                 known = hint(definition.resolver, names) or f"; there are {', '.join(names) or 'none'}"
                 raise ResolverNotFoundError(f"there is no resolver {definition.resolver!r}{known}")
             return ask(resolver, definition, config, hinted=True)
@@ -96,15 +100,18 @@ class ResolverChain:
         return next((found for one in asked if (found := ask(one, definition, config)) is not None), None)
 
     def can_resolve(self, definition: HandlerDefinition, config: dict[str, Any] | None = None) -> bool:
-        """Tell whether the handler is found."""
+        """Tell whether the handler is found; also False for the name of a resolver that does not exist."""
+        if definition.resolver and self.get_resolver(definition.resolver) is None:
+            return False
         return self.find(definition, config or {}) is not None
 
     def registered_callables(self) -> list[str]:
         """Return the names that the resolvers know, sorted."""
         return sorted({name for resolver in self._resolvers for name in resolver.registered_callables()})
 
+    @property
     def resolver_names(self) -> list[str]:
-        """Return the resolvers' names in the order in which they are asked."""
+        """The resolvers' names in the order in which they are asked."""
         return [name_of(resolver) for resolver in self._resolvers]
 
     def list_resolvers(self) -> list[tuple[str, int]]:

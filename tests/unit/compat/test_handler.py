@@ -50,6 +50,7 @@ def test_the_workers_ask_it_through_a_resolver(registry):
     assert isinstance(ask(resolver, HandlerDefinition("pay.now", resolver="tasker_core"), {}), Pay)
     assert ask(resolver, HandlerDefinition("pay.now", resolver="class_lookup"), {}) is None
     assert ask(resolver, HandlerDefinition("other"), {}) is None
+    assert (resolver.name, resolver.priority) == ("tasker_core", 90)
     registry.clear()
     assert registry.handler_count() == 0
 

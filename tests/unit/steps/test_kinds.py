@@ -52,6 +52,8 @@ async def route_async(context):
 @batch_analyzer("rows.analyze", worker_template="process_rows")
 @inputs("rows")
 def analyze(rows):
+    if rows is None:
+        return StepHandlerResult.failure("no rows", retryable=False)
     return BatchConfig(total_items=rows, batch_size=10, metadata={"kind": "rows"})
 
 
@@ -90,6 +92,7 @@ def test_an_analysis_of_a_function_names_the_worker_step(make_context):
     assert invoke(analyze, make_context(input_data={"rows": 0})).result["batch_processing_outcome"] == {
         "type": "no_batches"
     }
+    assert invoke(analyze, make_context()).error_message == "no rows"
 
 
 def test_a_worker_as_a_function_gets_its_range(make_context):

@@ -52,6 +52,7 @@ def test_ranges_of_ones_own_count_their_items():
     outcome = KIT.create_batch_outcome_from_ranges([(0, 5), (10, 20)])
     given = KIT.batch_analyzer_success(cursor_configs=[KIT.create_cursor_config(3, 9, metadata={"half": 1})])
 
+    assert [one.batch_id for one in KIT.create_cursor_configs(10, 2)] == ["001", "002"]
     assert KIT.batch_analyzer_success(outcome).result["total_items"] == 15
     assert given.result["total_items"] == 6
     assert "batch_metadata" not in given.result

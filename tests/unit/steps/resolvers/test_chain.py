@@ -101,7 +101,7 @@ def test_a_method_is_called_in_place_of_call():
 def test_resolvers_of_ones_own_are_asked_by_priority():
     chain = ResolverChain([ClassLookupResolver(), Patterned(), Prefixed(), Documented()])
 
-    assert chain.resolver_names() == ["documented", "prefixed", "custom_resolver", "class_lookup"]
+    assert chain.resolver_names == ["documented", "prefixed", "custom_resolver", "class_lookup"]
     assert isinstance(chain.resolve(HandlerDefinition("service:pay")), Pay)
     assert isinstance(chain.resolve(HandlerDefinition("doc:pay")), Pay)
     assert chain.resolve(HandlerDefinition("pay/refund")).call(2) == {"refunded": 2}
@@ -115,6 +115,7 @@ def test_one_resolver_alone_can_be_named():
     assert chain.resolve(HandlerDefinition("doc:pay", resolver="prefixed")) is None
     with pytest.raises(ResolverNotFoundError, match=re.escape("no resolver 'prefixd' (did you mean 'prefixed'?)")):
         chain.resolve(HandlerDefinition("x", resolver="prefixd"))
+    assert not chain.can_resolve(HandlerDefinition("x", resolver="prefixd"))
     with pytest.raises(ResolverNotFoundError, match="there are none"):
         ResolverChain().resolve(HandlerDefinition("x", resolver="prefixed"))
 
@@ -147,11 +148,10 @@ def test_a_name_stands_for_a_class_an_object_or_a_function_that_makes_one():
     assert not mapping.unregister("class")
 
 
-def test_a_resolver_without_pattern_and_prefix_knows_nothing():
-    class Empty(RegistryResolver):
-        def resolve_handler(self, definition, config):
-            return Pay()
+def test_a_resolver_that_says_nothing_knows_nothing():
+    bare = RegistryResolver()
 
-    assert not Empty().can_resolve(HandlerDefinition("x"))
-    assert Empty()._match_pattern("x") is None
-    assert Empty().registered_callables() == []
+    assert not bare.can_resolve(HandlerDefinition("x"))
+    assert bare.resolve(HandlerDefinition("x")) is None
+    assert bare._match_pattern("x") is None
+    assert bare.registered_callables() == []
