@@ -138,6 +138,12 @@ def test_modules_for_tasker_py_run_to_what_is_expected(tmp_path: Path, url: str)
     assert "NOT AS EXPECTED" in as_text(report)
 
 
+def test_readme_says_how_many_examples_there_are() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+    assert f"{len(CASES) // 2} tasks in each of both styles" in " ".join(readme.split())
+
+
 def test_a_path_that_is_no_checkout_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, PROGRAM, tmp_path], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
