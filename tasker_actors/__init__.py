@@ -1,9 +1,11 @@
 """Business workflows as steps on supervised worker processes, with durable and in-process domain events.
 
 Here is what handlers, publishers and subscribers are written with (SPEC 6), and what other applications read durable
-events with. Importing it starts nothing and loads none of the runtime: the reader is loaded when it is first named.
+events with. Importing it starts nothing and loads none of the runtime: most names are loaded when they are first used.
+A module that begins with `import tasker_actors as tasker_core` finds the names of tasker-py's kit here.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.events.event import DomainEvent
@@ -16,37 +18,175 @@ from tasker_actors.steps.inputs import depends_on, inputs
 from tasker_actors.steps.result import StepHandlerResult
 
 if TYPE_CHECKING:
+    from tasker_actors.compat.domain_events import EventDeclaration, InProcessDomainEvent, StepEventContext
+    from tasker_actors.compat.handler import HandlerRegistry
+    from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
     from tasker_actors.consumer.event_consumer import EventConsumer
     from tasker_actors.consumer.received import ReceivedEvent
+    from tasker_actors.errors import TaskerError
+    from tasker_actors.steps.api_handler import ApiHandler, APIMixin
+    from tasker_actors.steps.api_response import ApiResponse
+    from tasker_actors.steps.batch.aggregation import (
+        BatchAggregationResult,
+        BatchAggregationScenario,
+        aggregate_batch_results,
+    )
+    from tasker_actors.steps.batch.batchable import Batchable
+    from tasker_actors.steps.batch.outcomes import BatchAnalyzerOutcome, BatchWorkerInputs, BatchWorkerOutcome
+    from tasker_actors.steps.batch.ranges import BatchConfig, BatchWorkerConfig, CursorConfig
+    from tasker_actors.steps.batch.worker_context import BatchWorkerContext
+    from tasker_actors.steps.checkpoint import checkpoint_yield
+    from tasker_actors.steps.decision import Decision, DecisionPointOutcome, DecisionType
+    from tasker_actors.steps.decision_handler import DecisionHandler, DecisionMixin
+    from tasker_actors.steps.kinds import api_handler, batch_analyzer, batch_worker, decision_handler
+    from tasker_actors.steps.resolvers.builtin import ClassLookupResolver, ExplicitMappingResolver
+    from tasker_actors.steps.resolvers.chain import ResolutionError, ResolverChain, ResolverNotFoundError
+    from tasker_actors.steps.resolvers.definition import HandlerDefinition, MethodDispatchWrapper
+    from tasker_actors.steps.resolvers.resolver import BaseResolver, RegistryResolver
+    from tasker_actors.steps.step_errors import (
+        AuthenticationError,
+        AuthorizationError,
+        BusinessLogicError,
+        ConfigurationError,
+        ErrorClassifier,
+        NetworkError,
+        NotFoundError,
+        RateLimitError,
+        ResourceContentionError,
+        ServiceUnavailableError,
+        get_classifier,
+        is_permanent,
+        is_retryable,
+    )
+    from tasker_actors.steps.step_errors import TimeoutError as StepTimeoutError
+    from tasker_actors.steps.step_errors import ValidationError as StepValidationError
+
+_LATER = {
+    "compat.domain_events": ("EventDeclaration", "InProcessDomainEvent", "StepEventContext"),
+    "compat.handler": ("HandlerRegistry",),
+    "compat.logging": ("log_debug", "log_error", "log_info", "log_trace", "log_warn"),
+    "consumer.event_consumer": ("EventConsumer",),
+    "consumer.received": ("ReceivedEvent",),
+    "errors": ("TaskerError",),
+    "steps.api_handler": ("APIMixin", "ApiHandler"),
+    "steps.api_response": ("ApiResponse",),
+    "steps.batch.aggregation": ("BatchAggregationResult", "BatchAggregationScenario", "aggregate_batch_results"),
+    "steps.batch.batchable": ("Batchable",),
+    "steps.batch.outcomes": ("BatchAnalyzerOutcome", "BatchWorkerInputs", "BatchWorkerOutcome"),
+    "steps.batch.ranges": ("BatchConfig", "BatchWorkerConfig", "CursorConfig"),
+    "steps.batch.worker_context": ("BatchWorkerContext",),
+    "steps.checkpoint": ("checkpoint_yield",),
+    "steps.decision": ("Decision", "DecisionPointOutcome", "DecisionType"),
+    "steps.decision_handler": ("DecisionHandler", "DecisionMixin"),
+    "steps.kinds": ("api_handler", "batch_analyzer", "batch_worker", "decision_handler"),
+    "steps.resolvers.builtin": ("ClassLookupResolver", "ExplicitMappingResolver"),
+    "steps.resolvers.chain": ("ResolutionError", "ResolverChain", "ResolverNotFoundError"),
+    "steps.resolvers.definition": ("HandlerDefinition", "MethodDispatchWrapper"),
+    "steps.resolvers.resolver": ("BaseResolver", "RegistryResolver"),
+    "steps.step_errors": (
+        "AuthenticationError",
+        "AuthorizationError",
+        "BusinessLogicError",
+        "ConfigurationError",
+        "ErrorClassifier",
+        "NetworkError",
+        "NotFoundError",
+        "RateLimitError",
+        "ResourceContentionError",
+        "ServiceUnavailableError",
+        "StepTimeoutError",
+        "StepValidationError",
+        "get_classifier",
+        "is_permanent",
+        "is_retryable",
+    ),
+}
+_MODULES = {name: module for module, names in _LATER.items() for name in names}
+_OTHER_NAMES = {"StepTimeoutError": "TimeoutError", "StepValidationError": "ValidationError"}
 
 __all__ = [
+    "APIMixin",
+    "ApiHandler",
+    "ApiResponse",
+    "AuthenticationError",
+    "AuthorizationError",
     "BasePublisher",
+    "BaseResolver",
     "BaseSubscriber",
+    "BatchAggregationResult",
+    "BatchAggregationScenario",
+    "BatchAnalyzerOutcome",
+    "BatchConfig",
+    "BatchWorkerConfig",
+    "BatchWorkerContext",
+    "BatchWorkerInputs",
+    "BatchWorkerOutcome",
+    "Batchable",
+    "BusinessLogicError",
+    "ClassLookupResolver",
+    "ConfigurationError",
+    "CursorConfig",
+    "Decision",
+    "DecisionHandler",
+    "DecisionMixin",
+    "DecisionPointOutcome",
+    "DecisionType",
     "DomainEvent",
+    "ErrorClassifier",
     "ErrorType",
     "EventConsumer",
+    "EventDeclaration",
+    "ExplicitMappingResolver",
+    "HandlerDefinition",
+    "HandlerRegistry",
+    "InProcessDomainEvent",
+    "MethodDispatchWrapper",
+    "NetworkError",
+    "NotFoundError",
     "PermanentError",
     "PublishContext",
+    "RateLimitError",
     "ReceivedEvent",
+    "RegistryResolver",
+    "ResolutionError",
+    "ResolverChain",
+    "ResolverNotFoundError",
+    "ResourceContentionError",
     "RetryableError",
+    "ServiceUnavailableError",
     "StepContext",
+    "StepEventContext",
     "StepHandler",
     "StepHandlerResult",
+    "StepTimeoutError",
+    "StepValidationError",
+    "TaskerError",
+    "aggregate_batch_results",
+    "api_handler",
+    "batch_analyzer",
+    "batch_worker",
+    "checkpoint_yield",
+    "decision_handler",
     "depends_on",
+    "get_classifier",
     "inputs",
+    "is_permanent",
+    "is_retryable",
+    "log_debug",
+    "log_error",
+    "log_info",
+    "log_trace",
+    "log_warn",
     "step_handler",
     "subscriber",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the reader, which needs PostgreSQL's driver and OpenTelemetry; handlers need neither."""
-    if name == "EventConsumer":
-        from tasker_actors.consumer.event_consumer import EventConsumer  # noqa: PLC0415  only who reads events pays for it
-
-        return EventConsumer
-    if name == "ReceivedEvent":
-        from tasker_actors.consumer.received import ReceivedEvent  # noqa: PLC0415  as above
-
-        return ReceivedEvent
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Load what is behind a name, once: only who calls an API pays for httpx, only readers of events for psycopg."""
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{module}"), _OTHER_NAMES.get(name, name))
+    globals()[name] = found
+    return found

@@ -52,6 +52,7 @@ class ArgumentPlan:
     dependencies: tuple[tuple[_Target, DependencyInput], ...]
     input_keys: tuple[tuple[_Target, str], ...]
     inputs: tuple[str, type[BaseModel], _ModelFields] | None
+    provided: tuple[tuple[str, Callable[[StepContext], Any]], ...] = ()
 
     def arguments(self, context: StepContext) -> dict[str, Any]:
         """Collect one call's arguments; InvalidInputError where a model refuses its data."""
@@ -67,6 +68,8 @@ class ArgumentPlan:
         if self.inputs is not None:
             parameter, model, fields = self.inputs
             found[parameter] = _inputs_value(context.input_data, model, fields)
+        for name, provide in self.provided:
+            found[name] = provide(context)
         if self.context is not None:
             found[self.context] = context
         return found
@@ -81,12 +84,17 @@ def plan_arguments(function: Callable[..., Any], declaration: FunctionDeclaratio
         for name, dependency in declaration.dependencies.items()
     )
     input_keys = tuple((claims.take(key, f"@inputs passes {key!r}"), key) for key in declaration.input_keys)
+    provided = tuple(
+        (claims.take(name, f"the decorator passes {name!r}").name, provide)
+        for name, provide in declaration.provided.items()
+    )
     model = declaration.input_model
     inputs = None
     if model is not None:
         parameter = claims.take(_INPUTS, f"@inputs passes a {model.__name__} as {_INPUTS!r}")
         inputs = (parameter.name, model, _model_fields(model))
-    return ArgumentPlan(context, dependencies, input_keys, inputs), [*claims.faults, *claims.unfilled()]
+    plan = ArgumentPlan(context, dependencies, input_keys, inputs, provided)
+    return plan, [*claims.faults, *claims.unfilled()]
 
 
 class _Claims:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.errors import HandlerNotFoundError
-from tasker_actors.steps.arguments import plan_arguments
+from tasker_actors.steps.arguments import ArgumentPlan, plan_arguments
 from tasker_actors.steps.declaration import FunctionDeclaration
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class BoundHandler:
 
     `invoke(context)` runs the handler in the calling thread and returns what it returns, a coroutine where `is_async`.
     It raises whatever the handler raises, and InvalidInputError before the handler runs. Several threads call it at
-    once.
+    once. `is_function` is set for a function, which a template's `method` cannot choose anything of.
     """
 
     name: str
@@ -32,6 +32,7 @@ class BoundHandler:
     place: str
     is_async: bool
     invoke: Callable[[StepContext], Any]
+    is_function: bool = False
 
 
 def place_of(thing: Any) -> str:
@@ -49,16 +50,32 @@ def bind_function(function: Callable[..., Any], declaration: FunctionDeclaration
         msg = f"handler function {place} cannot be called: {'; '.join(faults)}"
         raise HandlerNotFoundError(msg)
 
-    def invoke(context: StepContext) -> Any:
-        return function(**plan.arguments(context))
-
+    is_async = inspect.iscoroutinefunction(function)
     return BoundHandler(
         name=declaration.name or str(getattr(function, "__name__", place)),
         version=declaration.version,
         place=place,
-        is_async=inspect.iscoroutinefunction(function),
-        invoke=invoke,
+        is_async=is_async,
+        invoke=_call_of(function, plan, declaration.conclude, is_async=is_async),
+        is_function=True,
     )
+
+
+def _call_of(
+    function: Callable[..., Any], plan: ArgumentPlan, conclude: Callable[[Any], Any] | None, *, is_async: bool
+) -> Callable[[StepContext], Any]:
+    def call(context: StepContext) -> Any:
+        return function(**plan.arguments(context))
+
+    if conclude is None:
+        return call
+    if is_async:
+
+        async def call_and_await(context: StepContext) -> Any:
+            return conclude(await call(context))
+
+        return call_and_await
+    return lambda context: conclude(call(context))
 
 
 def require_method(handler_class: type, method_name: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any, Protocol, TypeVar
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.names import check_event_name
+from tasker_actors.steps.checkpoint import CheckpointAccess
 from tasker_actors.steps.clock import SYSTEM_CLOCK, Clock
+from tasker_actors.steps.sequence_step import TaskSequenceStepWrapper
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 
@@ -28,7 +30,7 @@ class CancelledFlag(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
-class StepContext:
+class StepContext(CheckpointAccess):
     """One attempt of one step, as its handler sees it.
 
     The dicts belong to this attempt: a handler may change them and nobody else sees it. `retry_count` is 0 in the
@@ -110,6 +112,11 @@ class StepContext:
     def is_last_retry(self) -> bool:
         """Tell whether a failure of this attempt fails the step for good."""
         return self.retry_count >= self.max_retries - 1
+
+    @property
+    def task_sequence_step(self) -> TaskSequenceStepWrapper:
+        """The same in the shape that tasker-py's handlers know, with `task`, `workflow_step` and `step_definition`."""
+        return TaskSequenceStepWrapper.of(self)
 
     @property
     def deadline(self) -> datetime:

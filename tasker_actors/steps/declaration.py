@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from tasker_actors.steps.context import StepContext
 
 _MARK = "__tasker_handler__"
 
@@ -24,13 +27,19 @@ class DependencyInput:
 
 @dataclass(frozen=True, slots=True)
 class FunctionDeclaration:
-    """Everything the decorators said so far; `name` is None until `step_handler` was among them."""
+    """Everything the decorators said so far; `name` is None until `step_handler` or its like was among them.
+
+    `provided` makes further arguments from the attempt's context; `conclude` makes what counts of what the function
+    returned.
+    """
 
     name: str | None = None
     version: str = "1.0.0"
     dependencies: Mapping[str, DependencyInput] = field(default_factory=dict)
     input_keys: tuple[str, ...] = ()
     input_model: type[BaseModel] | None = None
+    provided: Mapping[str, Callable[[StepContext], Any]] = field(default_factory=dict)
+    conclude: Callable[[Any], Any] | None = None
 
 
 def declaration_of(candidate: object) -> FunctionDeclaration | None:

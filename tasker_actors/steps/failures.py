@@ -18,18 +18,32 @@ class ErrorType(StrEnum):
     VALIDATION_ERROR = "validation_error"
     TIMEOUT = "timeout"
 
+    @classmethod
+    def is_standard(cls, error_type: str) -> bool:
+        """Tell whether the runtime gives this type itself."""
+        return error_type in list(cls)
 
-class _AttemptError(TaskerError):
-    """What the two errors that handlers raise have in common.
+    @classmethod
+    def is_typically_retryable(cls, error_type: str) -> bool:
+        """Tell whether a failure of this type is mostly worth another attempt."""
+        return error_type in (cls.RETRYABLE_ERROR, cls.TIMEOUT)
 
-    `retry_after` is in seconds and asks for that delay before the next attempt, in place of the computed one.
-    `context` is joined into `metadata`, which goes with the failure into its events.
+
+class AttemptError(TaskerError):
+    """What the errors that handlers raise have in common; raised itself it is a `handler_error`.
+
+    `retryable` says whether another attempt may help; each class has its own default. `retry_after` is in seconds and
+    asks for that delay before the next attempt, in place of the computed one. `context` is joined into `metadata`,
+    which goes with the failure into its events.
     """
+
+    retryable: bool = True
 
     def __init__(
         self,
         message: str = "",
         *,
+        retryable: bool | None = None,
         error_code: str | None = None,
         retry_after: float | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -40,14 +54,27 @@ class _AttemptError(TaskerError):
         self.error_code = error_code
         self.retry_after = retry_after
         self.metadata: dict[str, Any] = {**(metadata or {}), **(context or {})}
+        if retryable is not None:
+            self.retryable = retryable
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the error as JSON, for a log or an answer."""
+        return {
+            "error_type": type(self).__name__,
+            "message": self.message,
+            "retryable": self.retryable,
+            "metadata": self.metadata,
+        }
 
 
-class RetryableError(_AttemptError):
+class RetryableError(AttemptError):
     """Fails this attempt; the step is tried again while it has attempts left."""
 
 
-class PermanentError(_AttemptError):
+class PermanentError(AttemptError):
     """Fails the step for good, whatever attempts it has left."""
+
+    retryable = False
 
 
 class InvalidInputError(PermanentError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from tasker_actors.native.reference import NATIVE_PREFIX
 from tasker_actors.steps.declaration import FunctionDeclaration, declaration_of, declare
 from tasker_actors.steps.failures import ErrorType
+from tasker_actors.steps.handler_class import add_handler_class
 from tasker_actors.steps.inputs import depends_on, inputs
 from tasker_actors.steps.result import StepHandlerResult
 
@@ -51,6 +52,15 @@ class StepHandler(ABC):
         """The handler's version, for its author's use."""
         return self.handler_version
 
+    @property
+    def capabilities(self) -> list[str]:
+        """What the handler can do, for its author's use."""
+        return ["process"]
+
+    def config_schema(self) -> dict[str, Any] | None:
+        """Return a JSON schema of the handler's configuration, for its author's use; None for none."""
+        return None
+
     def success(self, result: Any = None, metadata: Mapping[str, Any] | None = None) -> StepHandlerResult:
         """Return a success; see StepHandlerResult.success."""
         return StepHandlerResult.success(result, metadata)
@@ -77,8 +87,24 @@ def step_handler(name: str, version: str = "1.0.0") -> Callable[[_Function], _Fu
     It is called with what `depends_on` and `inputs` name, and with the StepContext where it has a parameter
     `context`. TypeError where the decorator is used without a name or on a class.
     """
+    return declare_handler(name, version, "step_handler")
+
+
+def declare_handler(
+    name: str,
+    version: str,
+    decorator: str,
+    *,
+    mixin: type | None = None,
+    provided: Mapping[str, Callable[[StepContext], Any]] | None = None,
+    conclude: Callable[[Any], Any] | None = None,
+) -> Callable[[_Function], _Function]:
+    """Return a decorator that makes a function a handler; see FunctionDeclaration for `provided` and `conclude`.
+
+    `mixin` is what the class that stands for the function derives from, beside StepHandler.
+    """
     if not isinstance(name, str) or not name.strip():
-        msg = f'step_handler takes the handler\'s name, as in @step_handler("flights.validate"); got {name!r}'
+        msg = f'{decorator} takes the handler\'s name, as in @{decorator}("flights.validate"); got {name!r}'
         raise TypeError(msg)
     if name.startswith(NATIVE_PREFIX):
         msg = f"{name!r} is no name for a Python handler: {NATIVE_PREFIX!r} means a shared library"
@@ -89,6 +115,10 @@ def step_handler(name: str, version: str = "1.0.0") -> Callable[[_Function], _Fu
         if known.name is not None:
             msg = f"{function!r} is already the handler {known.name!r}; write a second function for {name!r}"
             raise TypeError(msg)
-        return declare(function, replace(known, name=name, version=version), "step_handler")
+        declaration = replace(known, name=name, version=version, provided=provided or {}, conclude=conclude)
+        declare(function, declaration, decorator)
+        bases = (StepHandler,) if mixin is None else (mixin, StepHandler)
+        add_handler_class(function, bases, name, version)
+        return function
 
     return decorate

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError
 
 from tasker_actors.events.text import USER_ERRORS, described, shortened, storable_text
 from tasker_actors.steps.failures import (
+    AttemptError,
     ErrorType,
     InvalidInputError,
     PermanentError,
@@ -40,9 +41,11 @@ _ERROR_TYPES: tuple[tuple[type[BaseException], ErrorType, bool], ...] = (
     (InvalidInputError, ErrorType.VALIDATION_ERROR, False),
     (PermanentError, ErrorType.PERMANENT_ERROR, False),
     (RetryableError, ErrorType.RETRYABLE_ERROR, True),
+    (AttemptError, ErrorType.HANDLER_ERROR, True),
     (StepTimeoutError, ErrorType.TIMEOUT, True),
 )
-"""The first class that fits decides, so a subclass stands before its ancestor; whether to retry is the third."""
+"""The first class that fits decides, so a subclass stands before its ancestor; whether to retry is the third, unless
+the error itself says otherwise."""
 
 MAX_RETRY_AFTER_S = 365 * 24 * 60 * 60
 
@@ -58,7 +61,7 @@ def interpret(value: Any) -> StepOutcome:
     except BaseException as error:  # noqa: BLE001 - a model's serializers are the user's code
         # pydantic wraps whatever a serializer raises, the end of the time limit too.
         cause = error.__cause__ or error if isinstance(error, PydanticSerializationError) else error
-        if isinstance(cause, PermanentError | RetryableError | MemoryError) or not isinstance(cause, Exception):
+        if isinstance(cause, AttemptError | MemoryError) or not isinstance(cause, Exception):
             return failure_from(cause)
         return _invalid_result(f"the handler's result cannot be read: {described(error)}")
 
@@ -124,7 +127,11 @@ def _invalid_result(message: str) -> StepFailure:
 
 def _failure(exception: BaseException, error_type: ErrorType, *, retryable: bool) -> StepFailure:
     retry_after_ms, note = _milliseconds(_attribute(exception, "retry_after"))
-    metadata = _attribute(exception, "metadata") if isinstance(exception, PermanentError | RetryableError) else None
+    metadata = None
+    if isinstance(exception, AttemptError):
+        metadata = _attribute(exception, "metadata")
+        stated = _attribute(exception, "retryable")
+        retryable = stated if isinstance(stated, bool) else retryable
     return StepFailure(
         message=_message(exception),
         error_type=error_type.value,

@@ -54,7 +54,14 @@ def _cause(name: str, error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen importlib") and frame.filename not in (__file__, importlib.__file__)
     ]
-    return f"{what} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else what
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{what}{place}{_alias_hint(error)}"
+
+
+def _alias_hint(error: BaseException) -> str:
+    if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] != "tasker_core":
+        return ""
+    return "; for a module written for tasker-py name tasker_actors.compat.alias in --handlers before it"
 
 
 def _file_hint(name: str) -> str:

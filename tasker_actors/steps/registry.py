@@ -20,6 +20,10 @@ from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.discovery import HandlerTarget, handlers_in
 from tasker_actors.steps.handler import StepHandler
 from tasker_actors.steps.modules import import_module, is_missing
+from tasker_actors.steps.resolvers.chain import ResolverChain
+from tasker_actors.steps.resolvers.definition import HandlerDefinition
+from tasker_actors.steps.resolvers.discovery import resolvers_in
+from tasker_actors.steps.resolvers.resolver import ask
 from tasker_actors.workflow.nearest import hint
 
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ _BY_NAME = "explicit_mapping"
 _BY_PATH = "class_lookup"
 _RESOLVERS = (None, "", "default", _BY_NAME, _BY_PATH)
 """tasker-py's built-in resolvers: its templates name them to look in one place only."""
+
+_FIRST, _NAMES, _PATHS, _LAST = float("-inf"), 10, 100, float("inf")
+"""Priorities: registered names are looked up at 10 and import paths at 100; users' resolvers have any."""
 
 
 class HandlerRegistry:
@@ -45,11 +52,13 @@ class HandlerRegistry:
         publishers: Mapping[str, BasePublisher],
         subscribers: Sequence[SubscriberSpec],
         native: NativeHandlers | None = None,
+        resolvers: ResolverChain | None = None,
     ) -> None:
         self.publishers = dict(publishers)
         self.subscribers = list(subscribers)
         self._handlers = dict(handlers)
         self._native = native
+        self._resolvers = ResolverChain() if resolvers is None else resolvers
         self._lock = RLock()
         self._objects: dict[tuple[type, str], Any] = {}
         self._bound: dict[tuple[str, str | None, str | None], BoundHandler] = {}
@@ -64,7 +73,7 @@ class HandlerRegistry:
         for handler in handlers.values():
             if not isinstance(handler, type):
                 _bind_decorated(handler)
-        return cls(handlers, publishers_in(modules), subscribers_in(modules), native)
+        return cls(handlers, publishers_in(modules), subscribers_in(modules), native, resolvers_in(modules))
 
     @property
     def handler_names(self) -> tuple[str, ...]:
@@ -72,7 +81,7 @@ class HandlerRegistry:
         return tuple(sorted(self._handlers))
 
     def resolve(self, spec: HandlerSpec) -> BoundHandler:
-        """Find a handler by its registered name, else by import path (SPEC 5).
+        """Find a handler by its registered name, else by import path (SPEC 5), or by a resolver of the user's own.
 
         May import a module, and make an object of a user's class, in the calling thread. Raises HandlerNotFoundError
         with the nearest known names, or with what is wrong with the handler that was found.
@@ -92,29 +101,59 @@ class HandlerRegistry:
     def _find(self, spec: HandlerSpec) -> tuple[BoundHandler, bool]:
         if spec.callable.startswith(NATIVE_PREFIX):
             return self._native_handler(spec), False
+        found = self._custom(spec, _FIRST, _NAMES)
+        if found is not None:
+            return self._bind(found, spec)[0], True
         if spec.resolver not in _RESOLVERS:
-            names = ", ".join(filter(None, _RESOLVERS))
-            msg = (
-                f"handler {spec.callable!r}: there is no resolver {spec.resolver!r}; leave the key out, or use {names}"
-            )
-            raise HandlerNotFoundError(msg)
-        target = self._handlers.get(spec.callable) if spec.resolver != _BY_PATH else None
-        if target is None:
-            target = self._imported(spec)
-        if isinstance(target, StepHandler):
-            method = spec.method or "call"
-            require_method(type(target), method)
-            return bind_method(target, method, target.name), False
-        if not isinstance(target, type):
-            if spec.method not in (None, "", "call"):
-                msg = f"handler {spec.callable!r} is a function and has no method {spec.method!r}; leave the key out"
-                raise HandlerNotFoundError(msg)
+            raise self._not_found(spec.callable, f"resolver {spec.resolver!r} does not find it")
+        found = self._handlers.get(spec.callable) if spec.resolver != _BY_PATH else None
+        if found is not None:
+            return self._bind(found, spec)
+        found = self._custom(spec, _NAMES, _PATHS)
+        if found is not None:
+            return self._bind(found, spec)[0], True
+        try:
+            found = self._imported(spec)
+        except HandlerNotFoundError:
+            found = self._custom(spec, _PATHS, _LAST)
+            if found is None:
+                raise
+            return self._bind(found, spec)[0], True
+        return self._bind(found, spec)
+
+    def _bind(self, target: Any, spec: HandlerSpec) -> tuple[BoundHandler, bool]:
+        """Bind what was found; True where that holds for this `initialization` alone."""
+        if declaration_of(target) is not None or inspect.isfunction(target):
             return _bind_decorated(target), False
         method = spec.method or "call"
-        require_method(target, method)
-        handler, depends_on_configuration = self._object(target, spec)
-        name = handler.name if isinstance(handler, StepHandler) else spec.callable
-        return bind_method(handler, method, name), depends_on_configuration
+        require_method(target if isinstance(target, type) else type(target), method)
+        own = False
+        if isinstance(target, type):
+            target, own = self._object(target, spec)
+        name = target.name if isinstance(target, StepHandler) else spec.callable
+        return bind_method(target, method, name), own
+
+    def _custom(self, spec: HandlerSpec, low: float, high: float) -> Any:
+        """Ask users' resolvers: those of these priorities, or the one that the spec names, in its first turn."""
+        named = spec.resolver not in (None, "", "default")
+        resolver = self._resolvers.get_resolver(str(spec.resolver)) if named else None
+        if named and resolver is None and spec.resolver not in _RESOLVERS:
+            names = [*filter(None, _RESOLVERS), *self._resolvers.resolver_names]
+            msg = (
+                f"handler {spec.callable!r}: there is no resolver {spec.resolver!r}"
+                f"{hint(str(spec.resolver), names)}; leave the key out, or use {', '.join(names)}"
+            )
+            raise HandlerNotFoundError(msg)
+        if named and (resolver is None or low is not _FIRST):
+            return None
+        definition = HandlerDefinition(spec.callable, spec.method, spec.resolver, dict(spec.initialization))
+        try:
+            if resolver is not None:
+                return ask(resolver, definition, {}, hinted=True)
+            return self._resolvers.find_between(low, high, definition, {})
+        except (Exception, SystemExit) as error:  # A user's resolver can raise anything.
+            msg = f"handler {spec.callable!r}: a resolver raised {described(error)}"
+            raise HandlerNotFoundError(msg) from error
 
     def _native_handler(self, spec: HandlerSpec) -> BoundHandler:
         for key, value, allowed in (("method", spec.method, (None, "", "call")), ("resolver", spec.resolver, (None,))):

@@ -60,6 +60,13 @@ def test_the_error_says_in_which_line_the_module_failed(working_directory):
         import_modules(["kit_broken"])
 
 
+def test_a_module_for_tasker_py_is_told_what_to_name_before_it(working_directory):
+    write(working_directory, "kit_theirs.py", "from tasker_core.errors import PermanentError")
+
+    with pytest.raises(StartupError, match=r"line 1\); .* name tasker_actors\.compat\.alias in --handlers before it"):
+        import_modules(["kit_theirs"])
+
+
 @pytest.mark.parametrize("name", ["kit_absent", "kit_absent.inner"])
 def test_a_module_that_is_not_there_says_where_it_was_looked_for(working_directory, name):
     with pytest.raises(StartupError) as raised:

@@ -155,7 +155,6 @@ def test_resolvers_of_tasker_py_find_a_registered_name(registry, resolver):
         (spec("flights.validate", method="handler_name"), ["no method 'handler_name'"]),
         (spec("flights.validate", method="broken"), ["must take the StepContext"]),
         (spec("flights.validate", method="streamed"), ["has a yield"]),
-        (spec("flights.assess", method="other"), ["is a function and has no method 'other'"]),
         (spec("os.system"), ["neither a class, nor a function with @step_handler"]),
         (spec("subprocess.run"), ["neither a class, nor a function with @step_handler"]),
         (spec("collections.OrderedDict"), ["no method 'call'"]),

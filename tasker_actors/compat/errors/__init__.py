@@ -1,0 +1,34 @@
+"""`tasker_core.errors`: what handlers raise."""
+
+from tasker_actors.steps.failures import AttemptError as TaskerError
+from tasker_actors.steps.failures import PermanentError, RetryableError
+from tasker_actors.steps.step_errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BusinessLogicError,
+    ConfigurationError,
+    NetworkError,
+    NotFoundError,
+    RateLimitError,
+    ResourceContentionError,
+    ServiceUnavailableError,
+    TimeoutError,  # noqa: A004 - tasker-py's name
+    ValidationError,
+)
+
+__all__ = [
+    "AuthenticationError",
+    "AuthorizationError",
+    "BusinessLogicError",
+    "ConfigurationError",
+    "NetworkError",
+    "NotFoundError",
+    "PermanentError",
+    "RateLimitError",
+    "ResourceContentionError",
+    "RetryableError",
+    "ServiceUnavailableError",
+    "TaskerError",
+    "TimeoutError",
+    "ValidationError",
+]
