@@ -7,7 +7,7 @@ under "Between processes" travel over the pipe as JSON; all others stay in their
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.stats.figures import Exemplar
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tasker_actors.postgres.workers import WorkerState
     from tasker_actors.stats.counters import CommittedCount
     from tasker_actors.stats.reader import BlockReader
+    from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep
     from tasker_actors.telemetry.metrics import Metric
     from tasker_actors.telemetry.trace_context import Correlated, TraceContext
-    from tasker_actors.workflow.outcome import StepOutcome
 
 
 # 1. Steps
@@ -61,38 +61,6 @@ class ReturnOverdue:
 @dataclass(frozen=True, slots=True)
 class StopClaiming:
     """Worker's main thread → StepSource: claim and start nothing more, give back what has not begun."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedStep:
-    """What one attempt came to, and the events that follow from it; kept in the ledger until it is committed.
-
-    `state` is the state the step gets if its lease still holds: complete, waiting_for_retry or error; `yielded` if a
-    slice of its work is done. `result` is the JSON of the result (None for a failure), `follows` what a result means
-    for other steps, as JSON by the key of the commit's document. Times are monotonic seconds, `duration_ms` is the
-    handler's.
-    """
-
-    step: LeasedStep
-    outcome: StepOutcome
-    state: str
-    result: bytes | None
-    derived: Derived
-    delay_ms: int
-    duration_ms: float
-    began_at: float
-    finished_at: float
-    follows: Mapping[str, bytes] = field(default_factory=dict)
-
-    @property
-    def correlation_id(self) -> str:
-        """The task's correlation id."""
-        return self.step.task.correlation_id
-
-    @property
-    def trace(self) -> TraceContext:
-        """The attempt's span."""
-        return self.step.trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.delivery.routing import LabelSet, dead_letter_documents, result_document
 from tasker_actors.events.outgoing import Derived, OutgoingEvent, RefusedEvent
 from tasker_actors.events.text import payload_repr, storable_text
-from tasker_actors.messages import CommitItem, FinishedStep
+from tasker_actors.messages import CommitItem
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.states import StepState
 

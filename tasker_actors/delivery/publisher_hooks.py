@@ -14,7 +14,8 @@ from tasker_actors.delivery.backlog import Backlog
 from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.publisher import BasePublisher
-from tasker_actors.messages import FinishedStep, PublisherCallbacks
+from tasker_actors.messages import PublisherCallbacks
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.telemetry.trace_context import Correlated, WorkingOn
 
 

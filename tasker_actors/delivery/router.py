@@ -19,7 +19,6 @@ from tasker_actors.messages import (
     CommitItem,
     CommitItems,
     EventPublished,
-    FinishedStep,
     PendingPublication,
     PublisherCallbacks,
     PublishEvent,
@@ -27,6 +26,7 @@ from tasker_actors.messages import (
     StepFinished,
     StepsCommitted,
 )
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.steps.outflow import events_size
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent

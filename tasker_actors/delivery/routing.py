@@ -15,7 +15,7 @@ from tasker_actors.workflow.states import StepState
 
 if TYPE_CHECKING:
     from tasker_actors.events.derive import Derived, OutgoingEvent, RefusedEvent
-    from tasker_actors.messages import FinishedStep
+    from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep, StepPlan
     from tasker_actors.telemetry.trace_context import TraceContext
 

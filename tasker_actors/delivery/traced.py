@@ -13,7 +13,8 @@ from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived
-    from tasker_actors.messages import FinishedStep, PendingPublication
+    from tasker_actors.messages import PendingPublication
+    from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep, TaskFacts
 
 

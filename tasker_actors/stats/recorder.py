@@ -18,7 +18,8 @@ from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import FastEvent, OutgoingEvent, RefusedEvent
-    from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
+    from tasker_actors.messages import CommitItem, StepsCommitted
+    from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep, StepPlan
     from tasker_actors.telemetry.trace_context import TraceContext
 

@@ -13,7 +13,7 @@ from tasker_actors.events.outgoing import Derived
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
 from tasker_actors.events.text import storable_text
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.workflow.checkpoint import YIELDED, asks_to_yield

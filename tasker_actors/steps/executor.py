@@ -14,10 +14,11 @@ import orjson
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
 from tasker_actors.events.text import described
-from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep, StepFinished
+from tasker_actors.messages import ExecuteSteps, ExecutorFree, StepFinished
 from tasker_actors.steps.attempt import call_handler, context_of
 from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude, timed_out, without_publishers
 from tasker_actors.steps.failures import ErrorType, StepTimeoutError
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage

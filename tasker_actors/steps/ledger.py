@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from tasker_actors.steps.outflow import Outflow, events_size
 
 if TYPE_CHECKING:
-    from tasker_actors.messages import FinishedStep
     from tasker_actors.steps.conclude import HandledStep
+    from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep
 
 

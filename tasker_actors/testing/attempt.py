@@ -12,7 +12,7 @@ import orjson
 
 from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.facts import CodeEvent
-from tasker_actors.messages import CommitItem, FinishedStep
+from tasker_actors.messages import CommitItem
 from tasker_actors.settings.processes import WorkerSettings
 from tasker_actors.settings.sections import EventSettings
 from tasker_actors.steps.attempt import call_handler, context_of
@@ -20,6 +20,7 @@ from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude, timed_out, without_publishers
 from tasker_actors.steps.context import CancelledFlag, StepContext
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.step_logger import StepLogger
 from tasker_actors.telemetry.span_scope import OpenTelemetrySpan

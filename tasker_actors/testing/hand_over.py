@@ -12,7 +12,7 @@ from tasker_actors.delivery.patterns import PatternIndex
 from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.events.subscriber import SubscriberSpec
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.span_scope import OpenTelemetrySpan
 from tasker_actors.telemetry.trace_context import WorkingOn, correlated

@@ -43,9 +43,9 @@ class Span:
 def span_trees(commits: Iterable[StepsCommitted], subscribers: Callable[[str], int], start_ns: int) -> list[Span]:
     """Build the spans of commits and return those without a parent among them; `subscribers` counts an event's."""
     # OpenTelemetry's messages take longer to load than most tests to run.
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan  # noqa: PLC0415
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan  # noqa: PLC0415 - see above
 
-    from tasker_actors.delivery.tracer import CommitTracer  # noqa: PLC0415
+    from tasker_actors.delivery.tracer import CommitTracer  # noqa: PLC0415 - see above
 
     offered: list[CommitSpans] = []
     tracer = CommitTracer(offered.append, lost=lambda _: None, slot=0, subscribers=subscribers)

@@ -114,7 +114,8 @@ def _running(checkout: Checkout, directory: Path, workers: int) -> Iterator[Supe
         "PYTHONDONTWRITEBYTECODE": "1",
         "TASKER_HOME": str(directory / "home"),
     }
-    supervised = Supervised(_Home(checkout, directory), "", workers=workers, variables=variables)  # type: ignore[arg-type]
+    home: Any = _Home(checkout, directory)  # what of a Project is asked for
+    supervised = Supervised(home, "", workers=workers, variables=variables)
     try:
         try:
             supervised.wait_ready(START_S)

@@ -15,7 +15,7 @@ from support.publishing import Publishing
 from tasker_actors.actors import ActorSystem
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.facts import CodeEvent
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 
 LETTERS = f"{SHOP}_domain_events_dlq"

@@ -16,9 +16,9 @@ from support.flow import Flow, Worker
 from support.leases import DONE, NEVER, event, finish
 
 from tasker_actors.delivery.batch import batch_json
-from tasker_actors.messages import FinishedStep
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.workers import expire_leases
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.workflow.registered import RegisteredTemplate
 
 TASKS = 1000

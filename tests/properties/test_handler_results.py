@@ -18,7 +18,7 @@ from support.leases import event, leased
 
 from tasker_actors import PermanentError, RetryableError, StepHandlerResult
 from tasker_actors.delivery.routing import commit_item
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 
 LEAVING = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, MemoryError]
 errors = st.sampled_from(LEAVING)

@@ -11,10 +11,11 @@ from support.leases import MIB, Inbox
 
 from tasker_actors.actors import ActorSystem, RestartPolicy
 from tasker_actors.actors.call_guard import CallGuard
-from tasker_actors.messages import ExecuteSteps, ExecutorFree, FinishedStep
+from tasker_actors.messages import ExecuteSteps, ExecutorFree
 from tasker_actors.steps.conclude import SizeLimits
 from tasker_actors.steps.executor import StepExecutor
 from tasker_actors.steps.failures import StepTimeoutError
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.ledger import Ledger, LedgerItem
 from tasker_actors.steps.outflow import Outflow

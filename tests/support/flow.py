@@ -20,7 +20,7 @@ from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.committer import CommitReply
 from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.publisher import BasePublisher
-from tasker_actors.messages import CommitItem, FinishedStep
+from tasker_actors.messages import CommitItem
 from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect, open_pool
@@ -28,6 +28,7 @@ from tasker_actors.postgres.outages import Session, Trouble
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.supervision.settled_spans import settled_spans

@@ -17,9 +17,10 @@ from tasker_actors.delivery.routing import event_documents, return_document
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.messages import CommitItem, FinishedStep, PendingPublication, PublishEvent
+from tasker_actors.messages import CommitItem, PendingPublication, PublishEvent
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.conclude import HandledStep, SizeLimits, conclude
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry

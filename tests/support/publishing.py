@@ -16,8 +16,9 @@ from tasker_actors.delivery.batch import BatchLimits
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, Committer
 from tasker_actors.delivery.durable_publisher import CommitState, DurablePublisher
 from tasker_actors.delivery.routing import commit_item
-from tasker_actors.messages import CommitItem, CommitItems, FinishedStep, StepsCommitted
+from tasker_actors.messages import CommitItem, CommitItems, StepsCommitted
 from tasker_actors.steps.capacity import Capacity
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.ledger import Ledger
 from tasker_actors.steps.outflow import Outflow

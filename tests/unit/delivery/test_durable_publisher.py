@@ -324,9 +324,7 @@ def test_several_entries_of_one_message_stay_in_order(publisher: Publishing, dat
 
 def test_handlers_of_cancelled_leases_hear_of_it_here_and_elsewhere(publisher: Publishing, database: Database):
     item, other = publisher.hold(finish(leased()), finish(leased()))
-    database.answers.put(
-        lambda batch: replace(everything_won(batch), cancelled=[(other.token, 7), (99, 8)])  # type: ignore[arg-type]
-    )
+    database.answers.put(lambda batch: replace(everything_won(batch), cancelled=((other.token, 7), (99, 8))))
 
     publisher.send(item)
 

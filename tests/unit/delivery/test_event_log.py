@@ -9,7 +9,7 @@ from support.exporting import Lines
 from support.leases import event, finish, leased, sampled_task
 
 from tasker_actors.delivery.event_log import EventLog
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.telemetry.logging import LineSampler, get_logger
 
 

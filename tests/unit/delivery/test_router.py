@@ -29,13 +29,13 @@ from tasker_actors.messages import (
     CommitItem,
     CommitItems,
     EventPublished,
-    FinishedStep,
     PublisherCallbacks,
     PublishEvent,
     RouteFast,
     StepFinished,
     StepsCommitted,
 )
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.ledger import Ledger, Stage
 from tasker_actors.steps.outflow import events_size
 from tasker_actors.telemetry.logging import get_logger

@@ -14,7 +14,8 @@ from support.leases import AGAIN, NEVER, event, finish, leased, publication, sam
 from tasker_actors.delivery.commit_spans import CommitSpans
 from tasker_actors.delivery.routing import commit_item
 from tasker_actors.delivery.tracer import CommitTracer, Tracing
-from tasker_actors.messages import CommitItem, FinishedStep, StepsCommitted
+from tasker_actors.messages import CommitItem, StepsCommitted
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.telemetry.span_ids import publish_domain_event_id, publish_durable_id
 from tasker_actors.telemetry.trace_context import TraceContext
 

@@ -17,7 +17,8 @@ from support.leases import event, leased
 from support.waiting import until
 
 from tasker_actors.events.publisher import BasePublisher
-from tasker_actors.messages import ExecutorFree, FinishedStep
+from tasker_actors.messages import ExecutorFree
+from tasker_actors.steps.finished import FinishedStep
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.leases import event, finish, leased
 
-from tasker_actors.messages import FinishedStep
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.ledger import Ledger
 from tasker_actors.steps.outflow import Outflow, events_size
 
