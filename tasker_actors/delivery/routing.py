@@ -99,20 +99,20 @@ def result_document(finished: FinishedStep) -> dict[str, Any]:
     elif isinstance(finished.outcome, StepFailure):
         document["error"] = error_document(finished)
         document["delay_ms"] = finished.delay_ms
-    document.update(dynamic_keys(step.plan, finished.state, finished.follows))
+    document.update(dynamic_keys(step.plan, finished.state, finished.follows, is_instance=bool(step.inputs)))
     return document
 
 
-def dynamic_keys(plan: StepPlan, outcome: str, follows: Mapping[str, bytes]) -> dict[str, Any]:
+def dynamic_keys(plan: StepPlan, outcome: str, follows: Mapping[str, bytes], *, is_instance: bool) -> dict[str, Any]:
     """Make the part of a commit document that is about other steps; empty for most.
 
     A failure for good says how it is to be taken, because what it blocks depends on the steps that exist.
     """
     if follows:
-        return {"dynamic": True, **{key: orjson.Fragment(value) for key, value in follows.items()}}
+        return {"dynamic": {key: orjson.Fragment(value) for key, value in follows.items()}}
     if outcome == StepState.ERROR and plan.dynamic.has_branches:
-        return {"dynamic": True, "on_failure": plan.dynamic.on_failure}
-    return {}
+        return {"dynamic": {"on_failure": plan.dynamic.on_failure}}
+    return {"dynamic": {}} if is_instance else {}
 
 
 def error_document(finished: FinishedStep) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Settlement:
                 with correlated(trace, lease["correlation_id"]):
                     derived = self._lost_events(lease, plan, context_of(lease["task_uuid"]))
                 document.update(event_documents(derived, trace, lease["correlation_id"]))
-                document.update(dynamic_keys(plan, "error", {}))
+                document.update(dynamic_keys(plan, "error", {}, is_instance=False))
         return SettledLease(lease, plan, document, derived, task_trace, parent_span_id, trace)
 
     def _lost_events(self, lease: Mapping[str, Any], plan: StepPlan, context: Any) -> Derived:

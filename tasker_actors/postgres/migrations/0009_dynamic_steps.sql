@@ -408,12 +408,13 @@ BEGIN
     cancelled := '[]';
     -- Once a task, with what all its decisions in this batch left out.
     FOR v_result IN
-        SELECT r.task, coalesce(array_agg(x.position) FILTER (WHERE x.position IS NOT NULL), '{}') AS omits
-        FROM jsonb_to_recordset(p -> 'results') AS r(
-            token bigint, task uuid, outcome text, dynamic boolean, omits smallint[], on_failure text)
-        LEFT JOIN LATERAL unnest(r.omits) AS x(position) ON true
-        WHERE r.dynamic AND r.token = ANY (p_won)
-          AND (r.omits IS NOT NULL OR (r.outcome = 'error' AND r.on_failure IS DISTINCT FROM 'continue_on_failure'))
+        SELECT r.task, coalesce(array_agg(x.position::smallint) FILTER (WHERE x.position IS NOT NULL), '{}') AS omits
+        FROM jsonb_to_recordset(p -> 'results') AS r(token bigint, task uuid, outcome text, dynamic jsonb)
+        LEFT JOIN LATERAL jsonb_array_elements_text(r.dynamic -> 'omits') AS x(position) ON true
+        WHERE r.token = ANY (p_won)
+          AND (r.dynamic ? 'omits'
+               OR (r.outcome = 'error' AND r.dynamic ->> 'on_failure' IS DISTINCT FROM 'continue_on_failure'
+                   AND r.dynamic IS NOT NULL))
         GROUP BY r.task
         ORDER BY r.task
     LOOP
@@ -425,11 +426,12 @@ BEGIN
     END LOOP;
 
     FOR v_result IN
-        SELECT r.task, r.position, r.outcome, r.batch, r.on_failure, s.definition
+        SELECT r.task, r.position, r.outcome, r.dynamic -> 'batch' AS batch, r.dynamic ->> 'on_failure' AS on_failure,
+               s.definition
         FROM jsonb_to_recordset(p -> 'results') AS r(
-            token bigint, task uuid, position smallint, outcome text, dynamic boolean, batch jsonb, on_failure text)
+            token bigint, task uuid, position smallint, outcome text, dynamic jsonb)
         JOIN tasker.steps s ON s.task_uuid = r.task AND s.position = r.position
-        WHERE r.dynamic AND r.token = ANY (p_won)
+        WHERE r.dynamic IS NOT NULL AND r.token = ANY (p_won)
     LOOP
         IF v_result.outcome = 'yielded' THEN
             touched_tasks := touched_tasks || v_result.task;
@@ -456,13 +458,13 @@ BEGIN
 END
 $$;
 
--- Stores results and all that follows from them, as before. Beside the keys of 0004 a result may have `dynamic: true`,
--- and then: `omits` (of a decision or a batch: positions of steps that it did not choose), `batch` ({worker, instances}
--- or {placeholders}), `checkpoint` with the outcome `yielded` (a slice of the work is done: the attempt goes on from
--- there), `on_failure` (the strategy of a batch worker that failed for good). A step that failed for good is dynamic
--- too where its template has conditional steps: what is below it is then found by the steps that exist, not by the
--- template. Results without that flag cost what they did. The order of locks is the same: worker, then tasks by uuid,
--- then steps.
+-- Stores results and all that follows from them, as before. Beside the keys of 0004 a result may have `dynamic`, an
+-- object that says it means more than how its step ended, with these keys or none: `omits` (of a decision or a batch:
+-- positions of steps that it did not choose), `batch` ({worker, instances} or {placeholders}), `checkpoint` with the
+-- outcome `yielded` (a slice of the work is done: the attempt goes on from there), `on_failure` (the strategy of a
+-- batch worker that failed for good). A step that failed for good is dynamic too where its template has conditional
+-- steps: what is below it is then found by the steps that exist, not by the template; and so is an instance of a
+-- batch worker. The order of locks is the same: worker, then tasks by uuid, then steps.
 CREATE OR REPLACE FUNCTION tasker.apply_results_v1(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -477,6 +479,7 @@ DECLARE
     v_won_places smallint[];
     v_outcomes   text[];
     v_dynamic    boolean[];
+    v_special    boolean;
     v_more       record;
     v_touched    uuid[];
     v_touched_at smallint[];
@@ -515,15 +518,14 @@ BEGIN
                      END,
             token = NULL, worker_id = NULL, updated_at = v_now,
             result = r.result, error = r.error, result_bytes = coalesce(r.bytes, 0),
-            checkpoint = coalesce(r.checkpoint, s.checkpoint)
+            checkpoint = coalesce(r.dynamic -> 'checkpoint', s.checkpoint)
         FROM jsonb_to_recordset(p -> 'results') AS r(
             token bigint, task uuid, position smallint, attempt integer, outcome text, result jsonb, bytes integer,
             error jsonb, delay_ms bigint, duration_ms double precision, events jsonb,
-            dead_letters jsonb, dynamic boolean, on_failure text, checkpoint jsonb)
+            dead_letters jsonb, dynamic jsonb)
         WHERE s.task_uuid = r.task AND s.position = r.position AND s.token = r.token AND s.state = 'in_progress'
         RETURNING r.token, r.task, coalesce(s.definition, s.position) AS definition, r.position, r.attempt, r.outcome,
-                  r.error, r.duration_ms, r.events, r.dead_letters, coalesce(r.dynamic, false) AS dynamic, r.on_failure,
-                  s.namespace
+                  r.error, r.duration_ms, r.events, r.dead_letters, r.dynamic, s.namespace
     ), noted AS (
         INSERT INTO tasker.step_attempts (
             task_uuid, position, token, attempt, outcome, worker_id, error, duration_ms, finished_at)
@@ -532,13 +534,14 @@ BEGIN
         WHERE outcome NOT IN ('returned', 'yielded')
     )
     SELECT array_agg(token), array_agg(task), array_agg(definition),
-           array_agg(CASE WHEN outcome = 'error' AND on_failure = 'continue_on_failure' THEN 'tolerated'
+           array_agg(CASE WHEN outcome = 'error' AND dynamic ->> 'on_failure' = 'continue_on_failure' THEN 'tolerated'
                           ELSE outcome END),
-           array_agg(namespace), array_agg(events), array_agg(dead_letters), array_agg(dynamic)
+           array_agg(namespace), array_agg(events), array_agg(dead_letters), array_agg(dynamic IS NOT NULL)
     INTO v_won, v_won_tasks, v_won_places, v_outcomes, v_spaces, v_events, v_letters, v_dynamic
     FROM won;
 
-    IF true = ANY (v_dynamic) THEN
+    v_special := true = ANY (v_dynamic);
+    IF v_special THEN
         v_more := tasker.apply_dynamic_v1(p, v_won);
         v_touched := v_more.touched_tasks;
         v_touched_at := v_more.touched_steps;
@@ -588,17 +591,19 @@ BEGIN
         ), weighed AS (
             SELECT k.task, k.position, k.paths, k.ordinal, s.state,
                    s.open_dependencies = k.paths AND NOT s.blocked AND s.state = 'pending' AS released,
-                   (SELECT coalesce((
-                               SELECT sum(a.result_bytes) FROM tasker.steps a
-                               WHERE a.task_uuid = k.task AND a.position = ANY (d.ancestors)), 0)
-                           + CASE WHEN d.gathers IS NULL THEN 0 ELSE coalesce((
-                               SELECT sum(n.result_bytes) FROM tasker.steps n
-                               WHERE n.task_uuid = k.task AND n.definition = ANY (d.gathers)), 0) END
-                           + tasker.own_bytes(s.inputs, s.checkpoint)
-                    FROM tasker.tasks t
-                    JOIN tasker.template_steps d
-                      ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
-                    WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths) AS bytes
+                   coalesce((
+                       SELECT sum(a.result_bytes)
+                       FROM tasker.tasks t
+                       JOIN tasker.template_steps d
+                         ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
+                       JOIN tasker.steps a ON a.task_uuid = t.task_uuid AND a.position = ANY (d.ancestors)
+                       WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths), 0)
+                   + CASE WHEN v_special THEN tasker.own_bytes(s.inputs, s.checkpoint) + coalesce((
+                       SELECT sum(n.result_bytes)
+                       FROM tasker.tasks t
+                       JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = s.position
+                       JOIN tasker.steps n ON n.task_uuid = t.task_uuid AND n.definition = ANY (d.gathers)
+                       WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths), 0) ELSE 0 END AS bytes
             FROM reached k
             JOIN tasker.steps s ON s.task_uuid = k.task AND s.position = k.position
             WHERE s.state IN ('pending', 'undecided')
