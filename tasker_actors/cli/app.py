@@ -11,13 +11,17 @@ import typer
 from tasker_actors.cli import (
     db,
     dead_letters,
+    dlq,
+    dlq_overviews,
     events,
     example,
     output,
     run,
+    step_control,
     supervisor_state,
     task,
     task_create,
+    task_reset,
     template,
 )
 from tasker_actors.cli.concealment import conceal_password
@@ -64,6 +68,11 @@ def build_app() -> typer.Typer:
     tasks.command("get")(task.get)
     tasks.command("steps")(task.steps)
     tasks.command("cancel")(task.cancel)
+    tasks.command("reset")(task_reset.reset)
+    tasks.command("reset-step")(step_control.reset_step)
+    tasks.command("resolve-step")(step_control.resolve_step)
+    tasks.command("complete-step")(step_control.complete_step)
+    tasks.command("audit")(step_control.audit)
     app.add_typer(tasks, name="task", help="Create tasks, and see what became of them.")
     letters = _group()
     letters.command("list")(dead_letters.list_dead_letters)
@@ -72,6 +81,15 @@ def build_app() -> typer.Typer:
     queue.command("list")(events.list_events)
     queue.add_typer(letters, name="dlq", help="Events that could not be published.")
     app.add_typer(queue, name="events", help="Durable domain events and dead letters.")
+    dead = _group()
+    dead.command("list")(dlq.list_entries)
+    dead.command("show")(dlq.show)
+    dead.command("send")(dlq.send)
+    dead.command("resolve")(dlq.resolve)
+    dead.command("stats")(dlq_overviews.stats)
+    dead.command("queue")(dlq_overviews.queue)
+    dead.command("staleness")(dlq_overviews.staleness)
+    app.add_typer(dead, name="dlq", help="Tasks that failed or stand still, and what is known of why.")
     templates = _group()
     templates.command("validate")(template.validate)
     # With a callback of its own a group stays a group while it has a single command.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -58,19 +59,31 @@ class SupervisorClient:
     def get(self, path: str, **parameters: str | int | None) -> dict[str, Any]:
         """Return the answer to a GET; parameters that are None are not sent."""
         given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return self._request("GET", path, params=given)
+        return self._mapping(self._request("GET", path, params=given))
+
+    def get_list(self, path: str, **parameters: str | int | None) -> list[Any]:
+        """The same for an answer that is a list."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        answer = self._request("GET", path, params=given)
+        if not isinstance(answer, list):
+            raise self._stranger()
+        return answer
 
     def post(self, path: str, body: bytes) -> dict[str, Any]:
         """Return the answer to a POST of a JSON document."""
-        return self._request("POST", path, content=body)
+        return self._mapping(self._request("POST", path, content=body))
+
+    def patch(self, path: str, body: bytes) -> dict[str, Any]:
+        """Return the answer to a PATCH with a JSON document."""
+        return self._mapping(self._request("PATCH", path, content=body))
 
     def delete(self, path: str) -> dict[str, Any]:
         """Return the answer to a DELETE."""
-        return self._request("DELETE", path)
+        return self._mapping(self._request("DELETE", path))
 
     def _request(
         self, method: str, path: str, *, params: Mapping[str, str] | None = None, content: bytes | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | list[Any]:
         headers = {"Content-Type": "application/json"} if content is not None else {}
         try:
             response = self._http.request(method, path, params=params, content=content, headers=headers)
@@ -87,18 +100,26 @@ class SupervisorClient:
             raise SupervisorUnreachableError(msg) from error
         return self._answer(response)
 
-    def _answer(self, response: httpx.Response) -> dict[str, Any]:
+    def _answer(self, response: httpx.Response) -> dict[str, Any] | list[Any]:
         try:
             body = orjson.loads(response.content)
         except orjson.JSONDecodeError:
             body = None
-        if isinstance(body, dict):
-            if response.status_code < _HTTP_ERROR:
-                return body
-            if isinstance(body.get("error"), dict):
-                raise RequestRefusedError(response.status_code, body["error"])
-        msg = f"{self._url} answers, but not as a supervisor does (HTTP {response.status_code}): check --url"
-        raise SupervisorUnreachableError(msg)
+        if isinstance(body, dict | list) and response.status_code < _HTTP_ERROR:
+            return body
+        if isinstance(body, dict) and isinstance(body.get("error"), dict):
+            raise RequestRefusedError(response.status_code, body["error"])
+        raise self._stranger(response.status_code)
+
+    def _mapping(self, answer: dict[str, Any] | list[Any]) -> dict[str, Any]:
+        if isinstance(answer, list):
+            raise self._stranger()
+        return answer
+
+    def _stranger(self, status: int = HTTPStatus.OK) -> SupervisorUnreachableError:
+        return SupervisorUnreachableError(
+            f"{self._url} answers, but not as a supervisor does (HTTP {status:d}): check --url"
+        )
 
 
 def _is_loopback(url: str) -> bool:

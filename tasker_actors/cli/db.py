@@ -19,6 +19,8 @@ class Kind(StrEnum):
     FINISHED_TASKS = "finished_tasks"
     ATTEMPTS = "attempts"
     DEAD_LETTERS = "dead_letters"
+    TASK_DEAD_LETTERS = "task_dead_letters"
+    STEP_AUDITS = "step_audits"
 
 
 def migrate(
@@ -101,7 +103,7 @@ def prune(
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Delete old finished tasks, attempts and dead letters.
+    """Delete old finished tasks, attempts, dead letters and records.
 
     Durable events are never deleted; those of deleted dead letters are lost. Works in small transactions beside running
     supervisors; interrupted, it keeps what it has done.

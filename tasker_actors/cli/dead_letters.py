@@ -9,8 +9,9 @@ import typer
 
 from tasker_actors.cli import output
 from tasker_actors.cli.client import SupervisorClient
+from tasker_actors.cli.durations import moment_ago
 from tasker_actors.cli.errors import InputFileError, WorkFailedError
-from tasker_actors.cli.options import DEFAULT_URL, ApiKey, Json, Url, checked_uuids
+from tasker_actors.cli.options import DEFAULT_URL, ApiKey, Json, NewerThan, OlderThan, Url, checked_uuids
 from tasker_actors.errors import ConfigurationError
 
 _COLUMNS = ("failed_at", "namespace", "event_name", "event_id", "code", "reason", "can be redriven")
@@ -45,6 +46,14 @@ def redrive(
     *,
     namespace: Annotated[str, typer.Option("--namespace", metavar="NAMESPACE", help="Namespace of the events.")],
     everything: Annotated[bool, typer.Option("--all", help="All dead letters of the namespace.")] = False,
+    event_name: Annotated[
+        str | None, typer.Option("--event", metavar="NAME", help="All of the namespace with this event name.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="CODE", help="All of the namespace with this code.")
+    ] = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
     payload: Annotated[
         str | None,
         typer.Option("--payload", metavar="JSON", help="Publish a single event with this payload instead of its own."),
@@ -55,18 +64,25 @@ def redrive(
 ) -> None:
     """Publish dead letters with the event ids that they have.
 
-    What is refused again stays where it is, and the exit code is 1. A dead letter whose payload could not be stored
-    needs a new --payload.
+    Named ones, those that filters find, or all of a namespace. What is refused again stays where it is, and the exit
+    code is 1. A dead letter whose payload could not be stored needs a new --payload.
     """
     chosen = list(event_ids or [])
-    if bool(chosen) == everything:
-        msg = "name the events to redrive, or give --all"
+    filters = {
+        "event_name": event_name,
+        "reason": reason,
+        "failed_before": moment_ago("--older-than", older_than),
+        "failed_after": moment_ago("--newer-than", newer_than),
+    }
+    narrowed = {key: value for key, value in filters.items() if value is not None}
+    if sum((bool(chosen), everything, bool(narrowed))) != 1:
+        msg = "name the events to redrive, or give filters, or --all"
         raise ConfigurationError(msg)
     if payload is not None and len(chosen) != 1:
         msg = "--payload is for a single event: name it"
         raise ConfigurationError(msg)
     with SupervisorClient(url, api_key) as client:
-        outcome = _redrive_all(client, namespace) if everything else _redrive(client, namespace, chosen, payload)
+        outcome = _redrive(client, namespace, chosen, payload) if chosen else _redrive_all(client, namespace, narrowed)
     redriven, refused = outcome["redriven"], outcome["refused"]
     if as_json:
         output.write_json({"redriven": redriven, "refused": refused})
@@ -92,7 +108,7 @@ def _redrive(client: SupervisorClient, namespace: str, event_ids: list[str], pay
     return client.post("/v1/events/dlq/redrive", orjson.dumps(request))
 
 
-def _redrive_all(client: SupervisorClient, namespace: str) -> dict[str, Any]:
+def _redrive_all(client: SupervisorClient, namespace: str, filters: dict[str, str]) -> dict[str, Any]:
     """Redrive batch after batch, each behind the last message of the one before: what is refused is not tried twice."""
     redriven: list[Any] = []
     refused: list[Any] = []
@@ -100,7 +116,9 @@ def _redrive_all(client: SupervisorClient, namespace: str) -> dict[str, Any]:
     with output.progress_bar() as progress:
         bar = progress.add_task("Publishing dead letters", total=None)
         while True:
-            request = {"namespace": namespace, "all": True, **({} if after is None else {"after_msg_id": after})}
+            request: dict[str, Any] = {"namespace": namespace, "all": True, **filters}
+            if after is not None:
+                request["after_msg_id"] = after
             outcome = client.post("/v1/events/dlq/redrive", orjson.dumps(request))
             redriven.extend(outcome["redriven"])
             refused.extend(outcome["refused"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+from tasker_actors.errors import ConfigurationError
 
 _DURATION = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -25,3 +27,14 @@ def parse_duration(text: str) -> timedelta:
         msg = f"{text!r} is more than a hundred years"
         raise ValueError(msg)
     return timedelta(seconds=seconds)
+
+
+def moment_ago(option: str, text: str | None) -> str | None:
+    """Return the moment that was this long ago, as JSON has it; None for None. ConfigurationError names the option."""
+    if text is None:
+        return None
+    try:
+        return (datetime.now(UTC) - parse_duration(text)).isoformat()
+    except ValueError as error:
+        msg = f"{option}: {error}"
+        raise ConfigurationError(msg) from error

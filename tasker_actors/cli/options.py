@@ -62,6 +62,14 @@ CorrelationId = Annotated[
     typer.Option("--correlation-id", metavar="UUID", help="With this correlation id.", callback=checked_uuid),
 ]
 TaskUuid = Annotated[str, typer.Argument(metavar="TASK_UUID", help="The task.", callback=checked_uuid)]
+StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step: its id or its name.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept.")]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="TIME", help="That failed this long ago or longer, as in 2h.")
+]
+NewerThan = Annotated[
+    str | None, typer.Option("--newer-than", metavar="TIME", help="That failed this long ago or later.")
+]
 Cursor = Annotated[
     str | None,
     typer.Option("--cursor", metavar="CURSOR", help="Go on after an earlier page, with the cursor that it named."),

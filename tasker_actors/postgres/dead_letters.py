@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
@@ -26,6 +27,8 @@ _FAILED_AT = ["failed_at"]
 class RedriveRequest:
     """Which dead letters of a namespace are sent again: those named by one of the two, or all after `after_msg_id`.
 
+    Of all, `event_name`, `reason` (its code) and the moments of their failure leave only some.
+
     `payload` is JSON text to publish in place of the kept payload, for a request that names exactly one.
     """
 
@@ -34,6 +37,10 @@ class RedriveRequest:
     event_ids: Sequence[str] | None = None
     after_msg_id: int = 0
     payload: bytes | None = None
+    event_name: str | None = None
+    reason: str | None = None
+    failed_before: datetime | None = None
+    failed_after: datetime | None = None
 
     @property
     def names_some(self) -> bool:
@@ -113,6 +120,10 @@ def _lock(connection: Connection[TupleRow], request: RedriveRequest, letters: sq
         "msg_ids": None if request.msg_ids is None else list(request.msg_ids),
         "event_ids": None if request.event_ids is None else list(request.event_ids),
         "after": request.after_msg_id,
+        "event_name": request.event_name,
+        "reason": request.reason,
+        "failed_before": request.failed_before,
+        "failed_after": request.failed_after,
         # One more than a batch tells whether there is another.
         "limit": None if request.names_some else _BATCH + 1,
         "max_bytes": _NAMED_BYTES if request.names_some else _BATCH_BYTES,

@@ -27,6 +27,10 @@ class Prunable(StrEnum):
     """Rows of single attempts, by when they ended. Steps keep their count of attempts and their last error."""
     DEAD_LETTERS = "dead_letters"
     """Dead letters of every namespace, by when they failed: their events are then lost."""
+    TASK_DEAD_LETTERS = "task_dead_letters"
+    """Entries of dead tasks that are closed, by when they were, and those whose task is gone."""
+    STEP_AUDITS = "step_audits"
+    """The record of who did what to a step, by when."""
 
 
 def prune(
@@ -38,7 +42,7 @@ def prune(
     stop: Callable[[], bool] | None = None,
     batch: int = BATCH,
 ) -> int:
-    """Delete what is older than this by the server's clock, and return how many tasks, attempts or dead letters went.
+    """Delete what is older than this by the server's clock, and return how many tasks or rows went.
 
     Each batch is a transaction of its own, so a crash or an error keeps what was done. After each, `progress` is told
     the number so far, and the work ends early if `stop` says so. Safe beside running workers and other prunes. Needs a
@@ -67,6 +71,10 @@ def _batches(connection: Connection[TupleRow], what: Prunable, cutoff: datetime,
             return _attempts(connection, cutoff)
         case Prunable.DEAD_LETTERS:
             return _dead_letters(connection, cutoff, batch)
+        case Prunable.TASK_DEAD_LETTERS:
+            return _rows(connection, "entries_to_forget", cutoff, batch)
+        case Prunable.STEP_AUDITS:
+            return _rows(connection, "audits_to_forget", cutoff, batch)
         case _:
             assert_never(what)
 
@@ -91,6 +99,12 @@ def _attempts(connection: Connection[TupleRow], cutoff: datetime) -> Iterator[in
     for first in range(0, pages, _PAGES_AT_ONCE):
         ends = {"first": f"({first},0)", "end": f"({first + _PAGES_AT_ONCE},0)", "cutoff": cutoff}
         yield connection.execute(named_statements()["delete_old_attempts"], ends).rowcount
+
+
+def _rows(connection: Connection[TupleRow], statement: str, cutoff: datetime, batch: int) -> Iterator[int]:
+    parameters = {"cutoff": cutoff, "batch": batch}
+    while count := connection.execute(named_statements()[statement], parameters).rowcount:
+        yield count
 
 
 def _dead_letters(connection: Connection[TupleRow], cutoff: datetime, batch: int) -> Iterator[int]:

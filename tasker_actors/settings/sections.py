@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasker_actors.native.reference import path_fault, symbol_fault
 from tasker_actors.settings.database_url import is_database_url
+from tasker_actors.settings.dlq import DlqSettings
 from tasker_actors.settings.http import HttpSettings
 from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
 from tasker_actors.settings.section import Section
@@ -230,6 +231,12 @@ class RetentionSettings(Section):
     finished_tasks_days: Days | None = Field(default=None, description="Age at which finished tasks are deleted.")
     attempts_days: Days | None = Field(default=None, description="Age at which rows of single attempts are deleted.")
     dead_letters_days: Days | None = Field(default=None, description="Age at which dead letters are deleted.")
+    task_dead_letters_days: Days | None = Field(
+        default=None, description="Age at which closed entries of dead tasks are deleted."
+    )
+    step_audits_days: Days | None = Field(
+        default=None, description="Age at which the record of who did what to a step is deleted."
+    )
 
 
 class TelemetrySettings(Section):
@@ -291,6 +298,7 @@ class Settings(Section):
     logging: LoggingSettings = LoggingSettings()
     events: EventSettings = EventSettings()
     retention: RetentionSettings = RetentionSettings()
+    dlq: DlqSettings = DlqSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     actors: dict[str, str] = Field(

@@ -55,6 +55,8 @@ Limit = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=0, le=100_000)]
 Depth = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=200)]
 """Levels of nesting. More than 254 neither orjson writes nor Python's recursion takes everywhere."""
 Milliseconds = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=_DAY_MS)]
+Minutes = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=527_040)]
+"""A year at most."""
 Lifetime = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=365 * _DAY_MS)]
 WorkDone = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=10**12)]
 Memory = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=MIB * MIB)]

@@ -14,6 +14,8 @@ from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.workflow.batches import Batches
 from tasker_actors.workflow.checkpoint import INVALID_CHECKPOINT, YIELDED, next_checkpoint
+from tasker_actors.workflow.dynamic import DynamicStep
+from tasker_actors.workflow.dynamic_limits import DynamicLimits
 from tasker_actors.workflow.outcome_fault import OutcomeFault
 from tasker_actors.workflow.states import StepState
 
@@ -31,14 +33,28 @@ _NOTHING = FollowUp()
 
 def follow_up(step: LeasedStep, result: bytes, new_id: Callable[[], str] = new_uuid7) -> FollowUp:
     """Read what a result says about other steps, new ones named by `new_id`; OutcomeFault if it cannot be followed."""
-    dynamic, limits = step.plan.dynamic, step.plan.limits
+    documents = outcome_documents(step.plan.dynamic, step.plan.positions, step.plan.limits, result, new_id)
+    return FollowUp(documents=documents) if documents else _NOTHING
+
+
+def outcome_documents(
+    dynamic: DynamicStep,
+    positions: Mapping[str, int],
+    limits: DynamicLimits,
+    result: bytes,
+    new_id: Callable[[], str] = new_uuid7,
+) -> dict[str, bytes]:
+    """Say in the keys of a commit what a result means for other steps, whoever gave it; empty for most steps.
+
+    New steps are named by `new_id`. OutcomeFault where it cannot be followed.
+    """
     if dynamic.decision is not None:
         omitted = dynamic.decision.omits(orjson.loads(result), max_steps=limits.max_steps)
-        return FollowUp(documents={"omits": _positions(step, omitted)})
+        return {"omits": _positions(positions, omitted)}
     if dynamic.batches is not None:
         batches = dynamic.batches.batches(orjson.loads(result), max_workers=limits.max_workers)
-        return FollowUp(documents={"omits": _positions(step, batches.omitted), "batch": _batch(step, batches, new_id)})
-    return _NOTHING
+        return {"omits": _positions(positions, batches.omitted), "batch": _batch(positions, batches, new_id)}
+    return {}
 
 
 def checkpoint(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
@@ -58,22 +74,21 @@ def checkpoint(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
     return FollowUp(YIELDED, {"checkpoint": document})
 
 
-def _positions(step: LeasedStep, names: tuple[str, ...]) -> bytes:
-    return orjson.dumps([step.plan.positions[name] for name in names])
+def _positions(positions: Mapping[str, int], names: tuple[str, ...]) -> bytes:
+    return orjson.dumps([positions[name] for name in names])
 
 
-def _batch(step: LeasedStep, batches: Batches, new_id: Callable[[], str]) -> bytes:
+def _batch(positions: Mapping[str, int], batches: Batches, new_id: Callable[[], str]) -> bytes:
     document: dict[str, Any]
     if batches.worker is None:
         document = {
             "placeholders": [
-                {"position": step.plan.positions[name], "inputs": inputs}
-                for name, inputs in batches.placeholders.items()
+                {"position": positions[name], "inputs": inputs} for name, inputs in batches.placeholders.items()
             ]
         }
     else:
         document = {
-            "worker": step.plan.positions[batches.worker],
+            "worker": positions[batches.worker],
             "instances": [{"step_uuid": new_id(), "name": one.name, "inputs": one.inputs} for one in batches.instances],
         }
     return orjson.dumps(document)

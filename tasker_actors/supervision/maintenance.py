@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.messages import Maintain, ShowGauges
@@ -21,7 +22,9 @@ from tasker_actors.postgres.workers import (
     try_lead,
 )
 from tasker_actors.settings import Settings
+from tasker_actors.supervision.dead_tasks import Cancel, DeadTasks, failed_by_time
 from tasker_actors.supervision.settlement import Settlement
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
@@ -39,7 +42,7 @@ class MaintenanceActor(Actor):
     """One round at a time; a round that the database does not answer is skipped, the next one does its work.
 
     Every supervisor sends heartbeats. Only the one that holds the lock of a round gives back expired leases, settles
-    workers of hosts that vanished and deletes what is past its retention.
+    workers of hosts that vanished, enters dead tasks and deletes what is past its retention.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class MaintenanceActor(Actor):
         others: Callable[[bool], None],
         availability: Availability,
         revive: Callable[[], None],
+        cancel: Sequence[Cancel],
+        tracing: SupervisorTracing,
     ) -> None:
         self._pool = pool
         self._settings = settings
@@ -62,6 +67,9 @@ class MaintenanceActor(Actor):
         self._others = others
         self._availability = availability
         self._revive = revive
+        self._dead_tasks = DeadTasks(
+            pool, settings.dlq, partial(failed_by_time, cancel=cancel, stats=stats, tracing=tracing)
+        )
         self._next_depths = 0.0
         self._next_retention = 0.0
         self._spare_until = 0.0
@@ -106,6 +114,7 @@ class MaintenanceActor(Actor):
     def _lead(self, now: float) -> None:
         if now >= self._spare_until:
             self._take_from_the_dead()
+        self._dead_tasks.round(now)
         if now >= self._next_retention:
             self._next_retention = now + _RETENTION_INTERVAL_S
             self._retain()
@@ -145,6 +154,8 @@ class MaintenanceActor(Actor):
             (Prunable.FINISHED_TASKS, retention.finished_tasks_days),
             (Prunable.ATTEMPTS, retention.attempts_days),
             (Prunable.DEAD_LETTERS, retention.dead_letters_days),
+            (Prunable.TASK_DEAD_LETTERS, retention.task_dead_letters_days),
+            (Prunable.STEP_AUDITS, retention.step_audits_days),
         ):
             if days is not None:
                 with session(self._pool) as connection:

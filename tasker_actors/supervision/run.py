@@ -170,7 +170,7 @@ class Start:
             inbox=self._inbox,
             crew=crew,
             exit_deadline=self._exit_deadline,
-            maintenance=self._start_maintenance(wakeups),
+            maintenance=self._start_maintenance(crew, wakeups),
             work_released=wakeups.work_released,
             systemd=self._systemd,
             main_loop=main_loop,
@@ -233,7 +233,7 @@ class Start:
             trace=self._tracing.settled,
         )
 
-    def _start_maintenance(self, wakeups: Wakeups) -> LocalAddress:
+    def _start_maintenance(self, crew: Crew, wakeups: Wakeups) -> LocalAddress:
         def note_others(exist: bool) -> None:  # noqa: FBT001 - a callback with one meaning
             wakeups.others_exist = exist
 
@@ -249,6 +249,8 @@ class Start:
                 others=note_others,
                 availability=self._availability,
                 revive=self._revive,
+                cancel=(crew.cancel, wakeups.leases_cancelled),
+                tracing=self._tracing,
             ),
         )
 

@@ -23,6 +23,7 @@ from tasker_actors.messages import Count, EventPublished, PublishEvent, ReportEv
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.health import database_fault
 from tasker_actors.postgres.session import Pool
+from tasker_actors.postgres.step_control import Resolution
 from tasker_actors.postgres.tasks import Cancellation
 from tasker_actors.settings import Settings
 from tasker_actors.stats.figures import Figures
@@ -44,6 +45,7 @@ from tasker_actors.web.runtime import (
     PublishUnavailableError,
 )
 from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.states import TaskState
 
 _STATS_TIMEOUT_S = 5.0
 _MAIN_LOOP_LIMIT_S = 10.0
@@ -114,8 +116,7 @@ class SupervisorRuntime:
         """Count created tasks and wake workers, here and elsewhere."""
         for labels, count in Counter(tasks).items():
             self._stats.tell(Count(metrics.TASK_REQUESTS, labels, count))
-        self._crew.wake()
-        self._wakeups.work_released()
+        self.work_released()
 
     def task_cancelled(self, cancellation: Cancellation) -> None:
         """Tell the handlers that run for a cancelled task, here and elsewhere."""
@@ -125,7 +126,18 @@ class SupervisorRuntime:
         if by_worker:
             self._crew.cancel(by_worker)
             self._wakeups.leases_cancelled(by_worker)
-        self._tracing.cancelled(cancellation)
+        self._tracing.ended(cancellation, TaskState.CANCELLED)
+
+    def work_released(self) -> None:
+        """Wake workers, here and elsewhere."""
+        self._crew.wake()
+        self._wakeups.work_released()
+
+    def task_finished(self, resolution: Resolution) -> None:
+        """Count a task that was completed by hand; one that ends as failed again has been counted as that."""
+        if resolution.finished == TaskState.COMPLETE:
+            self._stats.tell(Count(metrics.TASK_COMPLETIONS, (resolution.namespace, resolution.name)))
+        self._tracing.ended(resolution, resolution.finished or "")
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through the next worker in turn, and wait for its commit."""

@@ -1,4 +1,4 @@
-"""The spans of what the supervisor itself brings to an end: attempts of lost workers, and cancelled tasks.
+"""The spans of what the supervisor itself brings to an end: attempts of lost workers, tasks that no attempt ended.
 
 Imported only where tracing is on, as `delivery.tracer` is.
 """
@@ -16,6 +16,8 @@ from tasker_actors.telemetry.spans import SpanError
 from tasker_actors.telemetry.trace_context import parse_traceparent
 
 if TYPE_CHECKING:
+    from tasker_actors.postgres.step_control import Resolution
+    from tasker_actors.postgres.task_dead_letters import Entry
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.supervision.settled_lease import SettledLease
 
@@ -60,21 +62,14 @@ def settled_spans(settled: Sequence[SettledLease], finished: Mapping[str, str]) 
     return CommitSpans(_at_once(now), attempts, finished=tuple(tasks.values()))
 
 
-def cancelled_spans(cancellation: Cancellation) -> CommitSpans | None:
-    """End the span of a task that was cancelled; None if its trace is not sampled."""
-    given = parse_traceparent(cancellation.traceparent, cancellation.tracestate)
+def ended_spans(ended: Cancellation | Resolution | Entry, status: str) -> CommitSpans | None:
+    """End the span of a task that no attempt ended; None if its trace is not sampled."""
+    given = parse_traceparent(ended.traceparent, ended.tracestate)
     if given is None or not given.sampled:
         return None
-    trace, parent_span_id = task_span(cancellation.task_uuid, given)
-    task = TracedTask(
-        cancellation.task_uuid,
-        cancellation.name,
-        cancellation.namespace,
-        cancellation.correlation_id,
-        trace,
-        parent_span_id,
-    )
-    return CommitSpans(_at_once(time.monotonic()), (), finished=(FinishedTask(task, "cancelled"),))
+    trace, parent_span_id = task_span(ended.task_uuid, given)
+    task = TracedTask(ended.task_uuid, ended.name, ended.namespace, ended.correlation_id, trace, parent_span_id)
+    return CommitSpans(_at_once(time.monotonic()), (), finished=(FinishedTask(task, status),))
 
 
 def _at_once(now: float) -> CommitTimes:

@@ -13,6 +13,8 @@ from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_tra
 
 if TYPE_CHECKING:
     from tasker_actors.delivery.commit_spans import CommitSpans
+    from tasker_actors.postgres.step_control import Resolution
+    from tasker_actors.postgres.task_dead_letters import Entry
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.supervision.settled_lease import SettledLease
     from tasker_actors.telemetry.exporter import Exporter
@@ -45,12 +47,12 @@ class SupervisorTracing:
             ended = sum(one.error is not None and one.trace.sampled for one in settled)
             self._export(self._exporter, partial(settled_spans, settled, finished), ended)
 
-    def cancelled(self, cancellation: Cancellation) -> None:
-        """End the span of a task that was cancelled."""
+    def ended(self, task: Cancellation | Resolution | Entry, status: str) -> None:
+        """End the span of a task that no attempt ended: it was cancelled, ended by hand, or stood still."""
         if self._exporter is not None:
-            from tasker_actors.supervision.settled_spans import cancelled_spans  # noqa: PLC0415 - as above
+            from tasker_actors.supervision.settled_spans import ended_spans  # noqa: PLC0415 - as above
 
-            self._export(self._exporter, partial(cancelled_spans, cancellation), 1)
+            self._export(self._exporter, partial(ended_spans, task, status), 1)
 
     @staticmethod
     def _export(exporter: Exporter, make: Callable[[], CommitSpans | None], least: int) -> None:

@@ -81,5 +81,8 @@ Text = Annotated[str, Field(min_length=1, max_length=255, json_schema_extra={**W
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 """A date and time with its offset from UTC (RFC 3339)."""
 
+MomentInBody = Annotated[Moment, Field(strict=False)]
+"""The same in a body, where it is a text."""
+
 WHOLE = BeforeValidator(_whole)
 """Beside the bounds of an integer in a body."""

@@ -13,6 +13,8 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from tasker_actors.web.dead_letter_routes import dead_letter_routes
+from tasker_actors.web.dlq_requests import DlqUpdate, NewDlqEntry
+from tasker_actors.web.dlq_routes import dlq_routes
 from tasker_actors.web.errors import exception_handlers
 from tasker_actors.web.event_requests import NewEvent, RedriveBody
 from tasker_actors.web.event_routes import event_routes
@@ -21,6 +23,8 @@ from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import describe
 from tasker_actors.web.runtime import Runtime
 from tasker_actors.web.status_routes import status_routes
+from tasker_actors.web.step_control_requests import FailedTasksBody, StepControl, TaskResetBody
+from tasker_actors.web.step_control_routes import step_control_routes
 from tasker_actors.web.step_routes import step_routes
 from tasker_actors.web.task_requests import NewTask, NewTasks
 from tasker_actors.web.task_routes import task_routes
@@ -28,7 +32,17 @@ from tasker_actors.web.task_routes import task_routes
 THREADS = 16
 """Requests that may block on the database at the same time; others wait in the loop, where that costs nothing."""
 
-_BODY_MODELS = (NewTask, NewTasks, NewEvent, RedriveBody)
+_BODY_MODELS = (
+    NewTask,
+    NewTasks,
+    NewEvent,
+    RedriveBody,
+    StepControl,
+    TaskResetBody,
+    FailedTasksBody,
+    NewDlqEntry,
+    DlqUpdate,
+)
 
 
 def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIApp:
@@ -58,6 +72,8 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         *more_routes,
         task_routes(runtime),
         step_routes(runtime),
+        step_control_routes(runtime),
+        dlq_routes(runtime),
         dead_letter_routes(runtime),
         event_routes(runtime),
         status_routes(runtime),

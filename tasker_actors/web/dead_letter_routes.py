@@ -54,7 +54,17 @@ def _request(body: RedriveBody, runtime: Runtime) -> RedriveRequest:
         raise ApiError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "too_large", message, faults=[{"path": "/payload", "message": message}]
         )
-    return RedriveRequest(body.namespace, body.msg_ids, body.event_ids, body.after_msg_id, payload)
+    return RedriveRequest(
+        body.namespace,
+        body.msg_ids,
+        body.event_ids,
+        body.after_msg_id,
+        payload,
+        event_name=body.event_name,
+        reason=body.reason,
+        failed_before=body.failed_before,
+        failed_after=body.failed_after,
+    )
 
 
 def _shown(result: Redrive) -> dict[str, object]:

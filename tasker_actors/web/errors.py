@@ -20,7 +20,7 @@ from tasker_actors.web.json_response import JsonResponse
 
 MAX_FAULTS = 100
 _RETRY_AFTER_S = "1"
-_METHODS = ("DELETE", "GET", "POST")
+_METHODS = ("DELETE", "GET", "PATCH", "POST")
 _READING = frozenset({"GET", "HEAD"})
 
 Handler: TypeAlias = Callable[[Request, Any], Coroutine[Any, Any, Response]]

@@ -15,7 +15,7 @@ from tasker_actors.events.names import (
     check_namespace,
 )
 from tasker_actors.postgres.dead_letters import MAX_NAMED
-from tasker_actors.web.api_model import WHOLE, ApiModel, BodyModel, Uuid
+from tasker_actors.web.api_model import WHOLE, ApiModel, BodyModel, MomentInBody, Text, Uuid
 
 _MAX_MSG_ID = 2**63 - 1
 
@@ -70,7 +70,7 @@ class DeadLetterQuery(ApiModel):
 
 
 class RedriveBody(BodyModel):
-    """Which dead letters to publish again: exactly one of `msg_ids`, `event_ids` and `all`."""
+    """Which dead letters to publish again: exactly one of `msg_ids`, `event_ids` and `all`, which filters narrow."""
 
     namespace: Namespace
     msg_ids: Annotated[list[MsgId] | None, Field(min_length=1, max_length=MAX_NAMED)] = None
@@ -79,6 +79,10 @@ class RedriveBody(BodyModel):
     after_msg_id: Annotated[
         int, Field(ge=0, le=_MAX_MSG_ID, description="With `all`: go on after this one."), WHOLE
     ] = 0
+    event_name: Annotated[EventName | None, Field(description="With `all`: only events of this name.")] = None
+    reason: Annotated[Text | None, Field(description="With `all`: only with this code of their reason.")] = None
+    failed_before: Annotated[MomentInBody | None, Field(description="With `all`: that failed before this.")] = None
+    failed_after: Annotated[MomentInBody | None, Field(description="With `all`: that failed then or later.")] = None
     payload: Annotated[Any, Field(description="In place of the kept payload; for a single dead letter.")] = None
 
     @property
@@ -91,6 +95,9 @@ class RedriveBody(BodyModel):
         ways = (self.msg_ids is not None) + (self.event_ids is not None) + self.all
         if ways != 1:
             msg = "give exactly one of msg_ids, event_ids and all"
+            raise ValueError(msg)
+        if not self.all and any((self.event_name, self.reason, self.failed_before, self.failed_after)):
+            msg = "event_name, reason, failed_before and failed_after go with all"
             raise ValueError(msg)
         if self.after_msg_id and not self.all:
             msg = "after_msg_id goes with all"

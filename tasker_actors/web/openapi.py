@@ -8,18 +8,19 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tasker_actors.web.api_model import ApiModel
 from tasker_actors.web.security import is_open
-from tasker_actors.web.views import ErrorView, View
+from tasker_actors.web.views import ErrorView
 
 _REF = "#/components/schemas/{model}"
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_METHODS = ("get", "post", "delete")
+_METHODS = ("get", "post", "patch", "delete")
 _GUARDED = (401, 403, 503)
 """What the guard and an absent database answer on every path that is not open (`is_open`)."""
 _WITH_BODY = (408, 413, 415)
@@ -33,7 +34,7 @@ def accepts(model: type[ApiModel]) -> dict[str, Any]:
 
 
 def answers(
-    status: int, view: type[View], *errors: int, links: Mapping[str, Mapping[str, str]] | None = None
+    status: int, view: type[BaseModel], *errors: int, links: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[int | str, dict[str, Any]]:
     """Describe the answers of an endpoint: its own, and the errors that it alone has.
 

@@ -11,6 +11,7 @@ from tasker_actors.errors import TaskerError
 if TYPE_CHECKING:
     from tasker_actors.events.declaration import DeliveryMode
     from tasker_actors.postgres.session import Pool
+    from tasker_actors.postgres.step_control import Resolution
     from tasker_actors.postgres.tasks import Cancellation
     from tasker_actors.settings import Settings
     from tasker_actors.stats.figures import Figures
@@ -113,6 +114,12 @@ class Runtime(Protocol):
 
     def task_cancelled(self, cancellation: Cancellation) -> None:
         """Note that a task was cancelled: tells the workers that run its steps, ends its span; does not block."""
+
+    def work_released(self) -> None:
+        """Note that steps can run now that could not: wakes workers; does not block."""
+
+    def task_finished(self, resolution: Resolution) -> None:
+        """Note that a task was finished by what somebody did to a step: counts it, ends its span; does not block."""
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         """Publish one event through a worker; blocks until it is committed, `timeout` seconds at most.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter
 
 from tasker_actors.postgres import tasks
+from tasker_actors.postgres.session import Pool
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import answers
@@ -35,13 +37,22 @@ def step_routes(runtime: Runtime) -> APIRouter:
     @router.get("/{step_uuid}", responses=answers(200, StepDetail, 400, 404))
     def get_step(task_uuid: PathUuid, step_uuid: PathUuid) -> JsonResponse:
         """Return a step with its result and its attempts."""
-        steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid))
-        if steps is None:
-            raise unknown_task(task_uuid)
-        if not steps:
-            message = f"task {task_uuid} has no step {step_uuid}"
-            raise ApiError(HTTPStatus.NOT_FOUND, "unknown_step", message)
-        attempts = tasks.read_attempts(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid))
-        return JsonResponse({**step_json(steps[0]), "attempt_history": [attempt_json(each) for each in attempts]})
+        return JsonResponse(shown_step(runtime.pool, path_uuid(task_uuid), path_uuid(step_uuid)))
 
     return router
+
+
+def shown_step(pool: Pool, task_uuid: str, step_uuid: str) -> dict[str, Any]:
+    """Show a step with its result and its attempts; raises ApiError 404."""
+    steps = tasks.read_steps(pool, task_uuid, step_uuid)
+    if not steps:
+        raise unknown_step(pool, task_uuid, step_uuid)
+    attempts = tasks.read_attempts(pool, task_uuid, step_uuid)
+    return {**step_json(steps[0]), "attempt_history": [attempt_json(attempt) for attempt in attempts]}
+
+
+def unknown_step(pool: Pool, task_uuid: str, step_uuid: str) -> ApiError:
+    """Say that there is no such task, or that it has no such step."""
+    if tasks.find_task(pool, task_uuid) is None:
+        return unknown_task(task_uuid)
+    return ApiError(HTTPStatus.NOT_FOUND, "unknown_step", f"task {task_uuid} has no step {step_uuid}")

@@ -53,6 +53,17 @@ class IdentityStrategy(StrEnum):
     ALWAYS_UNIQUE = "always_unique"
 
 
+class StalenessAction(StrEnum):
+    """What happens to a task that stands still for too long."""
+
+    DLQ = "dlq"
+    """It gets an entry among the dead, and fails too where `auto_fail_on_timeout` says so."""
+    ERROR = "error"
+    """It fails."""
+    NONE = "none"
+    """Nothing: it is only shown."""
+
+
 class TemplateModel(BaseModel):
     """A mapping of a template file."""
 
@@ -96,7 +107,7 @@ class Lifecycle(TemplateModel):
     max_waiting_for_dependencies_minutes: Minutes | None = None
     max_waiting_for_retry_minutes: Minutes | None = None
     max_steps_in_process_minutes: Minutes | None = None
-    staleness_action: NonEmpty = "dlq"
+    staleness_action: StalenessAction = StalenessAction.DLQ
     auto_fail_on_timeout: StrictBool | None = None
     auto_dlq_on_timeout: StrictBool | None = None
 

@@ -20,6 +20,7 @@ from tasker_actors.postgres.session import session
 from tasker_actors.postgres.workers import WorkerState, try_lead
 from tasker_actors.settings import Settings
 from tasker_actors.supervision.maintenance import MaintenanceActor
+from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 
@@ -60,6 +61,8 @@ def maintain(flow: Flow, shown: queue.SimpleQueue[Any]) -> Iterator[Rounds]:
                 others=rounds.append,
                 availability=Availability(get_logger("tests")),
                 revive=lambda: None,
+                cancel=(),
+                tracing=SupervisorTracing(None, 0.0),
             ),
         )
         actor.tell(Maintain(tuple(WorkerState(one.worker_id, "running", 0) for one in alive)))
@@ -159,6 +162,8 @@ def test_after_an_outage_expired_leases_are_spared_for_a_while(flow: Flow, shown
             others=lambda _: None,
             availability=Availability(get_logger("tests")),
             revive=lambda: failed_at.append(time.monotonic()),
+            cancel=(),
+            tracing=SupervisorTracing(None, 0.0),
         ),
     )
     a_round = Maintain((WorkerState(worker.worker_id, "running", 0),))

@@ -19,7 +19,7 @@ from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.claimer import Beginning
 from tasker_actors.supervision import settled_lease
-from tasker_actors.supervision.settled_spans import cancelled_spans
+from tasker_actors.supervision.settled_spans import ended_spans
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import TraceContext, current_correlation_id
@@ -484,7 +484,7 @@ def test_a_cancelled_task_ends_its_span(flow: Flow):
     sampled, other = (
         flow.create(registered, traceparent=TraceContext("ab" * 16, "cd" * 8, flags).traceparent)[0] for flags in (1, 0)
     )
-    spans = cancelled_spans(flow.cancel(sampled.task_uuid))
+    spans = ended_spans(flow.cancel(sampled.task_uuid), "cancelled")
     assert spans is not None
     (span,) = map(Span.FromString, spans.encode())
     assert (span.name, span.span_id.hex(), span.parent_span_id.hex()) == (
@@ -492,7 +492,7 @@ def test_a_cancelled_task_ends_its_span(flow: Flow):
         task_span_id(sampled.task_uuid),
         "cd" * 8,
     )
-    assert cancelled_spans(flow.cancel(other.task_uuid)) is None
+    assert ended_spans(flow.cancel(other.task_uuid), "cancelled") is None
 
 
 def refuse() -> psycopg.Connection:

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
+from tasker_actors.postgres.step_control import Resolution
 from tasker_actors.postgres.tasks import Cancellation, Lease
 from tasker_actors.settings import Settings
 from tasker_actors.stats.figures import Figures
@@ -36,6 +37,8 @@ class RecordingRuntime:
         self.registered: list[RegisteredTemplate] = []
         self.created: list[tuple[str, str]] = []
         self.cancelled: list[Lease] = []
+        self.released = 0
+        self.finished: list[tuple[str, str | None]] = []
         self.published: list[Publication] = []
         self.publish_error: Exception | None = None
         self.checks = (HealthCheck("database", healthy=True, message="answers", duration_ms=1.0),)
@@ -75,6 +78,12 @@ class RecordingRuntime:
 
     def task_cancelled(self, cancellation: Cancellation) -> None:
         self.cancelled.extend(cancellation.leases)
+
+    def work_released(self) -> None:
+        self.released += 1
+
+    def task_finished(self, resolution: Resolution) -> None:
+        self.finished.append((resolution.task_uuid, resolution.finished))
 
     def publish(self, publication: Publication, timeout: float) -> PublishReceipt:
         if self.publish_error is not None:

@@ -45,6 +45,7 @@ def template(
     name: str = "work",
     namespace: str = SHOP,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
+    lifecycle: Mapping[str, Any] | None = None,
     **every_step: Any,
 ) -> TaskTemplate:
     """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps."""
@@ -54,6 +55,7 @@ def template(
             "name": name,
             "namespace_name": namespace,
             "version": "1.0.0",
+            "lifecycle": lifecycle,
             "steps": [
                 {
                     "name": step,

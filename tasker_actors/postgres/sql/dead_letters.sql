@@ -36,6 +36,10 @@ FROM (
         FROM {letters}
         WHERE (%(msg_ids)s::bigint[] IS NULL OR msg_id = ANY (%(msg_ids)s::bigint[]))
           AND (%(event_ids)s::text[] IS NULL OR message #>> '{{event,event_id}}' = ANY (%(event_ids)s::text[]))
+          AND (%(event_name)s::text IS NULL OR message #>> '{{event,event_name}}' = %(event_name)s::text)
+          AND (%(reason)s::text IS NULL OR message #>> '{{reason,code}}' = %(reason)s::text)
+          AND (%(failed_before)s::timestamptz IS NULL OR enqueued_at < %(failed_before)s::timestamptz)
+          AND (%(failed_after)s::timestamptz IS NULL OR enqueued_at >= %(failed_after)s::timestamptz)
           AND msg_id > %(after)s
         ORDER BY msg_id
         LIMIT %(limit)s

@@ -23,9 +23,21 @@ COMMANDS = (
     "task get",
     "task steps",
     "task cancel",
+    "task reset",
+    "task reset-step",
+    "task resolve-step",
+    "task complete-step",
+    "task audit",
     "events list",
     "events dlq list",
     "events dlq redrive",
+    "dlq list",
+    "dlq show",
+    "dlq send",
+    "dlq resolve",
+    "dlq stats",
+    "dlq queue",
+    "dlq staleness",
     "template validate",
     "db migrate",
     "db grant",
@@ -64,7 +76,7 @@ def test_every_command_explains_itself_and_its_options(row, capsys):
     assert options
 
 
-@pytest.mark.parametrize("group", [[], ["task"], ["events"], ["events", "dlq"], ["template"], ["db"]])
+@pytest.mark.parametrize("group", [[], ["task"], ["events"], ["events", "dlq"], ["dlq"], ["template"], ["db"]])
 def test_the_help_of_a_group_has_every_command_with_a_whole_sentence(group, capsys):
     assert execute([*group, "--help"]) == 0
 
