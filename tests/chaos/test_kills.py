@@ -73,7 +73,13 @@ def project(tmp_path):
 
 def test_killed_workers_cost_no_result_no_event_and_no_count(project, embedded_server):
     """Workers are killed in the middle of hundreds of chains, and the figures are scraped all the while."""
-    limits = {"TASKER_WORKER__RESTART_LIMIT": "1000", "TASKER_DATABASE__POLL_INTERVAL_MS": "50"}
+    limits = {
+        "TASKER_WORKER__RESTART_LIMIT": "1000",
+        "TASKER_DATABASE__POLL_INTERVAL_MS": "50",
+        # Every end is a kill of this test: on a busy machine no worker counts as hung, and no lease ends.
+        "TASKER_WORKER__HANG_TIMEOUT_MS": "60000",
+        "TASKER_WORKER__LEASE_MS": "90000",
+    }
     with (
         embedded_server.database(migrated=True) as url,
         supervised(project, url, variables=limits) as one,
