@@ -207,16 +207,8 @@ class WorkReleased:
 
 
 @dataclass(frozen=True, slots=True)
-class LeasesCancelled:
-    """Worker → Supervisor: a commit ended these leases of others. Lost: they hear of it when they extend them."""
-
-    tokens: tuple[int, ...]
-    workers: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class CancelLeases:
-    """Supervisor → worker: the steps of these leases were cancelled; tell their handlers."""
+    """Supervisor ⇄ worker: these leases were cancelled. Lost: their holders hear of it when they extend them."""
 
     tokens: tuple[int, ...]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Announcements:
-    """Told to the supervisor after a commit: the namespaces of released steps; cancelled leases, token and worker."""
+    """Told to the supervisor after a commit: the namespaces of released steps, cancelled leases of others."""
 
     released: Callable[[Sequence[str]], None]
-    cancelled: Callable[[Sequence[tuple[int, int]]], None]
+    cancelled: Callable[[Sequence[int]], None]

@@ -197,7 +197,8 @@ class DurablePublisher(Actor):
             listener.tell(committed)
         if reply.cancelled:
             self._ledger.cancel(token for token, worker_id in reply.cancelled if worker_id == self._worker_id)
-            self._announce.cancelled([lease for lease in reply.cancelled if lease[1] != self._worker_id])
+            if others := [token for token, worker_id in reply.cancelled if worker_id != self._worker_id]:
+                self._announce.cancelled(others)
         if reply.released:
             self._announce.released(
                 sorted({item.finished.step.plan.namespace for item in won if item.finished is not None})

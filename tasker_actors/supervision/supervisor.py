@@ -12,9 +12,9 @@ from typing import Any
 from tasker_actors.actors import LocalAddress
 from tasker_actors.errors import ActorLostError, DrainDeadlineError, StartupError, TaskerError, WorkersCrashedError
 from tasker_actors.messages import (
+    CancelLeases,
     Drained,
     Heartbeat,
-    LeasesCancelled,
     Maintain,
     Recycle,
     WorkerBootFailed,
@@ -137,7 +137,7 @@ class Supervisor:
                 self._job(sender, message)
             case Heartbeat():
                 self._crew.heartbeat(sender, message)
-            case WorkReleased() | LeasesCancelled():
+            case WorkReleased() | CancelLeases():
                 self._committed(sender, message)
             case WorkerReady():
                 self._crew.ready(sender)
@@ -154,14 +154,13 @@ class Supervisor:
             case _:
                 logger.warning("A message of an unknown kind was ignored", message_type=type(message).__name__)
 
-    def _committed(self, sender: Any, message: WorkReleased | LeasesCancelled) -> None:
+    def _committed(self, sender: Any, message: WorkReleased | CancelLeases) -> None:
         """Tell other workers what a commit means for them."""
         match message:
             case WorkReleased():
                 self._releasing.add(sender)
-            case LeasesCancelled(tokens, workers):
-                leases = list(zip(tokens, workers, strict=True))
-                self._crew.cancel({one: [token for token, of in leases if of == one] for one in workers})
+            case CancelLeases(tokens):
+                self._crew.cancel({one.worker_id: tokens for one in self._crew.with_process})
 
     def _job(self, incarnation: Incarnation, message: JobDone | JobFailed) -> None:
         match message:

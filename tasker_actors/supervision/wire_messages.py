@@ -18,7 +18,6 @@ def wire_registry() -> MessageRegistry:
             messages.Heartbeat,
             messages.ExemplarsFound,
             messages.WorkReleased,
-            messages.LeasesCancelled,
             messages.CancelLeases,
             messages.Drain,
             messages.Recycle,

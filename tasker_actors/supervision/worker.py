@@ -30,7 +30,6 @@ from tasker_actors.messages import (
     Drained,
     DumpStacks,
     ExemplarsFound,
-    LeasesCancelled,
     Recycle,
     WorkAvailable,
     WorkerBootFailed,
@@ -177,7 +176,7 @@ class Worker:
             native_subscribers=self._native.subscribers,
             announce=Announcements(
                 released=lambda namespaces: self._supervisor.tell(WorkReleased(tuple(namespaces))),
-                cancelled=self._cancelled,
+                cancelled=lambda tokens: self._supervisor.tell(CancelLeases(tuple(tokens))),
             ),
             tracing=self._tracing(),
         )
@@ -224,11 +223,6 @@ class Worker:
             availability=availability,
             doing=purpose,
         )
-
-    def _cancelled(self, leases: Sequence[tuple[int, int]]) -> None:
-        if leases:
-            tokens, workers = zip(*leases, strict=True)
-            self._supervisor.tell(LeasesCancelled(tokens, workers))
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:
         for namespace in sorted(namespaces | set(self._boot.namespaces)):

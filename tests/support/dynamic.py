@@ -42,7 +42,7 @@ def ranges(count: int, size: int = 10) -> list[dict[str, Any]]:
 
 
 def divided(count: int, worker: str = "work") -> StepSuccess:
-    """A batchable step that makes so many instances of its worker, or none."""
+    """A batchable step that makes so many instances of its worker, `work_001`, `work_002` and so on, or none."""
     if count == 0:
         return StepSuccess({"batch_processing_outcome": {"type": "no_batches"}})
     return batches(ranges(count), worker)

@@ -89,7 +89,7 @@ class Publishing:
         self.state = CommitState()
         self.heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.released: list[tuple[str, ...]] = []
-        self.cancelled: list[tuple[int, int]] = []
+        self.cancelled: list[int] = []
         inbox = system.start("inbox", lambda: Inbox(self.heard))
         self.address: LocalAddress = system.start(
             "durable_publisher",
