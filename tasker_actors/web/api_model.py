@@ -58,7 +58,7 @@ def _no_nul(text: str) -> str:
 
 def _moment(value: Any) -> Any:
     # Pydantic would also take a number, of seconds or milliseconds as it sees fit.
-    if isinstance(value, str) and not _MOMENT_RE.match(value):
+    if value is not None and not (isinstance(value, str) and _MOMENT_RE.match(value)):
         msg = "must be a date and time with its offset, such as 2025-12-01T10:30:00Z"
         raise ValueError(msg)
     return value

@@ -97,7 +97,7 @@ class RedriveBody(BodyModel):
             msg = "give exactly one of msg_ids, event_ids and all"
             raise ValueError(msg)
         if not self.all and any((self.event_name, self.reason, self.failed_before, self.failed_after)):
-            msg = "event_name, reason, failed_before and failed_after go with all"
+            msg = "a filter by event_name, reason, failed_before or failed_after goes with all"
             raise ValueError(msg)
         if self.after_msg_id and not self.all:
             msg = "after_msg_id goes with all"

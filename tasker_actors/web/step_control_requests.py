@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasker_actors.web.api_model import WITHOUT_NUL, BodyModel, MomentInBody, Text, Uuid
+from tasker_actors.web.api_model import BodyModel, MomentInBody, Text, Uuid
 from tasker_actors.workflow.step_action import StepAction
 
 MAX_REASON = 2_000
@@ -20,9 +20,11 @@ def _said(text: str) -> str:
     return text
 
 
-Who = Annotated[Text, AfterValidator(_said)]
+_SAYS_SOMETHING = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}
+
+Who = Annotated[Text, Field(json_schema_extra={**_SAYS_SOMETHING}), AfterValidator(_said)]
 Why = Annotated[
-    str, Field(min_length=1, max_length=MAX_REASON, json_schema_extra={**WITHOUT_NUL}), AfterValidator(_said)
+    str, Field(min_length=1, max_length=MAX_REASON, json_schema_extra={**_SAYS_SOMETHING}), AfterValidator(_said)
 ]
 
 _BY = {
@@ -60,7 +62,7 @@ class StepControl(BodyModel):
         needed = _BY[self.action_type]
         for key in _BY.values():
             if (getattr(self, key) is None) == (key == needed):
-                msg = f"{self.action_type} needs {needed}, and no other key that says who does it"
+                msg = f"{needed} goes with {self.action_type}, and no other key that says who does it"
                 raise ValueError(msg)
         if (self.completion_data is None) == (self.action_type is StepAction.COMPLETE_MANUALLY):
             msg = "completion_data goes with complete_manually, and with nothing else"
@@ -95,6 +97,6 @@ class FailedTasksBody(TaskResetBody):
     def _filters_or_all(self) -> Self:
         filters = (self.namespace, self.name, self.error_type, *self.ages)
         if self.all == any(each is not None for each in filters):
-            msg = "give a filter, or else all"
+            msg = "give at least one filter, or else all"
             raise ValueError(msg)
         return self
