@@ -22,7 +22,7 @@ _NOTHING_CHOSEN = orjson.dumps({DECISION_KEY: {"type": NO_BRANCHES}, BATCHES_KEY
 
 
 def completed_by_hand(template: TaskTemplate, step: str, result: bytes | None, limits: DynamicLimits) -> dict[str, Any]:
-    """Return what a result means for other steps, by the keys of a commit; without one nothing is chosen.
+    """Return what a result means for other steps, as in the document of a commit; without one nothing is chosen.
 
     The same rules hold as for the result of a handler. Raises OutcomeFault where it cannot be followed.
     """
@@ -30,4 +30,4 @@ def completed_by_hand(template: TaskTemplate, step: str, result: bytes | None, l
     documents = outcome_documents(
         dynamic_steps(template)[step], positions, limits, _NOTHING_CHOSEN if result is None else result
     )
-    return {"dynamic": True, **{key: orjson.Fragment(value) for key, value in documents.items()}} if documents else {}
+    return {"dynamic": {key: orjson.Fragment(value) for key, value in documents.items()}} if documents else {}

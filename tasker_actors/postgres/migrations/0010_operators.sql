@@ -81,7 +81,7 @@ $$;
 -- Does to one step what a person decided, with all that follows, or refuses and changes nothing.
 --
 -- p: {task, step, action, by, reason, metadata?, result?, bytes?, dynamic?}; action: reset_for_retry | resolve_manually |
--- complete_manually; `dynamic` are the keys of a result of apply_results_v1 that say more than that a step is complete.
+-- complete_manually; `dynamic` is what a result of apply_results_v1 has beside that a step is complete, if anything.
 -- Returns {refused: why, …}, or what became of it: {from, to, released, finished: the task's final state or null}.
 --
 -- A step that failed is no failure any more: what it alone blocked waits again, and its task is open. To complete a step
