@@ -96,9 +96,7 @@ def one(tmp_path_factory, embedded_server):
     project.template("hold_past", {"hold": {"retry": RETRY, "timeout_seconds": 0.5}}, namespace="live")
     variables = {
         "TASKER_WORKER__HANG_TIMEOUT_MS": str(int(HANG_S * 1000)),
-        # So long that neither an extension of a lease nor a poll tells what this tests.
-        "TASKER_WORKER__LEASE_MS": "600000",
-        "TASKER_DATABASE__POLL_INTERVAL_MS": "600000",
+        "TASKER_WORKER__LEASE_MS": "600000",  # so long that no extension tells what this tests
         "TASKER_WORKER__RESTART_LIMIT": "1000",
     }
     with (
