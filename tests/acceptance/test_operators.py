@@ -13,8 +13,8 @@ from support.waiting import until
 from tasker_actors.cli.app import execute
 
 HANDLERS = """
-import time
 from pathlib import Path
+from threading import Event
 from tasker_actors import PermanentError, step_handler
 
 @step_handler("charge")
@@ -32,7 +32,7 @@ def stuck(context):
     if Path("repaired").exists():
         return {}
     while not context.cancelled:
-        time.sleep(0.01)
+        Event().wait(0.01)
     Path("heard").touch()
 """
 WHY = ("--reason", "the bank opened")
