@@ -28,7 +28,7 @@ def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> st
             hang_s=worker.hang_timeout_ms / 1000,
             lease_s=worker.lease_ms / 1000,
             is_stopped=_is_stopped(incarnation, silent_s > worker.hang_timeout_ms / 1000),
-            handlers_end_in_s=reader.running_until_ns() / 1e9 + worker.timeout_grace_ms / 1000 - now,
+            handlers_end_in_s=_handlers_end_in_s(incarnation, reader.running_until_ns() / 1e9, settings, now),
         ):
             part = "" if silence is None else silence.station
             return f"its {part} gave no sign of life for {silent_s:.1f} s"
@@ -36,6 +36,15 @@ def hung_because(incarnation: Incarnation, settings: Settings, now: float) -> st
             return f"its {incarnation.stalled} made no progress for {incarnation.stalled_ms / 1000:.1f} s"
         case _:
             return None
+
+
+def _handlers_end_in_s(incarnation: Incarnation, running_until: float, settings: Settings, now: float) -> float:
+    """Say how long the worker's handlers may go on, and after the last of them its other threads may take to begin."""
+    if running_until:
+        incarnation.handlers_seen_at = now
+        return running_until + settings.worker.timeout_grace_ms / 1000 - now
+    # One that held the interpreter has ended a moment ago: nobody else has had a turn to give a sign of life.
+    return incarnation.handlers_seen_at + settings.worker.hang_timeout_ms / 1000 - now
 
 
 def _is_stopped(incarnation: Incarnation, is_silent: bool) -> bool:  # noqa: FBT001 - asked only of those that are silent, for its cost

@@ -38,6 +38,8 @@ class Incarnation:
     reader: BlockReader | None = None
     started_at: datetime | None = None
     signs_of_life: ProgressWatch = field(default_factory=ProgressWatch)
+    handlers_seen_at: float = 0.0
+    """When a handler was last seen running, in monotonic seconds."""
     heartbeats: int = 0
     stalled: str | None = None
     stalled_ms: int = 0

@@ -238,7 +238,7 @@ def test_a_library_that_forks_starts_threads_and_takes_signals_over_harms_nothin
         assert {log.resource["tasker.worker.slot"] for log in logs} == {0, 1}, "records of phase 1 are exported too"
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_twenty_workers_with_such_a_library_work_and_export(
     project: Project, database_url: str, libraries: Path, tmp_path: Path
 ) -> None:

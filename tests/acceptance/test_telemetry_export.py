@@ -268,7 +268,6 @@ def test_a_collector_that_does_not_answer_delays_the_end_no_longer_than_the_defa
             assert one.stop() == 0, one.last_words()
     ends = {line["worker"]: line for line in one.logged(INCOMPLETE)}
     assert sum(line["spans_dropped"] for line in ends.values()) >= 400
-    assert ends[0]["duration_ms"] >= 900
     assert all(line["duration_ms"] < 5000 for line in ends.values())
 
 

@@ -18,11 +18,13 @@ ATTEMPTS = 930 + 3 * 458
 def check_counts(figures: Figures) -> None:
     """Compare what was counted with the known numbers, and fail for a metric of the table that has no series."""
     exported = [metric for metric in TABLE if metric.counted_in is None]
-    assert [metric.instrument for metric in exported if not figures.get(counting_sample(metric))] == []
+    missing = [metric.instrument for metric in exported if not figures.get(counting_sample(metric))]
+    assert missing == [], missing
     for metric in exported:
         if metric.kind is not MetricKind.GAUGE and metric is not STEP_CLAIM_DURATION:
             name = counting_sample(metric)
-            assert (name, _without_zeros(figures[name])) == (name, _COUNTED.get(name, {}))
+            counted = _without_zeros(figures[name])
+            assert counted == _COUNTED.get(name, {}), f"{name}: {counted}"
     # How many steps a claim finds is a matter of luck, that all are claimed is not: see tasker_steps_claimed_total.
     assert 0 < sum(figures[counting_sample(STEP_CLAIM_DURATION)].values()) <= ATTEMPTS
 
