@@ -16,11 +16,13 @@ from support.supervised import supervised
 from support.waiting import until
 
 SUBSCRIBERS = '''
-import asyncio, itertools, json, os, sys, threading, urllib.request
+import asyncio, ctypes, itertools, json, os, sys, threading, urllib.request
 from tasker_actors import BaseSubscriber, subscriber
 
 forever = threading.Event()
 publications = itertools.count()
+# The C library's: under coverage os._exit writes what was traced first, and may run into the time limit with it.
+end_the_process = ctypes.CDLL(None)._exit
 
 def note(name, text):
     with open(f"{name}.jsonl", "a") as file:
@@ -140,7 +142,7 @@ def recurses(event):
 
 @subscriber("bad.ends_its_process")
 def ends_its_process(event):
-    os._exit(9)
+    end_the_process(9)
 
 @subscriber("bad.closes_descriptors")
 def closes_descriptors(event):
@@ -152,9 +154,11 @@ def witness_after(event):
 '''
 
 HANDLERS = '''
-import os, threading
+import ctypes, threading
 from pathlib import Path
 from tasker_actors import BasePublisher, step_handler
+
+end_the_process = ctypes.CDLL(None)._exit
 
 @step_handler("bad.step")
 def step(context):
@@ -162,7 +166,7 @@ def step(context):
 
 @step_handler("bad.dies")
 def dies(context):
-    os._exit(5)
+    end_the_process(5)
 
 def once(name):
     """Whether this is the first call by that name, in any process."""
@@ -186,7 +190,7 @@ class HangsAfter(BasePublisher):
 class EndsItsProcess(BasePublisher):
     publisher_name = "ends_its_process"
     def should_publish(self, context):
-        os._exit(7)
+        end_the_process(7)
 '''
 
 DIES, DID_NOT_RETURN, TIMED_OUT = "dies", "did not return even when it was interrupted", "timed out"
