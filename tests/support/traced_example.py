@@ -57,7 +57,8 @@ def saved_example(output: str, file: Path) -> TracedExample:
 
 def run_traced_example(*arguments: str) -> TracedExample:
     """Run the example to its end, every trace sampled; raises CalledProcessError if it fails."""
-    soon = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    # Room for all spans at once: on a slow machine none may be dropped.
+    soon = {"OTEL_BSP_SCHEDULE_DELAY": "200", "OTEL_BSP_MAX_QUEUE_SIZE": "100000", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
     with OtlpReceiver() as receiver:
         finished = subprocess.run(
             [COMMAND, "example", *arguments],
