@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from support.figures import Figures, Labels, counting_sample
 
-from tasker_actors.telemetry.metrics import STEP_CLAIM_DURATION, TABLE, MetricKind
+from tasker_actors.telemetry.metrics import STEP_CLAIM_DURATION, STEPS_CLAIMED, TABLE, MetricKind
 
 WORKERS = {"0", "1"}
 ACTORS = {"step_source", "event_router", "durable_publisher", "event_bus"}
@@ -24,7 +24,11 @@ def check_counts(figures: Figures) -> None:
         if metric.kind is not MetricKind.GAUGE and metric is not STEP_CLAIM_DURATION:
             name = counting_sample(metric)
             counted = _without_zeros(figures[name])
-            assert counted == _COUNTED.get(name, {}), f"{name}: {counted}"
+            expected = _COUNTED.get(name, {})
+            if metric is STEPS_CLAIMED:
+                # On a busy machine a worker gives back what waits in it for long, and it is claimed once more.
+                expected = {labels: max(least, counted.get(labels, 0)) for labels, least in expected.items()}
+            assert counted == expected, f"{name}: {counted}"
     # How many steps a claim finds is a matter of luck, that all are claimed is not: see tasker_steps_claimed_total.
     assert 0 < sum(figures[counting_sample(STEP_CLAIM_DURATION)].values()) <= ATTEMPTS
 
