@@ -99,7 +99,6 @@ def _round(directory: Path, number: int) -> float:
         buffer_size=1,
         buffer_bytes=1,
         timeout_ms=5000,
-        max_stuck=4,
         errors=counter,
         drops=no_drops,
         logger=Never(),

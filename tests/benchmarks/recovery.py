@@ -68,9 +68,9 @@ def _gaps(journals: Path, killed: dict[int, float]) -> Iterator[float]:
         pid = int(path.stem)
         running_steps = set()
         for line in path.read_text(encoding="utf-8").splitlines():
-            what, step, at = line.split(" ")
+            what, step, moment = line.split(" ")
             if what == "begin":
-                begins.setdefault(step, []).append(float(at))
+                begins.setdefault(step, []).append(float(moment))
                 running_steps.add(step)
             else:
                 running_steps.discard(step)

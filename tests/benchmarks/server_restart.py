@@ -58,4 +58,5 @@ def _until_full_speed(server: StoppableServer, began: float, stopped: float, sta
     rates = {bin_number * BIN_SECONDS: float(rate) for bin_number, rate in rows}
     before = statistics.median(rate for at, rate in rates.items() if at + BIN_SECONDS < stopped)
     again = [at + BIN_SECONDS for at, rate in rates.items() if at + BIN_SECONDS > started and rate >= FULL * before]
-    return max(0.0, min(again) - started)
+    seconds: float = max(0.0, min(again) - started)
+    return seconds
