@@ -1,7 +1,8 @@
 """Business workflows as steps on supervised worker processes, with durable and in-process domain events.
 
-Here is what handlers, publishers and subscribers are written with (SPEC 6), and what other applications read durable
-events with. Importing it starts nothing and loads none of the runtime: most names are loaded when they are first used.
+Here is what handlers, publishers and subscribers are written with (SPEC 6), and what other applications create tasks
+and read durable events with. Importing it starts nothing and loads none of the runtime: most names are loaded when they
+are first used.
 A module that begins with `import tasker_actors as tasker_core` finds the names of tasker-py's kit here.
 """
 
@@ -18,6 +19,9 @@ from tasker_actors.steps.inputs import depends_on, inputs
 from tasker_actors.steps.result import StepHandlerResult
 
 if TYPE_CHECKING:
+    from tasker_actors.client.async_task_client import AsyncTaskerClient
+    from tasker_actors.client.task_client import TaskerClient
+    from tasker_actors.client.task_request import TaskRequest
     from tasker_actors.compat.domain_events import EventDeclaration, InProcessDomainEvent, StepEventContext
     from tasker_actors.compat.handler import HandlerRegistry
     from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
@@ -62,6 +66,9 @@ if TYPE_CHECKING:
     from tasker_actors.steps.step_errors import ValidationError as StepValidationError
 
 _LATER = {
+    "client.async_task_client": ("AsyncTaskerClient",),
+    "client.task_client": ("TaskerClient",),
+    "client.task_request": ("TaskRequest",),
     "compat.domain_events": ("EventDeclaration", "InProcessDomainEvent", "StepEventContext"),
     "compat.handler": ("HandlerRegistry",),
     "compat.logging": ("log_debug", "log_error", "log_info", "log_trace", "log_warn"),
@@ -108,6 +115,7 @@ __all__ = [
     "APIMixin",
     "ApiHandler",
     "ApiResponse",
+    "AsyncTaskerClient",
     "AuthenticationError",
     "AuthorizationError",
     "BasePublisher",
@@ -160,6 +168,8 @@ __all__ = [
     "StepHandlerResult",
     "StepTimeoutError",
     "StepValidationError",
+    "TaskRequest",
+    "TaskerClient",
     "TaskerError",
     "aggregate_batch_results",
     "api_handler",

@@ -38,3 +38,14 @@ def moment_ago(option: str, text: str | None) -> str | None:
     except ValueError as error:
         msg = f"{option}: {error}"
         raise ConfigurationError(msg) from error
+
+
+def seconds_of(option: str, text: str | None) -> int | None:
+    """Return a length of time in seconds; None for None. Raises ConfigurationError that names the option."""
+    if text is None:
+        return None
+    try:
+        return int(parse_duration(text).total_seconds())
+    except ValueError as error:
+        msg = f"{option}: {error}"
+        raise ConfigurationError(msg) from error

@@ -27,11 +27,20 @@ STANDARD_INPUT = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contexts of consecutive lines as JSON texts; the line numbers are those of the first and the last."""
+    """Contexts of consecutive lines as JSON texts, with the number of each one's line."""
 
     contexts: tuple[bytes, ...]
-    first_line: int
-    last_line: int
+    lines: tuple[int, ...]
+
+    @property
+    def first_line(self) -> int:
+        """Where it begins."""
+        return self.lines[0]
+
+    @property
+    def last_line(self) -> int:
+        """Where it ends."""
+        return self.lines[-1]
 
 
 @contextmanager
@@ -91,19 +100,18 @@ def check_json_lines(lines: BinaryIO, name: str, *, overhead: int) -> int:
 def batches(lines: BinaryIO, *, overhead: int) -> Iterator[Batch]:
     """Cut the lines, which were checked, into batches of at most 1,000 tasks and just under 2 MiB, in order."""
     contexts: list[bytes] = []
-    size = first = last = 0
+    numbers: list[int] = []
+    size = 0
     for number, line in _contexts(lines):
         item = len(line) + overhead
         if contexts and (len(contexts) == MAX_BATCH_TASKS or size + item > MAX_BATCH_BYTES):
-            yield Batch(tuple(contexts), first, last)
-            contexts, size = [], 0
-        if not contexts:
-            first = number
+            yield Batch(tuple(contexts), tuple(numbers))
+            contexts, numbers, size = [], [], 0
         contexts.append(line)
+        numbers.append(number)
         size += item
-        last = number
     if contexts:
-        yield Batch(tuple(contexts), first, last)
+        yield Batch(tuple(contexts), tuple(numbers))
 
 
 def check_context(text: bytes) -> str | None:

@@ -12,7 +12,7 @@ from tasker_actors.cli.errors import WorkFailedError
 from tasker_actors.cli.json_lines import Batch, batches, check_json_lines, open_json_lines
 from tasker_actors.cli.task_request import TaskRequest
 from tasker_actors.cli.task_wait import SUCCEEDED, TaskWait
-from tasker_actors.errors import TaskerError
+from tasker_actors.errors import RequestRefusedError, TaskerError
 
 Created = list[dict[str, Any]]
 
@@ -58,11 +58,12 @@ def _create_batch(
     body = b'{"tasks":[' + b",".join(request.body(context) for context in batch.contexts) + b"]}"
     try:
         tasks: Created = client.post("/v1/tasks/batch", body)["tasks"]
-    except TaskerError:
-        output.note(
-            f"{file}: stopped at the batch of lines {batch.first_line} to {batch.last_line}; "
-            f"{already} tasks were created from the lines before it"
-        )
+    except TaskerError as error:
+        place = f"the batch of lines {batch.first_line} to {batch.last_line}"
+        index = error.index if isinstance(error, RequestRefusedError) else None
+        if index is not None and index < len(batch.lines):
+            place += f", with the task of line {batch.lines[index]}"
+        output.note(f"{file}: stopped at {place}; {already} tasks were created from the lines before it")
         raise
     return tasks
 

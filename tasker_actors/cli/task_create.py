@@ -9,6 +9,7 @@ import typer
 
 from tasker_actors.cli import output
 from tasker_actors.cli.client import SupervisorClient
+from tasker_actors.cli.durations import seconds_of
 from tasker_actors.cli.errors import WorkFailedError
 from tasker_actors.cli.options import DEFAULT_URL, ApiKey, Json, Url, checked_uuid
 from tasker_actors.cli.task_batch import create_many
@@ -44,6 +45,20 @@ def create(
             callback=checked_uuid,
         ),
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key", metavar="TEXT", help="One task: a second one of this template with it is refused."
+        ),
+    ] = None,
+    unique_for: Annotated[
+        str | None,
+        typer.Option(
+            "--unique-for",
+            metavar="TIME",
+            help="One task in each period of this length, as in 1h, for a key, else for a context.",
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -57,7 +72,15 @@ def create(
     if sum(source is not None for source in (context, context_file, jsonl)) != 1:
         msg = "give exactly one of --context, --context-file and --jsonl"
         raise ConfigurationError(msg)
-    request = TaskRequest.for_template(template, correlation_id)
+    if jsonl is not None and idempotency_key is not None:
+        msg = "--idempotency-key is of one task, and --jsonl makes many: --unique-for makes each unique by its context"
+        raise ConfigurationError(msg)
+    request = TaskRequest.for_template(
+        template,
+        correlation_id,
+        idempotency_key=idempotency_key,
+        unique_for_seconds=seconds_of("--unique-for", unique_for),
+    )
     with SupervisorClient(url, api_key) as client:
         if jsonl is not None:
             create_many(client, request, jsonl, wait=wait, as_json=as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from tasker_actors.cli.bounded_file import read_bounded
 from tasker_actors.cli.errors import InputFileError
 from tasker_actors.cli.json_lines import MAX_BATCH_BYTES, check_context
 from tasker_actors.errors import ConfigurationError
-
-_TEMPLATE = re.compile(r"(?P<namespace>[^/@\s]+)/(?P<name>[^/@\s]+)(?:@(?P<version>[^/@\s]+))?")
+from tasker_actors.workflow.template_reference import parse_template_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +22,24 @@ class TaskRequest:
     name: str
     version: str | None
     correlation_id: str | None
+    idempotency_key: str | None = None
+    unique_for_seconds: int | None = None
 
     @classmethod
-    def for_template(cls, text: str, correlation_id: str | None) -> TaskRequest:
+    def for_template(
+        cls,
+        text: str,
+        correlation_id: str | None,
+        *,
+        idempotency_key: str | None = None,
+        unique_for_seconds: int | None = None,
+    ) -> TaskRequest:
         """Read `NAMESPACE/NAME[@VERSION]`; raises ConfigurationError for anything else."""
-        match = _TEMPLATE.fullmatch(text)
-        if match is None:
+        reference = parse_template_reference(text)
+        if reference is None:
             msg = f"{text!r} is no template: write NAMESPACE/NAME or NAMESPACE/NAME@VERSION"
             raise ConfigurationError(msg)
-        return cls(match["namespace"], match["name"], match["version"], correlation_id)
+        return cls(*reference, correlation_id, idempotency_key, unique_for_seconds)
 
     def body(self, context: bytes) -> bytes:
         """Return the JSON of one request; the context goes in as it was written, so that no number changes."""
@@ -41,6 +48,8 @@ class TaskRequest:
             "name": self.name,
             "version": self.version,
             "correlation_id": self.correlation_id,
+            "idempotency_key": self.idempotency_key,
+            "unique_for_seconds": self.unique_for_seconds,
         }
         known = {key: value for key, value in given.items() if value is not None}
         return orjson.dumps({**known, "context": orjson.Fragment(context)})

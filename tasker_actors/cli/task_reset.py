@@ -10,9 +10,9 @@ import typer
 from tasker_actors.cli import output
 from tasker_actors.cli.client import SupervisorClient
 from tasker_actors.cli.durations import moment_ago
-from tasker_actors.cli.errors import RequestRefusedError, WorkFailedError
+from tasker_actors.cli.errors import WorkFailedError
 from tasker_actors.cli.options import DEFAULT_URL, ApiKey, Json, NewerThan, OlderThan, Reason, Url, checked_uuids
-from tasker_actors.errors import ConfigurationError
+from tasker_actors.errors import ConfigurationError, RequestRefusedError
 
 
 def reset(

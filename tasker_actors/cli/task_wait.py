@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasker_actors.cli.client import SupervisorClient
-from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
+from tasker_actors.errors import RequestRefusedError, SupervisorUnreachableError
 from tasker_actors.workflow.states import TERMINAL_TASK_STATES, TaskState
 
 SUCCEEDED = frozenset({TaskState.COMPLETE, TaskState.RESOLVED_MANUALLY})

@@ -10,8 +10,7 @@ import httpx
 import orjson
 
 from tasker_actors.cli.client import SupervisorClient
-from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
-from tasker_actors.errors import TaskerError
+from tasker_actors.errors import RequestRefusedError, SupervisorUnreachableError, TaskerError
 from tasker_actors.example.figures import Figures, Task, read_figures
 from tasker_actors.example.supervisor import ExampleSupervisor
 from tasker_actors.workflow.states import TERMINAL_TASK_STATES

@@ -13,6 +13,9 @@ from tasker_actors.postgres.outages import reason_of
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.settings import DatabaseSettings
 
+WORK = "tasker_work"
+"""The channel on which supervisors hear that steps can run; the payload is the supervisor that says so."""
+
 _CHECK_S = 5.0
 _SIGN_OF_LIFE = b"SELECT 1"
 

@@ -5,6 +5,7 @@ Every function blocks for as long as the database takes, and raises what `sessio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -20,11 +21,14 @@ from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.postgres.session import Pool, named_statements, session
 from tasker_actors.workflow.states import TERMINAL_TASK_STATES, StepState, TaskState
 from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
+from tasker_actors.workflow.task_planning import NewTaskRow
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """Contexts on one page of a list, or results in one list of steps, together; the first always fits."""
 
-_IDEMPOTENCY_INDEX = "tasks_idempotency_key"
+_IDENTITY_INDEX = "tasks_idempotency_key"
+# As it was given: without the number of the period, which the server adds.
+_IDENTITY = re.compile(r"[0-9a-f]{64}(?:/\d+(?=/))?")
 _LISTING_CHUNK = 500
 _MAX_LISTING_CHUNKS = 40
 # Ids are made by the clock of whoever creates the task, created_at by the server's.
@@ -37,42 +41,15 @@ _NEEDED_STEP_STATES = {
 _COUNTS = tuple(field.name for field in fields(StepCounts))
 
 
-@dataclass(frozen=True, slots=True)
-class NewTaskRow:
-    """A task to create: the columns of `tasker.tasks` that its creator decides; `context` is JSON text.
+class IdentityTakenError(Exception):
+    """A task with the identity of one of the rows is there already; nothing was created.
 
-    `step_uuids` are in the order of the template's positions. `traceparent` is the caller's, or names the task's own
-    span where there is no caller (see `telemetry.span_ids.task_span`).
+    `index` is the place of that row, None where the server did not tell.
     """
 
-    task_uuid: str
-    template_id: int
-    namespace: str
-    name: str
-    priority: int
-    step_uuids: tuple[str, ...]
-    context: bytes
-    initiator: str | None
-    source_system: str | None
-    reason: str | None
-    tags: tuple[str, ...]
-    correlation_id: str
-    parent_correlation_id: str | None
-    idempotency_key: str | None
-    traceparent: str
-    tracestate: str | None
-
-
-class DuplicateTaskError(Exception):
-    """An idempotency key is taken; nothing was created.
-
-    `index` is the place of the refused row, `task_uuid` the task that has the key; both None if it has gone meanwhile.
-    """
-
-    def __init__(self, index: int | None, task_uuid: str | None) -> None:
+    def __init__(self, index: int | None) -> None:
         self.index = index
-        self.task_uuid = task_uuid
-        super().__init__("the idempotency key is taken")
+        super().__init__("the identity is taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +115,33 @@ class TaskPage:
 def create_tasks(pool: Pool, rows: Sequence[NewTaskRow]) -> datetime:
     """Create tasks with their steps, all or none, and return their moment of creation by the server's clock.
 
-    One statement. Raises DuplicateTaskError. After an OutcomeUnknownError all of them exist or none does.
+    One statement. Raises IdentityTakenError. After an OutcomeUnknownError all of them exist or none does.
     """
-    document = orjson.dumps([_document(row) for row in rows]).decode()
     with session(pool) as connection:
         try:
-            row = connection.execute(named_statements()["create_tasks"], [document]).fetchone()
+            row = connection.execute(named_statements()["create_tasks"], [task_document(rows)]).fetchone()
         except psycopg.errors.UniqueViolation as error:
-            if error.diag.constraint_name != _IDEMPOTENCY_INDEX:
-                raise
-            raise _duplicate(connection, rows) from error
+            raise identity_taken(error, rows) from error
     assert row is not None  # noqa: S101  a SELECT without FROM has a row
     created_at: datetime = row[1]
     return created_at
+
+
+def task_document(rows: Sequence[NewTaskRow]) -> str:
+    """Return the JSON that `create_tasks` takes."""
+    return orjson.dumps([_document(row) for row in rows]).decode()
+
+
+def identity_taken(error: psycopg.errors.UniqueViolation, rows: Sequence[NewTaskRow]) -> Exception:
+    """Return what a unique violation of `create_tasks` means; the error itself where it is about no identity.
+
+    Which of the rows it is stands in the server's message, so nothing has to be asked in a transaction that failed.
+    """
+    if error.diag.constraint_name != _IDENTITY_INDEX:
+        return error
+    found = _IDENTITY.search(error.diag.message_detail or "")
+    taken = None if found is None else found[0]
+    return IdentityTakenError(next((index for index, row in enumerate(rows) if row.identity_hash == taken), None))
 
 
 def cancel_task(pool: Pool, task_uuid: str) -> Cancellation | None:
@@ -221,19 +212,6 @@ def _document(row: NewTaskRow) -> dict[str, Any]:
     document = {field.name: getattr(row, field.name) for field in fields(row)}
     del document["namespace"], document["name"]  # the function takes them from the template
     return {**document, "context": orjson.Fragment(row.context), "context_bytes": stored_bytes(row.context)}
-
-
-def _duplicate(connection: Connection[TupleRow], rows: Sequence[NewTaskRow]) -> DuplicateTaskError:
-    keyed = [(index, row) for index, row in enumerate(rows) if row.idempotency_key is not None]
-    found = connection.execute(
-        named_statements()["find_duplicate"],
-        {
-            "namespaces": [row.namespace for _, row in keyed],
-            "names": [row.name for _, row in keyed],
-            "keys": [row.idempotency_key for _, row in keyed],
-        },
-    ).fetchone()
-    return DuplicateTaskError(None, None) if found is None else DuplicateTaskError(keyed[found[0]][0], found[1])
 
 
 def _read(connection: Connection[TupleRow], task_uuids: Sequence[str]) -> Iterator[TaskRecord]:

@@ -12,12 +12,11 @@ import orjson
 
 from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.postgres.availability import Availability
-from tasker_actors.postgres.notifications import Listener, notify
+from tasker_actors.postgres.notifications import WORK, Listener, notify
 from tasker_actors.postgres.outages import Backoff
 from tasker_actors.postgres.session import PASSING_ERRORS, Pool
 from tasker_actors.telemetry.logging import get_logger
 
-WORK = "tasker_work"
 CANCEL = "tasker_cancel"
 
 logger = get_logger("tasker_actors.wakeups")

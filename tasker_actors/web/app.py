@@ -26,8 +26,8 @@ from tasker_actors.web.status_routes import status_routes
 from tasker_actors.web.step_control_requests import FailedTasksBody, StepControl, TaskResetBody
 from tasker_actors.web.step_control_routes import step_control_routes
 from tasker_actors.web.step_routes import step_routes
-from tasker_actors.web.task_requests import NewTask, NewTasks
 from tasker_actors.web.task_routes import task_routes
+from tasker_actors.workflow.task_requests import NewTask, NewTasks
 
 THREADS = 16
 """Requests that may block on the database at the same time; others wait in the loop, where that costs nothing."""

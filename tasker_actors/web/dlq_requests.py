@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from tasker_actors.web.api_model import ApiModel, BodyModel
 from tasker_actors.web.step_control_requests import Who, Why
 from tasker_actors.workflow.dead_tasks import DlqReason, DlqStatus
+from tasker_actors.workflow.request_model import ApiModel, BodyModel
 
 
 class DlqQuery(ApiModel):

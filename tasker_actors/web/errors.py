@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from http import HTTPStatus
-from itertools import islice
 from typing import Any, TypeAlias
 
 from fastapi import Request
@@ -13,12 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from tasker_actors.errors import DatabaseUnavailableError
+from tasker_actors.errors import DatabaseUnavailableError, RequestRefusedError
 from tasker_actors.postgres.session import DatabaseBusyError, OutcomeUnknownError, QueryTimeoutError
-from tasker_actors.web.api_model import UNKNOWN_KEY
 from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.workflow.request_model import request_faults
 
-MAX_FAULTS = 100
 _RETRY_AFTER_S = "1"
 _METHODS = ("DELETE", "GET", "PATCH", "POST")
 _READING = frozenset({"GET", "HEAD"})
@@ -60,29 +59,11 @@ def stopping() -> JsonResponse:
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", message)
 
 
-def faults_of(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> list[dict[str, str]]:
-    """Turn pydantic's errors into path and message, at most 100; `skip` leaves out the first parts of each place."""
-    return [
-        {"path": json_pointer(_place(error)[skip:]), "message": error["msg"].removeprefix("Value error, ")}
-        for error in islice(errors, MAX_FAULTS)
-    ]
-
-
-def _place(error: Mapping[str, Any]) -> tuple[str | int, ...]:
-    """Return where an error is; an unknown key is found by the mapping that has it."""
-    place: tuple[str | int, ...] = error["loc"]
-    return (*place, error["ctx"]["key"]) if error["type"] == UNKNOWN_KEY else place
-
-
-def json_pointer(parts: Iterable[str | int]) -> str:
-    """Write a place in a JSON document as a pointer (RFC 6901)."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
-
-
 def exception_handlers() -> dict[int | type[Exception], Handler]:
     """Return what FastAPI needs to answer every exception; the guard logs those that nobody meant to raise."""
     return {
         ApiError: _api_error,
+        RequestRefusedError: _refused,
         HTTPException: _http_exception,
         RequestValidationError: _invalid_parameters,
         DatabaseUnavailableError: _database_error,
@@ -94,6 +75,11 @@ def exception_handlers() -> dict[int | type[Exception], Handler]:
 
 async def _api_error(_request: Request, error: ApiError) -> JsonResponse:
     return error_response(error.status, error.code, error.message, **error.details)
+
+
+async def _refused(_request: Request, error: RequestRefusedError) -> JsonResponse:
+    """Answer what the rules of creating tasks refuse, which hold without HTTP too."""
+    return error_response(error.status, **error.error)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> JsonResponse:
@@ -128,7 +114,8 @@ def _allowed_methods(request: Request) -> str:
 
 async def _invalid_parameters(_request: Request, error: RequestValidationError) -> JsonResponse:
     """Answer query parameters that cannot be used; bodies are read by `read_body`."""
-    faults = [{**fault, "path": fault["path"].removeprefix("/")} for fault in faults_of(error.errors(), skip=1)]
+    found = [asdict(fault) for fault in request_faults(error.errors(), skip=1)]
+    faults = [{**fault, "path": fault["path"].removeprefix("/")} for fault in found]
     message = f"a parameter cannot be used: {faults[0]['path']}: {faults[0]['message']}"
     return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", message, faults=faults)
 

@@ -15,7 +15,7 @@ from tasker_actors.events.names import (
     check_namespace,
 )
 from tasker_actors.postgres.dead_letters import MAX_NAMED
-from tasker_actors.web.api_model import WHOLE, ApiModel, BodyModel, MomentInBody, Text, Uuid
+from tasker_actors.workflow.request_model import WHOLE, ApiModel, BodyModel, MomentInBody, Text, Uuid
 
 _MAX_MSG_ID = 2**63 - 1
 

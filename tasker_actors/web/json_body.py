@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -12,8 +13,9 @@ import orjson
 from fastapi import Request
 from pydantic import ValidationError
 
-from tasker_actors.web.api_model import ApiModel
-from tasker_actors.web.errors import ApiError, faults_of, json_pointer
+from tasker_actors.events.json_faults import json_pointer
+from tasker_actors.web.errors import ApiError
+from tasker_actors.workflow.request_model import ApiModel, request_faults
 
 _Model = TypeVar("_Model", bound=ApiModel)
 # What a valid JSON text must contain for one of its values to be out of bounds. 19 digits can be beyond 64 bits.
@@ -43,7 +45,7 @@ def read_body(raw: bytes, model: type[_Model], max_depth: int) -> _Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        faults = faults_of(error.errors(include_url=False, include_input=False))
+        faults = [asdict(fault) for fault in request_faults(error.errors(include_url=False, include_input=False))]
         message = f"the body cannot be used: {faults[0]['path'] or 'it'}: {faults[0]['message']}"
         raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", message, faults=faults) from error
 

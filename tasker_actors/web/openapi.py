@@ -11,9 +11,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from tasker_actors.web.api_model import ApiModel
 from tasker_actors.web.security import is_open
 from tasker_actors.web.views import ErrorView
+from tasker_actors.workflow.request_model import ApiModel
 
 _REF = "#/components/schemas/{model}"
 _SCHEMES = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasker_actors.web.api_model import BodyModel, MomentInBody, Text, Uuid
+from tasker_actors.workflow.request_model import BodyModel, MomentInBody, Text, Uuid
 from tasker_actors.workflow.step_action import StepAction
 
 MAX_REASON = 2_000

@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 
-from tasker_actors.postgres.tasks import NewTaskRow, TaskRecord
+from tasker_actors.postgres.tasks import TaskRecord
 from tasker_actors.web.json_response import raw_json
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.states import StepState
 from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
+from tasker_actors.workflow.task_planning import NewTaskRow
 
 
 def task_json(record: TaskRecord) -> dict[str, Any]:

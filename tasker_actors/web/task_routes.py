@@ -15,14 +15,14 @@ from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_body import raw_body, read_body
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import accepts, answers
-from tasker_actors.web.request_context import request_context
+from tasker_actors.web.request_context import RequestContext, request_context
 from tasker_actors.web.runtime import Runtime
-from tasker_actors.web.task_creation import duplicate_task, plan_task, plan_tasks
 from tasker_actors.web.task_ids import PathUuid, path_uuid, unknown_task
 from tasker_actors.web.task_json import new_task_json, task_json
-from tasker_actors.web.task_requests import NewTask, NewTasks, TaskQuery
 from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
 from tasker_actors.workflow.states import TaskState
+from tasker_actors.workflow.task_planning import Origin, plan_task, plan_tasks, task_exists
+from tasker_actors.workflow.task_requests import NewTask, NewTasks, TaskQuery
 
 _OF_TASK = {"task_uuid": "$response.body#/task_uuid"}
 _LINKS = {"get_task": _OF_TASK, "list_steps": _OF_TASK, "cancel_task": _OF_TASK}
@@ -60,11 +60,12 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     def create_task(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create a task; its first steps can be claimed at once."""
         context = request_context(request)
-        planned = plan_task(read_body(raw, NewTask, runtime.settings.http.max_json_depth), runtime, context)
+        new = read_body(raw, NewTask, runtime.settings.http.max_json_depth)
+        planned = plan_task(new, runtime, _origin(context, runtime))
         try:
             created_at = tasks.create_tasks(runtime.pool, [planned.row])
-        except tasks.DuplicateTaskError as error:
-            raise duplicate_task(error, in_batch=False) from error
+        except tasks.IdentityTakenError as error:
+            raise task_exists(None) from error
         runtime.tasks_created([(planned.row.namespace, planned.row.name)])
         context.trace = planned.trace
         context.correlation_id = planned.row.correlation_id
@@ -78,13 +79,12 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     )
     def create_tasks(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create up to 1,000 tasks in one transaction, all or none."""
-        planned = plan_tasks(
-            read_body(raw, NewTasks, runtime.settings.http.max_json_depth).tasks, runtime, request_context(request)
-        )
+        new = read_body(raw, NewTasks, runtime.settings.http.max_json_depth).tasks
+        planned = plan_tasks(new, runtime, _origin(request_context(request), runtime))
         try:
             tasks.create_tasks(runtime.pool, [each.row for each in planned])
-        except tasks.DuplicateTaskError as error:
-            raise duplicate_task(error, in_batch=True) from error
+        except tasks.IdentityTakenError as error:
+            raise task_exists(error.index) from error
         runtime.tasks_created([(each.row.namespace, each.row.name) for each in planned])
         created = [{"task_uuid": each.row.task_uuid, "correlation_id": each.row.correlation_id} for each in planned]
         return JsonResponse({"tasks": created}, HTTPStatus.CREATED)
@@ -102,6 +102,11 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
     def get_task(task_uuid: PathUuid) -> JsonResponse:
         """Return a task as it is now."""
         return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
+
+
+def _origin(context: RequestContext, runtime: Runtime) -> Origin:
+    """Return what the tasks of a request are created under."""
+    return Origin(context.caller, context.given_correlation_id, runtime.new_trace)
 
 
 def _found(runtime: Runtime, task_uuid: PathUuid) -> tasks.TaskRecord:

@@ -96,7 +96,7 @@ def test_a_task_is_created_followed_and_found_again(one):
 
     repeated = one.http.post("/v1/tasks", json=body)
     assert (repeated.status_code, repeated.json()["error"]["code"]) == (409, "duplicate_task")
-    assert task_uuid in repeated.text
+    assert task_uuid not in repeated.text
 
 
 def test_a_batch_is_created_in_one_go(one):

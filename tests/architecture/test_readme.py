@@ -38,10 +38,10 @@ from tasker_actors.supervision.run import _POOL_SIZE
 from tasker_actors.supervision.shutdown import AT_ONCE_S, Shutdown
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.metrics import TABLE
-from tasker_actors.web.task_requests import MAX_PRIORITY
 from tasker_actors.workflow.batches import INVALID_BATCHES
 from tasker_actors.workflow.checkpoint import INVALID_CHECKPOINT
 from tasker_actors.workflow.decision import INVALID_DECISION
+from tasker_actors.workflow.task_requests import MAX_PRIORITY
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -343,6 +343,27 @@ def test_events_are_read_elsewhere_word_by_word(
         assert printed == f"a.done {row['message']['payload']} 1 {headers['traceparent']}\n"
         archive = one.rows("SELECT msg_id FROM pgmq.a_hello_domain_events")
         assert [found["msg_id"] for found in archive] == [row["msg_id"]]
+        assert one.stop() == 0, one.last_words()
+
+
+def test_applications_create_tasks_word_by_word(
+    tmp_path: Path, environment: Mapping[str, str], database_url: str
+) -> None:
+    project = Project(tmp_path / "project")
+    code = "from tasker_actors import inputs, step_handler\n@step_handler('greet')\n@inputs('name')\n"
+    project.module("hello_handlers", f"{code}def greet(name):\n    return name\n")
+    project.template("greeting", {"greet": {"handler": "greet"}}, namespace="hello")
+    with supervised(project, database_url) as one:
+        variables = {**environment, "TASKER_URL": one.url, "DATABASE_URL": database_url}
+
+        over_http = run_python(block(in_place(README, "application over http"), "python"), variables)
+        in_transaction = run_python(block(in_place(README, "application in a transaction"), "python"), variables)
+
+        assert over_http == "complete ['Ada']\n"
+        one.wait(in_transaction.strip(), "complete")
+        assert one.rows("SELECT name FROM guests") == [{"name": "Grace"}]
+        (event,) = one.get("/v1/events", namespace="hello")["events"]
+        assert (event["event_name"], event["payload"]) == ("guest.arrived", {"name": "Grace"})
         assert one.stop() == 0, one.last_words()
 
 

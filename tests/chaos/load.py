@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import httpx
 from chaos.workload import ORDINARY, SPECIAL, TemplateSpec
@@ -31,6 +31,11 @@ class Created:
     context: dict[str, Any]
     task_uuid: str | None = None
     cancel: str = "no"
+
+    @property
+    def correlation_id(self) -> str:
+        """The client's own, by which it finds the task whose creation was not answered."""
+        return str(uuid5(NAMESPACE_URL, self.key))
 
 
 @dataclass(slots=True)
@@ -131,6 +136,7 @@ class Load:
                 "name": each.template.name,
                 "context": each.context,
                 "idempotency_key": each.key,
+                "correlation_id": each.correlation_id,
             }
             for each in tasks
         ]
@@ -142,8 +148,12 @@ class Load:
             return
         self.created.update({each.key: each for each in tasks})
         if len(tasks) == 1:
-            document = answer.json()
-            tasks[0].task_uuid = document.get("task_uuid") or document["error"]["task_uuid"]
+            # A refusal names no task: it is found by the correlation id, which is the client's own.
+            tasks[0].task_uuid = answer.json().get("task_uuid") or self._find(tasks[0])
+
+    def _find(self, task: Created) -> str:
+        answer = self._until_definite("GET", f"/v1/tasks?correlation_id={task.correlation_id}", None)
+        return str(answer.json()["tasks"][0]["task_uuid"])
 
     def _cancel(self, task: Created) -> None:
         task.cancel = "asked"

@@ -66,18 +66,17 @@ def test_creation_returns_the_moment_that_is_stored(pool: Pool) -> None:
 
 def test_a_repeated_key_in_a_batch_creates_nothing_and_is_named(pool: Pool) -> None:
     registered = register(pool)
-    other = create(pool, registered, idempotency_key="k")
+    other = create(pool, registered, identity_hash="a" * 64)
     rows = [
         task_row(registered),
-        task_row(registered, idempotency_key="new"),
-        task_row(registered, idempotency_key="k"),
+        task_row(registered, identity_hash="b" * 64),
+        task_row(registered, identity_hash="a" * 64),
     ]
 
-    with pytest.raises(tasks.DuplicateTaskError) as caught:
+    with pytest.raises(tasks.IdentityTakenError) as caught:
         tasks.create_tasks(pool, rows)
 
     assert caught.value.index == 2
-    assert caught.value.task_uuid == other.task_uuid
     assert uuids(tasks.list_tasks(pool, tasks.TaskFilter(), 10)) == [other.task_uuid]
 
 

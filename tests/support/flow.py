@@ -26,7 +26,7 @@ from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.outages import Session, Trouble
 from tasker_actors.postgres.session import Pool
-from tasker_actors.postgres.tasks import Cancellation, NewTaskRow, cancel_task, create_tasks
+from tasker_actors.postgres.tasks import Cancellation, cancel_task, create_tasks
 from tasker_actors.postgres.templates import ensure_event_queues, register_template
 from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
@@ -36,6 +36,7 @@ from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.workflow.outcome import StepOutcome
 from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.task_planning import NewTaskRow
 
 CHAIN = {"first": [], "second": ["first"], "third": ["second"]}
 DIAMOND = {"top": [], "left": ["top"], "right": ["top"], "bottom": ["left", "right"]}

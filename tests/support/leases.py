@@ -46,6 +46,7 @@ def template(
     namespace: str = SHOP,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
     lifecycle: Mapping[str, Any] | None = None,
+    identity_strategy: str | None = None,
     **every_step: Any,
 ) -> TaskTemplate:
     """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps."""
@@ -56,6 +57,7 @@ def template(
             "namespace_name": namespace,
             "version": "1.0.0",
             "lifecycle": lifecycle,
+            "identity_strategy": identity_strategy,
             "steps": [
                 {
                     "name": step,

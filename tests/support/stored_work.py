@@ -10,11 +10,12 @@ from psycopg import Connection
 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.postgres.session import Pool
-from tasker_actors.postgres.tasks import NewTaskRow, create_tasks
+from tasker_actors.postgres.tasks import create_tasks
 from tasker_actors.postgres.templates import register_template
 from tasker_actors.postgres.workers import WorkerPlace, register_worker
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.task_planning import NewTaskRow
 from tasker_actors.workflow.template import TaskTemplate
 
 ORDER = {
@@ -64,6 +65,7 @@ def task_row(registered: RegisteredTemplate, **changes: Any) -> NewTaskRow:
         "correlation_id": new_uuid7(),
         "parent_correlation_id": None,
         "idempotency_key": None,
+        "identity_hash": None,
         "traceparent": new_trace().traceparent,
         "tracestate": None,
     }

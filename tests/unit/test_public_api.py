@@ -8,6 +8,7 @@ import pytest
 import tasker_actors
 
 OWN = {
+    "AsyncTaskerClient",
     "BasePublisher",
     "BaseSubscriber",
     "DomainEvent",
@@ -20,6 +21,8 @@ OWN = {
     "StepContext",
     "StepHandler",
     "StepHandlerResult",
+    "TaskRequest",
+    "TaskerClient",
     "depends_on",
     "inputs",
     "step_handler",

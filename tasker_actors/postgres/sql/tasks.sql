@@ -2,15 +2,6 @@
 -- The function takes statement_timestamp() for created_at, so it is the same moment here.
 SELECT tasker.create_tasks_v1(%s::jsonb), statement_timestamp();
 
--- name: find_duplicate
--- Which of the given idempotency keys is taken; asked only after a unique violation.
-SELECT k.ordinal - 1, t.task_uuid::text
-FROM unnest(%(namespaces)s::text[], %(names)s::text[], %(keys)s::text[])
-     WITH ORDINALITY AS k(namespace, name, idempotency_key, ordinal)
-JOIN tasker.tasks t USING (namespace, name, idempotency_key)
-ORDER BY k.ordinal
-LIMIT 1;
-
 -- name: cancel_task
 -- What it did, and whose it is.
 SELECT tasker.cancel_task_v1(t.task_uuid), t.task_uuid::text, t.namespace, t.name, t.correlation_id::text, t.traceparent,

@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from tasker_actors.cli.client import SupervisorClient
-from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
-from tasker_actors.errors import ConfigurationError
+from tasker_actors.errors import ConfigurationError, RequestRefusedError, SupervisorUnreachableError
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(supervisor, cl
 
 
 def test_an_address_that_is_none_is_named():
-    with pytest.raises(ConfigurationError, match=r"--url http://\[::1: "):
+    with pytest.raises(ConfigurationError, match=r"--url or TASKER_URL http://\[::1: "):
         SupervisorClient("http://[::1", None)
 
 
@@ -116,7 +115,7 @@ def test_without_an_answer_in_time_it_is_said_whether_something_may_have_been_do
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with SupervisorClient(url, None) as client:
-            client._http.timeout = httpx.Timeout(0.05)
+            client._connection.http.timeout = httpx.Timeout(0.05)
             with pytest.raises(SupervisorUnreachableError, match="did not answer within 60 s") as refused:
                 getattr(client, method)("/v1/tasks/x")
 

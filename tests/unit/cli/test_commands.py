@@ -82,6 +82,16 @@ def test_a_task_is_created_and_its_ids_are_printed(supervisor, run):
     }
 
 
+def test_what_makes_a_task_unique_is_sent(supervisor, run):
+    supervisor.answer = created
+
+    code, _, _ = run("task", "create", "flights/day", "--context", "{}", "--idempotency-key", "k", "--unique-for", "1d")
+
+    assert code == 0
+    sent = supervisor.requests[0].json()
+    assert (sent["idempotency_key"], sent["unique_for_seconds"]) == ("k", 86_400)
+
+
 def test_a_created_task_is_printed_as_json_alone(supervisor, run):
     supervisor.answer = created
 

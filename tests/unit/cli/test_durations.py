@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasker_actors.cli.durations import parse_duration
+from tasker_actors.cli.durations import parse_duration, seconds_of
+from tasker_actors.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,9 @@ def test_anything_else_is_refused_with_the_text_in_the_error(text):
     with pytest.raises(ValueError, match=r"30d or 12h|more than a hundred years") as refused:
         parse_duration(text)
     assert repr(text) in str(refused.value)
+
+
+def test_an_option_in_seconds_is_named_where_it_is_wrong():
+    assert (seconds_of("--unique-for", "2h"), seconds_of("--unique-for", None)) == (7200, None)
+    with pytest.raises(ConfigurationError, match=r"^--unique-for: 'soon'"):
+        seconds_of("--unique-for", "soon")

@@ -2,14 +2,15 @@
 
 import pytest
 
-from tasker_actors.cli.errors import (
-    InputFileError,
+from tasker_actors.cli.errors import InputFileError, WorkFailedError, error_document
+from tasker_actors.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    Fault,
     RequestRefusedError,
     SupervisorUnreachableError,
-    WorkFailedError,
-    error_document,
+    TemplateError,
 )
-from tasker_actors.errors import ConfigurationError, DatabaseUnavailableError, Fault, TemplateError
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from tasker_actors.cli import task_wait
 from tasker_actors.cli.client import SupervisorClient
-from tasker_actors.cli.errors import RequestRefusedError, SupervisorUnreachableError
 from tasker_actors.cli.task_wait import TaskWait
+from tasker_actors.errors import RequestRefusedError, SupervisorUnreachableError
 from tasker_actors.identifiers import new_uuid7
 
 

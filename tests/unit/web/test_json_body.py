@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from tasker_actors.web.api_model import BodyModel, Text, Uuid
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_body import parse_json, read_body
+from tasker_actors.workflow.request_model import BodyModel, Text, Uuid
 
 ONE = "0199c3e0-ccdb-7581-87ab-3f67daeaa4a5"
 MAX_DEPTH = 100

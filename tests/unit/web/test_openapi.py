@@ -10,7 +10,7 @@ import pytest
 from support.api_runtime import RecordingRuntime, serving
 
 from tasker_actors.web.event_requests import NewEvent, RedriveBody
-from tasker_actors.web.task_requests import NewTask, NewTasks
+from tasker_actors.workflow.task_requests import NewTask, NewTasks
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from tasker_actors.errors import RequestFault
+from tasker_actors.events.json_faults import json_pointer
 from tasker_actors.identifiers import is_uuid
 from tasker_actors.workflow.nearest import hint
 
-UNKNOWN_KEY = "unknown_key"
+MAX_FAULTS = 100
+"""Most faults that one refusal names."""
+
+_UNKNOWN_KEY = "unknown_key"
 _SHOWN_KEY = 80
 _MOMENT_RE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:")
 
@@ -31,7 +37,7 @@ class ApiModel(BaseModel):
                     shown = ascii(str(key)[:_SHOWN_KEY])
                     # The message is a template of pydantic's, in which braces have a meaning: the text is its value.
                     context = {"key": str(key), "text": f"there is no key {shown}{hint(str(key), cls.model_fields)}"}
-                    raise PydanticCustomError(UNKNOWN_KEY, "{text}", context)
+                    raise PydanticCustomError(_UNKNOWN_KEY, "{text}", context)
         return data
 
 
@@ -39,6 +45,20 @@ class BodyModel(ApiModel):
     """The same for JSON, in which a number is no text and a text no number."""
 
     model_config = ConfigDict(strict=True)
+
+
+def request_faults(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> list[RequestFault]:
+    """Turn pydantic's errors into path and message, at most 100; `skip` leaves out the first parts of each place."""
+    return [
+        RequestFault(json_pointer(_place(error)[skip:]), error["msg"].removeprefix("Value error, "))
+        for error in islice(errors, MAX_FAULTS)
+    ]
+
+
+def _place(error: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """Return where an error is; an unknown key is found by the mapping that has it."""
+    place: tuple[str | int, ...] = error["loc"]
+    return (*place, error["ctx"]["key"]) if error["type"] == _UNKNOWN_KEY else place
 
 
 def _uuid(text: str) -> str:

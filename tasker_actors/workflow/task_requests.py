@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tasker_actors.web.api_model import WHOLE, WITHOUT_NUL, ApiModel, BodyModel, Moment, Text, Uuid
+from tasker_actors.workflow.identity import MAX_UNIQUE_SECONDS
+from tasker_actors.workflow.request_model import WHOLE, WITHOUT_NUL, ApiModel, BodyModel, Moment, Text, Uuid
 from tasker_actors.workflow.states import TaskState
 
 MAX_BATCH = 1_000
@@ -36,6 +37,15 @@ class NewTask(BodyModel):
     parent_correlation_id: Annotated[Uuid | None, Field(description="Correlation id of what led to it.")] = None
     idempotency_key: Annotated[
         Text | None, Field(description="A second task of this template with the same key is refused with 409.")
+    ] = None
+    unique_for_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_UNIQUE_SECONDS,
+            description="Unique among the tasks of one period of this length: by its key, else by its context.",
+        ),
+        WHOLE,
     ] = None
 
 

@@ -1,0 +1,168 @@
+"""Tasks and events inside the caller's own transaction: committed with it, or never there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+
+from pydantic import ValidationError
+
+from tasker_actors.client.answers import CreatedTask, PublishedEvent
+from tasker_actors.client.operations import EventOptions
+from tasker_actors.client.task_request import TaskOptions, TaskRequest
+from tasker_actors.client.tracing import callers_trace
+from tasker_actors.delivery.routing import queue_headers
+from tasker_actors.errors import InvalidRequestError, RequestFault, invalid_request
+from tasker_actors.events.declaration import DeliveryMode
+from tasker_actors.events.derive import build_event
+from tasker_actors.events.outgoing import OutgoingEvent
+from tasker_actors.identifiers import is_uuid, new_uuid7
+from tasker_actors.postgres.creation import create, send_event
+from tasker_actors.postgres.in_transaction import SqlFlow, run, run_async
+from tasker_actors.telemetry.config import TelemetryConfig
+from tasker_actors.telemetry.sampling import is_sampled
+from tasker_actors.telemetry.span_ids import publish_domain_event_id
+from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_trace
+from tasker_actors.workflow.request_model import ApiModel, request_faults
+from tasker_actors.workflow.task_planning import Origin, plan_task, plan_tasks
+from tasker_actors.workflow.task_requests import NewTask, NewTasks
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
+
+
+class TransactionClient:
+    """Creates tasks and publishes durable events inside the transaction that a connection is in.
+
+    They are there, and run, when the caller commits; after a rollback they never were. Nothing is committed and no
+    setting of the session is changed; an error takes back what its own call did, and the transaction can go on, as
+    after a savepoint. A connection in autocommit mode that is in no transaction commits each call by itself.
+
+    Every method blocks for as long as the database takes. They raise InvalidRequestError, UnknownTemplateError,
+    DuplicateTaskError, SchemaMissingError, PermissionMissingError, TransactionAbortedError, and the driver's errors.
+    A task with the identity of one that another transaction has created waits for the end of that transaction, for 5 s.
+    """
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection
+
+    def create_task(
+        self, template: str, context: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]
+    ) -> CreatedTask:
+        """Create a task of `namespace/name` or `namespace/name@version`; TaskRequest says what the options are.
+
+        Without a version it is the newest that was ever registered in this database.
+        """
+        return run(self._connection, _create_task(TaskRequest(template, context or {}, **options)))
+
+    def create_tasks(self, requests: Sequence[TaskRequest]) -> list[CreatedTask]:
+        """Create up to 1,000 tasks, all or none; errors have the `index` of the task."""
+        return run(self._connection, _create_tasks(requests))
+
+    def publish_event(self, name: str, payload: Any, **options: Unpack[EventOptions]) -> PublishedEvent:
+        """Publish a durable event, `namespace` among the options; one that cannot be published becomes no dead letter.
+
+        Other delivery modes hand events over to subscribers in workers, which know nothing of this transaction.
+        """
+        return run(self._connection, _publish(name, payload, options))
+
+
+class AsyncTransactionClient:
+    """As TransactionClient, on an AsyncConnection: each method is to be awaited."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def create_task(
+        self, template: str, context: Mapping[str, Any] | None = None, **options: Unpack[TaskOptions]
+    ) -> CreatedTask:
+        """Create a task."""
+        return await run_async(self._connection, _create_task(TaskRequest(template, context or {}, **options)))
+
+    async def create_tasks(self, requests: Sequence[TaskRequest]) -> list[CreatedTask]:
+        """Create up to 1,000 tasks, all or none."""
+        return await run_async(self._connection, _create_tasks(requests))
+
+    async def publish_event(self, name: str, payload: Any, **options: Unpack[EventOptions]) -> PublishedEvent:
+        """Publish a durable event."""
+        return await run_async(self._connection, _publish(name, payload, options))
+
+
+def _create_task(request: TaskRequest) -> SqlFlow[CreatedTask]:
+    new = _checked(NewTask, request.document())
+    planned = yield from create([new], lambda templates: [plan_task(new, templates, _origin())], in_batch=False)
+    return CreatedTask(task_uuid=planned[0].row.task_uuid, correlation_id=planned[0].row.correlation_id)
+
+
+def _create_tasks(requests: Sequence[TaskRequest]) -> SqlFlow[list[CreatedTask]]:
+    documents = [request.document(f"/tasks/{index}") for index, request in enumerate(requests)]
+    new = _checked(NewTasks, {"tasks": documents}).tasks
+    planned = yield from create(new, lambda templates: plan_tasks(new, templates, _origin()), in_batch=True)
+    return [CreatedTask(task_uuid=each.row.task_uuid, correlation_id=each.row.correlation_id) for each in planned]
+
+
+def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[PublishedEvent]:
+    mode = options.get("delivery_mode", DeliveryMode.DURABLE)
+    if mode != DeliveryMode.DURABLE:
+        message = (
+            f"an event with delivery_mode {mode} cannot be a part of a transaction: workers hand it to subscribers, "
+            "and know nothing of this transaction; publish it over HTTP after the commit"
+        )
+        raise _invalid("not_durable", "/delivery_mode", message)
+    for key in ("correlation_id", "parent_correlation_id"):
+        if options.get(key) is not None and not is_uuid(options.get(key)):
+            raise _invalid("invalid", f"/{key}", "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5")
+    correlation_id = (options.get("correlation_id") or new_uuid7()).lower()
+    parent = options.get("parent_correlation_id")
+    event = build_event(
+        event_name=name,
+        namespace=options["namespace"],
+        payload=payload,
+        delivery_mode=DeliveryMode.DURABLE,
+        correlation_id=correlation_id,
+        parent_correlation_id=None if parent is None else parent.lower(),
+        fired_at=datetime.now(UTC),
+    )
+    if not isinstance(event, OutgoingEvent):
+        place = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
+        raise _invalid(event.code, f"{place}{event.path}", event.reason)
+    caller = callers_trace()
+    trace = caller or _trace_of_its_own().with_span(publish_domain_event_id(event.event_id))
+    headers = queue_headers(event, trace, correlation_id)
+    if caller is not None:
+        headers["traceparent"] = caller.traceparent  # no worker traces this publication: the caller's span is above
+    yield from send_event(event.namespace, event.message, headers)
+    return PublishedEvent(event_id=event.event_id, correlation_id=correlation_id)
+
+
+_Model = TypeVar("_Model", bound=ApiModel)
+
+
+def _checked(model: type[_Model], document: dict[str, Any]) -> _Model:
+    """Read a request as the HTTP API would."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        faults = request_faults(error.errors(include_url=False, include_input=False))
+        message = f"the request cannot be used: {faults[0].path or 'it'}: {faults[0].message}"
+        raise invalid_request(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", message, faults) from error
+
+
+def _invalid(code: str, path: str, message: str) -> InvalidRequestError:
+    text = f"{path}: {message}"
+    return invalid_request(HTTPStatus.UNPROCESSABLE_ENTITY, code, text, [RequestFault(path, message)])
+
+
+def _origin() -> Origin:
+    return Origin(callers_trace(), None, _trace_of_its_own)
+
+
+def _trace_of_its_own() -> TraceContext:
+    """Start a trace, sampled as this process's variables of telemetry say: the same as the supervisor's."""
+    trace = new_trace()
+    config = TelemetryConfig.from_environ()
+    sampled = config.enabled and is_sampled(trace.trace_id, config.sampling_ratio)
+    return replace(trace, flags=SAMPLED) if sampled else trace

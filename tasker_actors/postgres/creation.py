@@ -1,0 +1,147 @@
+"""Tasks and events made inside a caller's transaction: templates looked up, rows inserted, workers told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import TypeAlias
+
+import orjson
+import psycopg
+from psycopg.rows import TupleRow
+
+from tasker_actors.errors import RequestRefusedError
+from tasker_actors.postgres.events import EVENTS_SUFFIX
+from tasker_actors.postgres.in_transaction import SqlFlow, Statement, require_schema
+from tasker_actors.postgres.notifications import WORK
+from tasker_actors.postgres.tasks import IdentityTakenError, identity_taken, task_document
+from tasker_actors.workflow.dag import PlannedStep, plan
+from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.workflow.task_planning import PlannedTask, Templates, missing_template, task_exists
+from tasker_actors.workflow.task_requests import NewTask
+from tasker_actors.workflow.template import TaskTemplate
+from tasker_actors.workflow.versions import version_key
+
+REQUIRED_MIGRATION = 12
+"""The last one that what is done here depends on; a database may have later ones."""
+
+_APPLICATION = "application"
+_CACHED_TEMPLATES = 256
+
+
+def create(
+    requests: Sequence[NewTask], planned_by: Callable[[Templates], list[PlannedTask]], *, in_batch: bool
+) -> SqlFlow[list[PlannedTask]]:
+    """Create what `planned_by` makes of the stored templates, all or none, and tell workers with the commit.
+
+    Raises UnknownTemplateError, DuplicateTaskError and whatever `planned_by` raises.
+    """
+    yield from require_schema(REQUIRED_MIGRATION)
+    templates = yield from _stored_templates(requests, in_batch=in_batch)
+    planned = planned_by(templates)
+    rows = [each.row for each in planned]
+    try:
+        yield Statement("create_tasks", [task_document(rows)])
+    except psycopg.errors.UniqueViolation as error:
+        taken = identity_taken(error, rows)
+        if not isinstance(taken, IdentityTakenError):
+            raise
+        raise task_exists(taken.index if in_batch else None) from error
+    yield Statement("announce_work", {"channel": WORK, "payload": _APPLICATION})
+    return planned
+
+
+def send_event(namespace: str, message: bytes, headers: dict[str, str]) -> SqlFlow[None]:
+    """Put a durable event into the queue of its namespace; raises RequestRefusedError if there is no such queue."""
+    yield from require_schema(REQUIRED_MIGRATION)
+    queue = f"{namespace}{EVENTS_SUFFIX}"
+    found = yield Statement("event_queues", {"suffix": EVENTS_SUFFIX, "queue": queue})
+    if not found:
+        text = f"there is no namespace {namespace}: no template of it was registered on this database"
+        raise RequestRefusedError(HTTPStatus.NOT_FOUND, {"code": "unknown_namespace", "message": text})
+    parameters = {"queue": queue, "message": message.decode(), "headers": orjson.dumps(headers).decode()}
+    yield Statement("send_event", parameters)
+
+
+Parsed: TypeAlias = tuple[TaskTemplate, tuple[PlannedStep, ...]]
+
+
+class _StoredTemplates:
+    """Templates that were read for one request."""
+
+    def __init__(self, registered: Iterable[RegisteredTemplate]) -> None:
+        self._all = sorted(registered, key=lambda each: version_key(each.template.version))
+
+    def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
+        """Return a version of a template, the newest for None."""
+        found = [
+            each
+            for each in self._all
+            if (each.template.namespace_name, each.template.name) == (namespace, name)
+            and version in (None, each.template.version)
+        ]
+        return found[-1] if found else None
+
+    def templates(self) -> Sequence[RegisteredTemplate]:
+        """Return all that were read."""
+        return self._all
+
+
+def _stored_templates(requests: Sequence[NewTask], *, in_batch: bool) -> SqlFlow[_StoredTemplates]:
+    """Read the templates of some requests; their contents only where this process does not know them yet."""
+    wanted = {(each.namespace, each.name) for each in requests}
+    names = {"namespaces": [each[0] for each in wanted], "names": [each[1] for each in wanted]}
+    rows = yield Statement("creation_templates", names)
+    by_name: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
+    for template_id, namespace, name, version, content_hash in rows:
+        by_name.setdefault((namespace, name), {})[version] = (template_id, content_hash)
+    chosen: dict[int, str] = {}
+    for index, each in enumerate(requests):
+        versions = by_name.get((each.namespace, each.name), {})
+        version = max(versions, key=version_key, default="") if each.version is None else each.version
+        if version not in versions:
+            known = yield Statement("creation_names", {})
+            raise missing_template(each, (_three(row) for row in known), index if in_batch else None)
+        template_id, content_hash = versions[version]
+        chosen[template_id] = content_hash
+    parsed = {content_hash: _PARSED.get(content_hash) for content_hash in chosen.values()}
+    unread = [template_id for template_id, content_hash in chosen.items() if parsed[content_hash] is None]
+    if unread:
+        for template_id, definition in (yield Statement("creation_definitions", {"template_ids": unread})):
+            parsed[chosen[template_id]] = _PARSED.add(chosen[template_id], definition)
+    return _StoredTemplates(
+        RegisteredTemplate(template_id, *found)
+        for template_id, content_hash in chosen.items()
+        if (found := parsed[content_hash]) is not None
+    )
+
+
+def _three(row: TupleRow) -> tuple[str, str, str]:
+    return row[0], row[1], row[2]
+
+
+class _ParsedTemplates:
+    """Templates by the hash of their content, which never changes; the oldest give way. Any thread may call."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._parsed: dict[str, Parsed] = {}
+
+    def get(self, content_hash: str) -> Parsed | None:
+        """Return a template that was read before."""
+        return self._parsed.get(content_hash)
+
+    def add(self, content_hash: str, definition: str) -> Parsed:
+        """Read and keep a template; raises TemplateError for one that this release cannot read."""
+        template = TaskTemplate.from_definition(orjson.loads(definition))
+        parsed = (template, plan(template))
+        with self._lock:
+            while len(self._parsed) >= self._limit:
+                del self._parsed[next(iter(self._parsed))]
+            self._parsed[content_hash] = parsed
+        return parsed
+
+
+_PARSED = _ParsedTemplates(_CACHED_TEMPLATES)

@@ -1,0 +1,23 @@
+-- name: creation_templates
+-- Of the named templates each version as it was registered last.
+SELECT DISTINCT ON (t.namespace, t.name, t.version) t.template_id, t.namespace, t.name, t.version, t.content_hash
+FROM tasker.templates t
+WHERE (t.namespace, t.name) IN (SELECT * FROM unnest(%(namespaces)s::text[], %(names)s::text[]))
+ORDER BY t.namespace, t.name, t.version, t.registered_at DESC, t.template_id DESC;
+
+-- name: creation_definitions
+SELECT template_id, definition::text FROM tasker.templates WHERE template_id = ANY (%(template_ids)s::bigint[]);
+
+-- name: creation_names
+-- For the message that names the nearest; asked only where a template is missing.
+SELECT DISTINCT namespace, name, version FROM tasker.templates LIMIT 10000;
+
+-- name: schema_version
+SELECT max(version) FROM tasker.migrations;
+
+-- name: announce_work
+-- Told with the commit, and never without it.
+SELECT pg_notify(%(channel)s::text, %(payload)s::text);
+
+-- name: send_event
+SELECT pgmq.send(%(queue)s::text, %(message)s::jsonb, %(headers)s::jsonb);
