@@ -15,7 +15,7 @@ from tasker_actors.errors import RequestRefusedError
 from tasker_actors.postgres.events import EVENTS_SUFFIX
 from tasker_actors.postgres.in_transaction import SqlFlow, Statement, require_schema
 from tasker_actors.postgres.notifications import WORK
-from tasker_actors.postgres.tasks import IdentityTakenError, identity_taken, task_document
+from tasker_actors.postgres.tasks import identity_taken, task_document
 from tasker_actors.workflow.dag import PlannedStep, plan
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.task_planning import PlannedTask, Templates, missing_template, task_exists
@@ -45,7 +45,7 @@ def create(
         yield Statement("create_tasks", [task_document(rows)])
     except psycopg.errors.UniqueViolation as error:
         taken = identity_taken(error, rows)
-        if not isinstance(taken, IdentityTakenError):
+        if taken is None:
             raise
         raise task_exists(taken.index if in_batch else None) from error
     yield Statement("announce_work", {"channel": WORK, "payload": _APPLICATION})

@@ -121,7 +121,10 @@ def create_tasks(pool: Pool, rows: Sequence[NewTaskRow]) -> datetime:
         try:
             row = connection.execute(named_statements()["create_tasks"], [task_document(rows)]).fetchone()
         except psycopg.errors.UniqueViolation as error:
-            raise identity_taken(error, rows) from error
+            taken = identity_taken(error, rows)
+            if taken is None:
+                raise
+            raise taken from error
     assert row is not None  # noqa: S101  a SELECT without FROM has a row
     created_at: datetime = row[1]
     return created_at
@@ -132,13 +135,13 @@ def task_document(rows: Sequence[NewTaskRow]) -> str:
     return orjson.dumps([_document(row) for row in rows]).decode()
 
 
-def identity_taken(error: psycopg.errors.UniqueViolation, rows: Sequence[NewTaskRow]) -> Exception:
-    """Return what a unique violation of `create_tasks` means; the error itself where it is about no identity.
+def identity_taken(error: psycopg.errors.UniqueViolation, rows: Sequence[NewTaskRow]) -> IdentityTakenError | None:
+    """Return what a unique violation of `create_tasks` means; None where it is about no identity.
 
     Which of the rows it is stands in the server's message, so nothing has to be asked in a transaction that failed.
     """
     if error.diag.constraint_name != _IDENTITY_INDEX:
-        return error
+        return None
     found = _IDENTITY.search(error.diag.message_detail or "")
     taken = None if found is None else found[0]
     return IdentityTakenError(next((index for index, row in enumerate(rows) if row.identity_hash == taken), None))

@@ -351,7 +351,7 @@ def test_applications_create_tasks_word_by_word(
 ) -> None:
     project = Project(tmp_path / "project")
     code = "from tasker_actors import inputs, step_handler\n@step_handler('greet')\n@inputs('name')\n"
-    project.module("hello_handlers", f"{code}def greet(name):\n    return name\n")
+    project.module("hello_handlers", f"{code}def greet(name):\n    return {{'greeting': name}}\n")
     project.template("greeting", {"greet": {"handler": "greet"}}, namespace="hello")
     with supervised(project, database_url) as one:
         variables = {**environment, "TASKER_URL": one.url, "DATABASE_URL": database_url}
@@ -359,7 +359,7 @@ def test_applications_create_tasks_word_by_word(
         over_http = run_python(block(in_place(README, "application over http"), "python"), variables)
         in_transaction = run_python(block(in_place(README, "application in a transaction"), "python"), variables)
 
-        assert over_http == "complete ['Ada']\n"
+        assert over_http == "complete [{'greeting': 'Ada'}]\n"
         one.wait(in_transaction.strip(), "complete")
         assert one.rows("SELECT name FROM guests") == [{"name": "Grace"}]
         (event,) = one.get("/v1/events", namespace="hello")["events"]

@@ -231,7 +231,10 @@ def test_tasks_from_before_keep_their_keys(embedded_server: DatabaseServer) -> N
     with embedded_server.database(migrated=False) as url, connect(url, application_name="tests") as connection:
         before = tuple(each for each in migrations if each.version < 12)
         migrate(connection, before)
-        columns = "template_id, namespace, name, version, open_steps, context, context_bytes, correlation_id, traceparent, created_at, updated_at"  # noqa: E501
+        columns = (
+            "template_id, namespace, name, version, open_steps, context, context_bytes, correlation_id, traceparent, "
+            "created_at, updated_at"
+        )
         values = "1, 'shop', 'work', '1.0.0', 1, '{}', 2, gen_random_uuid(), '', now(), now()"
         for key in ("'k'", "NULL"):
             connection.execute(

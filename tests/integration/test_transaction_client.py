@@ -147,8 +147,11 @@ def test_what_is_committed_together_is_there_together_and_runs(application: Appl
 
 
 def test_after_a_rollback_nothing_was_ever_there(application: Application, flow: Flow) -> None:
+    application.tasker.create_task("shop/work", idempotency_key="k")  # the first statement, which begins it
+    application.tasker.publish_event("note.made", {}, namespace="shop")
     note(application, "mine")
-    application.tasker.create_task("shop/work", idempotency_key="k")
+    application.do(lambda connection: connection.rollback())
+    assert left(flow) == NOTHING
     application.tasker.publish_event("note.made", {}, namespace="shop")
     application.do(lambda connection: connection.rollback())
     assert left(flow) == NOTHING
