@@ -102,7 +102,7 @@ def _check(document: Any, max_depth: int) -> None:
 
 
 def _fault(path: list[str | int], reason: str) -> ApiError:
-    pointer = json_pointer(path).encode(errors="backslashreplace").decode().replace("\0", "\\u0000")
+    pointer = json_pointer(path)
     pointer = pointer if len(pointer) <= _MAX_PATH else pointer[:_MAX_PATH] + "..."
     message = f"the body cannot be stored: {pointer or 'the whole'}: {reason}"
     return ApiError(HTTPStatus.BAD_REQUEST, "bad_json", message, faults=[{"path": pointer, "message": reason}])
