@@ -28,6 +28,9 @@ class DropOldestBuffer(Generic[_Entry]):
         # Each is written by one thread alone, so that neither needs a lock.
         self._put_bytes = 0
         self._got_bytes = 0
+        self._put_count = 0
+        self._got_count = 0
+        self._done_count = 0
 
     def put(self, entry: _Entry, size: int) -> None:
         """Take an entry of so many bytes; never blocks. For one thread."""
@@ -42,6 +45,7 @@ class DropOldestBuffer(Generic[_Entry]):
                 break
             if oldest is not None:
                 self._put_bytes -= oldest[1]
+                self._put_count -= 1
             too_many += is_full
             too_large += not is_full
         if too_many:
@@ -49,16 +53,26 @@ class DropOldestBuffer(Generic[_Entry]):
         if too_large:
             self._drops(too_large, TOO_LARGE)
         self._put_bytes += size
+        self._put_count += 1
         self._entries.put((entry, size))
 
     def get(self) -> _Entry | None:
-        """Take the oldest entry out, waiting for one; None once `close` was called and nothing is left."""
+        """Take the oldest entry out, waiting for one; None once `close` was called and nothing is left.
+
+        The one before it has been dealt with.
+        """
+        self.done()
         found = self._entries.get()
         if found is None:
             return None
         entry, size = found
         self._got_bytes += size
+        self._got_count += 1
         return entry
+
+    def done(self) -> None:
+        """Note that what was taken out last has been dealt with."""
+        self._done_count = self._got_count
 
     def close(self) -> None:
         """Let `get` return None after what is buffered now; nothing may be put in any more."""
@@ -68,3 +82,12 @@ class DropOldestBuffer(Generic[_Entry]):
     def waiting(self) -> int:
         """Entries in the buffer."""
         return self._entries.qsize()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits here, and nothing that was taken out is still to be dealt with.
+
+        Counted, because between the moment at which an entry leaves the queue and the one at which the other thread
+        could say so, any other thread may run.
+        """
+        return self._put_count == self._done_count

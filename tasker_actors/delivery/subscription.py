@@ -101,8 +101,7 @@ class Subscription:
     @property
     def is_idle(self) -> bool:
         """Whether everything that was offered has been delivered, dropped or given up."""
-        runner = self._runner
-        return self._buffer.waiting == 0 and (runner is None or not runner.is_busy)
+        return self._buffer.waiting == 0 if self._runner is None else self._buffer.is_settled
 
     def check(self, now: float, grace: float) -> None:
         """Interrupt a delivery past its limit; replace a thread that does not come back."""
@@ -164,7 +163,6 @@ class _Runner(threading.Thread):
         super().__init__(name=f"subscriber-{spec.name}", daemon=True)
         self.guard: CallGuard[Delivery] = CallGuard(DeliveryTimeoutError)
         self.abandoned = False
-        self.is_busy = False
         self._spec = spec
         self._buffer = buffer
         self._timeout = timeout
@@ -176,16 +174,13 @@ class _Runner(threading.Thread):
         loop = asyncio.Runner() if self._spec.is_async else None
         try:
             while not self.abandoned:
-                self.is_busy = False
                 delivery = self._buffer.get()
-                self.is_busy = True
                 if delivery is None:
                     break
                 # Log lines of the subscriber, and what it tells actors, carry the event's ids.
                 with WorkingOn(delivery):
                     self._deliver(delivery, loop)
         finally:
-            self.is_busy = False
             if loop is not None:
                 loop.close()
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from support.leases import Inbox, finish
-from support.waiting import until
+from support.waiting import until_stable
 
 from tasker_actors.actors import Actor, ActorSystem, RestartPolicy
 from tasker_actors.messages import ExecuteSteps, WorkAvailable
@@ -150,7 +150,7 @@ class Source:
                 for status in self.system.actors()
             )
 
-        until(idle)
+        until_stable(idle)
 
     def awake(self) -> list[int]:
         """Which executors were woken since the last look."""

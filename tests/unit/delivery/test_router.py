@@ -13,7 +13,7 @@ import orjson
 import pytest
 from support.exporting import Lines
 from support.leases import DONE, Inbox, event, finish, leased, sampled_task
-from support.waiting import until
+from support.waiting import until_stable
 
 from tasker_actors.actors import ActorSystem, ActorUnavailableError, RestartPolicy
 from tasker_actors.delivery.backlog import Backlog
@@ -129,7 +129,7 @@ class Router:
 
     def settle(self) -> None:
         """Wait until the router and those behind it have handled everything."""
-        until(lambda: all(one.mailbox_depth == 0 and one.busy_seconds is None for one in self.system.actors()))
+        until_stable(lambda: all(one.mailbox_depth == 0 and one.busy_seconds is None for one in self.system.actors()))
 
 
 @pytest.fixture
