@@ -318,3 +318,8 @@ class Maintain:
     """Supervisor → MaintenanceActor: a round is due; these are the workers to say alive of. Lost: one round."""
 
     workers: tuple[WorkerState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FireSchedules:
+    """Alarm → ScheduleActor: a schedule is due, or was changed. Lost: until the next one, which the poll sends."""

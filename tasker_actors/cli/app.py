@@ -17,6 +17,7 @@ from tasker_actors.cli import (
     example,
     output,
     run,
+    schedule,
     step_control,
     supervisor_state,
     task,
@@ -74,6 +75,7 @@ def build_app() -> typer.Typer:
     tasks.command("complete-step")(step_control.complete_step)
     tasks.command("audit")(step_control.audit)
     app.add_typer(tasks, name="task", help="Create tasks, and see what became of them.")
+    app.add_typer(_schedules(), name="schedule", help="Tasks that are created by the clock.")
     letters = _group()
     letters.command("list")(dead_letters.list_dead_letters)
     letters.command("redrive")(dead_letters.redrive)
@@ -105,6 +107,18 @@ def build_app() -> typer.Typer:
     app.add_typer(database, name="db", help="The database: its schema, its state, and what may be deleted.")
     app.command("example")(example.example)
     return app
+
+
+def _schedules() -> typer.Typer:
+    schedules = _group()
+    schedules.command("list")(schedule.list_schedules)
+    schedules.command("set")(schedule.set_schedule)
+    schedules.command("show")(schedule.show)
+    schedules.command("pause")(schedule.pause)
+    schedules.command("resume")(schedule.resume)
+    schedules.command("delete")(schedule.delete)
+    schedules.command("fire")(schedule.fire)
+    return schedules
 
 
 def main() -> None:

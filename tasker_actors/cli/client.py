@@ -47,6 +47,10 @@ class SupervisorClient:
         """Return the answer to a POST of a JSON document."""
         return self._mapping(self._connection.send(Request("POST", path, body=body)))
 
+    def put(self, path: str, body: bytes) -> dict[str, Any]:
+        """Return the answer to a PUT of a JSON document."""
+        return self._mapping(self._connection.send(Request("PUT", path, body=body)))
+
     def patch(self, path: str, body: bytes) -> dict[str, Any]:
         """Return the answer to a PATCH with a JSON document."""
         return self._mapping(self._connection.send(Request("PATCH", path, body=body)))

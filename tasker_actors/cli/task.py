@@ -21,6 +21,7 @@ _FIELDS = (
     "recommended_action",
     "completion_percentage",
     "created_at",
+    "start_at",
     "updated_at",
     "completed_at",
     "priority",

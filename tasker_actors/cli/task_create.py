@@ -18,7 +18,7 @@ from tasker_actors.cli.task_wait import SUCCEEDED, TaskWait
 from tasker_actors.errors import ConfigurationError
 
 
-def create(
+def create(  # noqa: PLR0913 - the options of a command
     template: Annotated[
         str, typer.Argument(metavar="NAMESPACE/NAME[@VERSION]", help="The template; its newest version if left out.")
     ],
@@ -59,6 +59,13 @@ def create(
             help="One task in each period of this length, as in 1h, for a key, else for a context.",
         ),
     ] = None,
+    run_at: Annotated[
+        str | None,
+        typer.Option("--run-at", metavar="TIME", help="Begin at this moment, as in 2025-12-01T10:30:00+01:00."),
+    ] = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", metavar="TIME", help="Begin this much later, as in 2h.")
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -80,7 +87,7 @@ def create(
         correlation_id,
         idempotency_key=idempotency_key,
         unique_for_seconds=seconds_of("--unique-for", unique_for),
-    )
+    ).starting(run_at, delay)
     with SupervisorClient(url, api_key) as client:
         if jsonl is not None:
             create_many(client, request, jsonl, wait=wait, as_json=as_json)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from tasker_actors.cli.bounded_file import read_bounded
+from tasker_actors.cli.durations import seconds_of
 from tasker_actors.cli.errors import InputFileError
 from tasker_actors.cli.json_lines import MAX_BATCH_BYTES, check_context
 from tasker_actors.errors import ConfigurationError
@@ -24,6 +25,8 @@ class TaskRequest:
     correlation_id: str | None
     idempotency_key: str | None = None
     unique_for_seconds: int | None = None
+    run_at: str | None = None
+    delay_seconds: int | None = None
 
     @classmethod
     def for_template(
@@ -41,6 +44,16 @@ class TaskRequest:
             raise ConfigurationError(msg)
         return cls(*reference, correlation_id, idempotency_key, unique_for_seconds)
 
+    def starting(self, run_at: str | None, delay: str | None) -> TaskRequest:
+        """Return the same for tasks that start later: at a moment, or after a length of time such as 2h.
+
+        Raises ConfigurationError for both, and for what is no length of time. The supervisor reads the moment.
+        """
+        if run_at is not None and delay is not None:
+            msg = "give --run-at or --delay, not both"
+            raise ConfigurationError(msg)
+        return replace(self, run_at=run_at, delay_seconds=seconds_of("--delay", delay))
+
     def body(self, context: bytes) -> bytes:
         """Return the JSON of one request; the context goes in as it was written, so that no number changes."""
         given = {
@@ -50,6 +63,8 @@ class TaskRequest:
             "correlation_id": self.correlation_id,
             "idempotency_key": self.idempotency_key,
             "unique_for_seconds": self.unique_for_seconds,
+            "run_at": self.run_at,
+            "delay_seconds": self.delay_seconds,
         }
         known = {key: value for key, value in given.items() if value is not None}
         return orjson.dumps({**known, "context": orjson.Fragment(context)})

@@ -90,6 +90,7 @@ class Task(Answer):
     failed_steps: int
     completion_percentage: float
     steps: tuple[TaskStep, ...]
+    start_at: datetime | None = None
 
     @property
     def is_finished(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, TypedDict
 
@@ -29,6 +30,8 @@ class TaskOptions(TypedDict, total=False):
     parent_correlation_id: str | None
     idempotency_key: str | None
     unique_for_seconds: int | None
+    run_at: datetime | None
+    delay_seconds: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class TaskRequest:
 
     `template` is `namespace/name` or `namespace/name@version`, `context` what the template's `input_schema` describes.
     With an `idempotency_key` a second task of the template with the same key is refused; `unique_for_seconds` does so
-    within a period of this length, by the key, else by the context.
+    within a period of this length, by the key, else by the context. Nothing of it begins before `run_at`, a moment with
+    its zone, or before `delay_seconds` are over by the clock of the database.
     """
 
     template: str
@@ -51,6 +55,8 @@ class TaskRequest:
     parent_correlation_id: str | None = None
     idempotency_key: str | None = None
     unique_for_seconds: int | None = None
+    run_at: datetime | None = None
+    delay_seconds: int | None = None
 
     def document(self, place: str = "") -> dict[str, Any]:
         """Return the request as the HTTP API has it, its context as JSON values.
@@ -77,6 +83,8 @@ class TaskRequest:
             "parent_correlation_id": self.parent_correlation_id,
             "idempotency_key": self.idempotency_key,
             "unique_for_seconds": self.unique_for_seconds,
+            "run_at": self.run_at,
+            "delay_seconds": self.delay_seconds,
         }
         known = {key: value for key, value in given.items() if value is not None}
         document: dict[str, Any] = as_json(known, place, MAX_CONTEXT_BYTES)

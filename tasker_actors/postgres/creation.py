@@ -20,6 +20,7 @@ from tasker_actors.workflow.dag import PlannedStep, plan
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.task_planning import PlannedTask, Templates, missing_template, task_exists
 from tasker_actors.workflow.task_requests import NewTask
+from tasker_actors.workflow.task_start import are_delayed, with_starts
 from tasker_actors.workflow.template import TaskTemplate
 from tasker_actors.workflow.versions import version_key
 
@@ -38,8 +39,11 @@ def create(
     Raises UnknownTemplateError, DuplicateTaskError and whatever `planned_by` raises.
     """
     yield from require_schema(REQUIRED_MIGRATION)
-    templates = yield from _stored_templates(requests, in_batch=in_batch)
+    templates = yield from stored_templates(requests, in_batch=in_batch)
     planned = planned_by(templates)
+    if are_delayed(requests):
+        ((now,),) = yield Statement("database_time", {})
+        planned = with_starts(planned, requests, now)
     rows = [each.row for each in planned]
     try:
         yield Statement("create_tasks", [task_document(rows)])
@@ -88,7 +92,7 @@ class _StoredTemplates:
         return self._all
 
 
-def _stored_templates(requests: Sequence[NewTask], *, in_batch: bool) -> SqlFlow[_StoredTemplates]:
+def stored_templates(requests: Sequence[NewTask], *, in_batch: bool) -> SqlFlow[Templates]:
     """Read the templates of some requests; their contents only where this process does not know them yet."""
     wanted = {(each.namespace, each.name) for each in requests}
     names = {"namespaces": [each[0] for each in wanted], "names": [each[1] for each in wanted]}

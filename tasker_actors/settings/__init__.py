@@ -10,6 +10,7 @@ from tasker_actors.settings.load import (
     settings_to_json,
 )
 from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
+from tasker_actors.settings.schedules import ScheduleSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.sections import (
     BatchSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "MaintenanceSettings",
     "NativeSettings",
     "RetentionSettings",
+    "ScheduleSettings",
     "Section",
     "SettingRow",
     "Settings",

@@ -17,6 +17,7 @@ from tasker_actors.settings.database_url import is_database_url
 from tasker_actors.settings.dlq import DlqSettings
 from tasker_actors.settings.http import HttpSettings
 from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
+from tasker_actors.settings.schedules import ScheduleSettings
 from tasker_actors.settings.section import Section
 from tasker_actors.settings.values import (
     MIB,
@@ -299,6 +300,7 @@ class Settings(Section):
     events: EventSettings = EventSettings()
     retention: RetentionSettings = RetentionSettings()
     dlq: DlqSettings = DlqSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     actors: dict[str, str] = Field(

@@ -135,6 +135,7 @@ def _of_namespace(namespace: str) -> LabelSets:
             metrics.STEP_EXECUTION_DURATION,
             metrics.STEP_RESULT_SUBMISSION_DURATION,
             metrics.STEP_WAIT_DURATION,
+            metrics.SCHEDULE_FIRINGS,
         ):
             yield metric, (namespace, result)
     for mode, result in product(_MODES, _RESULTS):

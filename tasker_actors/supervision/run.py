@@ -49,6 +49,7 @@ from tasker_actors.supervision.native_code import check_subscribers, wanted_hand
 from tasker_actors.supervision.process import process_space, start_time
 from tasker_actors.supervision.registrar import Registrar
 from tasker_actors.supervision.runtime import SupervisorRuntime
+from tasker_actors.supervision.schedule_start import schedule_alarm, start_schedules
 from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
@@ -153,6 +154,7 @@ class Start:
             on_link_drop=self._link_dropped,
             max_relayed_asks=settings.links.max_relayed_asks,
         )
+        self._alarm = schedule_alarm(self._system)
         all_plans = [plan for one in index.all for plan in plans.steps(one.template_id)]
         self._stats = start_stats(self._system, settings, self._supervisor_id, all_plans)
 
@@ -164,6 +166,7 @@ class Start:
         crew = self._crew(self._identity(host, space), registrar)
         wakeups = self._wakeups(crew)
         main_loop = MainLoop()
+        self._start_schedules(crew, wakeups)
         server = self._http(crew, wakeups, main_loop)
         supervisor = Supervisor(
             self._settings,
@@ -184,6 +187,7 @@ class Start:
         )
         registrar.start()
         wakeups.start()
+        self._alarm.start()
         server.start()
         try:
             supervisor.run()
@@ -198,6 +202,7 @@ class Start:
         """End what the supervisor itself runs, each part within its share of the time that is left."""
         left_s = self._exit_deadline.left_s
         server.stop(time.monotonic() + left_s(_SHARE))
+        self._alarm.stop()
         wakeups.stop()
         # Before the actor that has the metrics stops.
         phases.shut_down(min(drained_ms(self._settings), left_s(_SHARE) * 1000))
@@ -254,6 +259,18 @@ class Start:
             ),
         )
 
+    def _start_schedules(self, crew: Crew, wakeups: Wakeups) -> None:
+        start_schedules(
+            self._system,
+            self._settings.schedules,
+            pool=self._pool,
+            new_trace=self._tracing.new_trace,
+            stats=self._stats,
+            availability=self._availability,
+            alarm=self._alarm,
+            released=(crew.wake, wakeups.work_released),
+        )
+
     def _identity(self, host: str, space: str) -> CrewIdentity:
         directory = make_block_directory(space)
         self._stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -277,6 +294,7 @@ class Start:
             supervisor_id=self._supervisor_id,
             on_work=crew.wake,
             on_cancel=crew.cancel,
+            on_schedules=self._alarm.set_off,
             interval_ms=database.wakeup_interval_ms,
             backoff=Backoff(database.reconnect_backoff_ms, database.reconnect_backoff_max_ms),
             availability=self._availability,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STATS = "stats"
 MAINTENANCE = "maintenance"
+SCHEDULES = "schedules"
 
 _FIGURES_S = 5.0
 
@@ -39,7 +40,7 @@ def start_stats(system: ActorSystem, settings: Settings, supervisor_id: str, pla
     stats = system.start(STATS, partial(StatsActor, book, supervisor_id, LostLines()))
     declared = (
         *declared_label_sets(plans),
-        *actor_label_sets((*ACTORS, LIFECYCLE, MAILBOX, MAINTENANCE, *settings.actors)),
+        *actor_label_sets((*ACTORS, LIFECYCLE, MAILBOX, MAINTENANCE, SCHEDULES, *settings.actors)),
         *overflow_label_sets(),
         *supervisor_label_sets(),
     )

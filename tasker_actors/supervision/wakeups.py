@@ -14,6 +14,7 @@ from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.notifications import WORK, Listener, notify
 from tasker_actors.postgres.outages import Backoff
+from tasker_actors.postgres.schedules import SCHEDULES_CHANNEL
 from tasker_actors.postgres.session import PASSING_ERRORS, Pool
 from tasker_actors.telemetry.logging import get_logger
 
@@ -21,6 +22,7 @@ CANCEL = "tasker_cancel"
 
 logger = get_logger("tasker_actors.wakeups")
 
+_CHANNELS = (WORK, CANCEL, SCHEDULES_CHANNEL)
 _LISTENING = "listening for work"
 
 _LEASES_PER_NOTIFICATION = 150
@@ -41,6 +43,8 @@ def parts(leases: Mapping[int, Sequence[int]]) -> Iterator[dict[str, list[int]]]
 class Wakeups:
     """Hears of work and of cancelled tasks from other supervisors, and tells them of ours (DESIGN 3 rule 11).
 
+    It also hears of every change of a schedule, which the database itself announces.
+
     What is lost here costs time only: behind every wake-up stands the workers' slow poll, behind a cancellation the
     commit that finds the lease gone.
 
@@ -56,6 +60,7 @@ class Wakeups:
         supervisor_id: str,
         on_work: Callable[[], None],
         on_cancel: Callable[[Mapping[int, Sequence[int]]], None],
+        on_schedules: Callable[[], None],
         interval_ms: int,
         backoff: Backoff,
         availability: Availability,
@@ -66,6 +71,7 @@ class Wakeups:
         self._supervisor_id = supervisor_id
         self._on_work = on_work
         self._on_cancel = on_cancel
+        self._on_schedules = on_schedules
         self._interval = interval_ms / 1000
         self._backoff = backoff
         self._availability = availability
@@ -107,7 +113,7 @@ class Wakeups:
     def _listen(self) -> None:
         while not self._stopping.is_set():
             try:
-                for channel, payload in self._listener.notifications((WORK, CANCEL), self._listening):
+                for channel, payload in self._listener.notifications(_CHANNELS, self._listening):
                     self._heard(channel, payload)
             except DatabaseUnavailableError as error:
                 if self._stopping.is_set():
@@ -118,15 +124,19 @@ class Wakeups:
                 self._backoff.failed()
 
     def _listening(self) -> None:
-        """Look for work that was announced while nobody listened."""
+        """Look for what was announced while nobody listened."""
         self._backoff.worked()
         self._availability.worked(_LISTENING)
         self._on_work()
+        self._on_schedules()
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == WORK:
             if payload != self._supervisor_id:
                 self._on_work()
+            return
+        if channel == SCHEDULES_CHANNEL:
+            self._on_schedules()
             return
         try:
             message: dict[str, Any] = orjson.loads(payload)

@@ -152,6 +152,10 @@ TASK_REQUESTS: Final = _counter("tasker.tasks.requests.total", _TASK, "Tasks cre
 TASK_COMPLETIONS: Final = _counter("tasker.tasks.completions.total", _TASK, "Tasks completed")
 TASK_FAILURES: Final = _counter("tasker.tasks.failures.total", (*_TASK, "error_type"), "Tasks that failed for good")
 
+SCHEDULE_FIRINGS: Final = _counter(
+    "tasker.schedules.firings.total", _TIMED, "Firings of schedules: tasks created by them, and failures to create any"
+)
+
 STEP_EXECUTIONS: Final = _counter(
     "tasker.steps.executions.total",
     _STEP,

@@ -22,6 +22,8 @@ from tasker_actors.web.guard import Guard
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import describe
 from tasker_actors.web.runtime import Runtime
+from tasker_actors.web.schedule_requests import ScheduleBody, ScheduleSwitch
+from tasker_actors.web.schedule_routes import schedule_routes
 from tasker_actors.web.status_routes import status_routes
 from tasker_actors.web.step_control_requests import FailedTasksBody, StepControl, TaskResetBody
 from tasker_actors.web.step_control_routes import step_control_routes
@@ -42,6 +44,8 @@ _BODY_MODELS = (
     FailedTasksBody,
     NewDlqEntry,
     DlqUpdate,
+    ScheduleBody,
+    ScheduleSwitch,
 )
 
 
@@ -74,6 +78,7 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         step_routes(runtime),
         step_control_routes(runtime),
         dlq_routes(runtime),
+        schedule_routes(runtime),
         dead_letter_routes(runtime),
         event_routes(runtime),
         status_routes(runtime),

@@ -19,7 +19,7 @@ from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.workflow.request_model import request_faults
 
 _RETRY_AFTER_S = "1"
-_METHODS = ("DELETE", "GET", "PATCH", "POST")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _READING = frozenset({"GET", "HEAD"})
 
 Handler: TypeAlias = Callable[[Request, Any], Coroutine[Any, Any, Response]]

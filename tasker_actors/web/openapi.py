@@ -20,7 +20,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_METHODS = ("get", "post", "patch", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 _GUARDED = (401, 403, 503)
 """What the guard and an absent database answer on every path that is not open (`is_open`)."""
 _WITH_BODY = (408, 413, 415)

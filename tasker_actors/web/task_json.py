@@ -46,7 +46,8 @@ def new_task_json(row: NewTaskRow, registered: RegisteredTemplate, created_at: d
         "tags": row.tags,
         "correlation_id": row.correlation_id,
         "parent_correlation_id": row.parent_correlation_id,
-        **asdict(_initial_summary(registered)),
+        "start_at": row.start_at,
+        **asdict(_initial_summary(registered, waits=row.start_at is not None)),
         "steps": [
             {
                 "step_uuid": step_uuid,
@@ -75,7 +76,8 @@ def attempt_json(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {**columns, "error": raw_json(columns["error"])}
 
 
-def _initial_summary(registered: RegisteredTemplate) -> TaskSummary:
+def _initial_summary(registered: RegisteredTemplate, *, waits: bool) -> TaskSummary:
     known = [step for step in registered.plan if not step.conditional]
     first = sum(not step.dependencies for step in known)
-    return summarize_counts(StepCounts(pending=len(known) - first, enqueued=first, ready=first))
+    ready = 0 if waits else first
+    return summarize_counts(StepCounts(pending=len(known) - first, enqueued=first, ready=ready))

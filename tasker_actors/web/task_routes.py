@@ -5,12 +5,14 @@ Endpoints that are no coroutines run in the thread pool, so they may block on th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from tasker_actors.postgres import tasks
+from tasker_actors.postgres.clock import database_time
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_body import raw_body, read_body
 from tasker_actors.web.json_response import JsonResponse
@@ -21,8 +23,9 @@ from tasker_actors.web.task_ids import PathUuid, path_uuid, unknown_task
 from tasker_actors.web.task_json import new_task_json, task_json
 from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
 from tasker_actors.workflow.states import TaskState
-from tasker_actors.workflow.task_planning import Origin, plan_task, plan_tasks, task_exists
+from tasker_actors.workflow.task_planning import Origin, PlannedTask, plan_task, plan_tasks, task_exists
 from tasker_actors.workflow.task_requests import NewTask, NewTasks, TaskQuery
+from tasker_actors.workflow.task_start import are_delayed, with_starts
 
 _OF_TASK = {"task_uuid": "$response.body#/task_uuid"}
 _LINKS = {"get_task": _OF_TASK, "list_steps": _OF_TASK, "cancel_task": _OF_TASK}
@@ -58,10 +61,10 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
         responses=answers(201, TaskView, 400, 404, 409, 422, links=_LINKS),
     )
     def create_task(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
-        """Create a task; its first steps can be claimed at once."""
+        """Create a task; its first steps can be claimed at once, or when it is to start."""
         context = request_context(request)
         new = read_body(raw, NewTask, runtime.settings.http.max_json_depth)
-        planned = plan_task(new, runtime, _origin(context, runtime))
+        (planned,) = _started([plan_task(new, runtime, _origin(context, runtime))], [new], runtime)
         try:
             created_at = tasks.create_tasks(runtime.pool, [planned.row])
         except tasks.IdentityTakenError as error:
@@ -80,7 +83,7 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
     def create_tasks(request: Request, raw: Annotated[bytes, Depends(raw_body)]) -> JsonResponse:
         """Create up to 1,000 tasks in one transaction, all or none."""
         new = read_body(raw, NewTasks, runtime.settings.http.max_json_depth).tasks
-        planned = plan_tasks(new, runtime, _origin(request_context(request), runtime))
+        planned = _started(plan_tasks(new, runtime, _origin(request_context(request), runtime)), new, runtime)
         try:
             tasks.create_tasks(runtime.pool, [each.row for each in planned])
         except tasks.IdentityTakenError as error:
@@ -102,6 +105,11 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
     def get_task(task_uuid: PathUuid) -> JsonResponse:
         """Return a task as it is now."""
         return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
+
+
+def _started(planned: list[PlannedTask], requests: Sequence[NewTask], runtime: Runtime) -> list[PlannedTask]:
+    """Return tasks with their starts; asks the database for its time only if one is to wait."""
+    return with_starts(planned, requests, database_time(runtime.pool)) if are_delayed(requests) else planned
 
 
 def _origin(context: RequestContext, runtime: Runtime) -> Origin:

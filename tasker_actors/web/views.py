@@ -85,6 +85,7 @@ class TaskView(View):
     tags: list[str]
     correlation_id: str
     parent_correlation_id: str | None
+    start_at: datetime | None
     total_steps: int
     pending_steps: int
     in_progress_steps: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Protocol
 
@@ -54,6 +55,8 @@ class NewTaskRow:
 
     `step_uuids` are in the order of the template's positions. `traceparent` is the caller's, or names the task's own
     span where there is no caller (see `telemetry.span_ids.task_span`). `identity_hash` is what `task_identity` made.
+    Before `start_at`, if there is one, nothing of the task begins; its first steps are then as old as this moment,
+    whatever the priority.
     """
 
     task_uuid: str
@@ -73,6 +76,7 @@ class NewTaskRow:
     identity_hash: str | None
     traceparent: str
     tracestate: str | None
+    start_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from tasker_actors.workflow.identity import MAX_UNIQUE_SECONDS
-from tasker_actors.workflow.request_model import WHOLE, WITHOUT_NUL, ApiModel, BodyModel, Moment, Text, Uuid
+from tasker_actors.workflow.request_model import (
+    WHOLE,
+    WITHOUT_NUL,
+    ApiModel,
+    BodyModel,
+    Moment,
+    MomentInBody,
+    Text,
+    Uuid,
+)
 from tasker_actors.workflow.states import TaskState
 
 MAX_BATCH = 1_000
 MAX_PRIORITY = 1_000
+MAX_DELAY_S = 31_536_000
+"""A year: what lies further ahead is said as a moment."""
+
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 _LongText = Annotated[str, Field(max_length=2_000, json_schema_extra={**WITHOUT_NUL})]
 
@@ -47,6 +61,30 @@ class NewTask(BodyModel):
         ),
         WHOLE,
     ] = None
+    run_at: Annotated[
+        MomentInBody | None, Field(description="Nothing of it begins before; a moment that is over means now.")
+    ] = None
+    delay_seconds: Annotated[
+        int | None,
+        Field(ge=0, le=MAX_DELAY_S, description="The same as a time from now, by the clock of the database."),
+        WHOLE,
+    ] = None
+
+    @field_validator("run_at")
+    @classmethod
+    def _before_the_end(cls, run_at: datetime | None) -> datetime | None:
+        if run_at is not None and run_at >= _END_OF_TIME:
+            msg = "must be before the year 9999"
+            raise ValueError(msg)
+        return run_at
+
+    @field_validator("delay_seconds")
+    @classmethod
+    def _starts_once(cls, delay_seconds: int | None, info: ValidationInfo) -> int | None:
+        if delay_seconds is not None and info.data.get("run_at") is not None:
+            msg = "give run_at or delay_seconds, not both"
+            raise ValueError(msg)
+        return delay_seconds
 
 
 class NewTasks(BodyModel):

@@ -24,12 +24,14 @@ class Ears:
     def __init__(self, flow: Flow, name: str, interval_ms: int = 1) -> None:
         self.leases: dict[int, list[int]] = defaultdict(list)
         self.woken = 0
+        self.schedules_changed = 0
         self.wakeups = Wakeups(
             Listener(flow.url, Settings().database),
             flow.pool,
             supervisor_id=name,
             on_work=self._on_work,
             on_cancel=self._on_cancel,
+            on_schedules=self._on_schedules,
             interval_ms=interval_ms,
             backoff=Backoff(10, 100),
             availability=Availability(get_logger("tests")),
@@ -38,6 +40,9 @@ class Ears:
 
     def _on_work(self) -> None:
         self.woken += 1
+
+    def _on_schedules(self) -> None:
+        self.schedules_changed += 1
 
     def _on_cancel(self, leases: Mapping[int, Sequence[int]]) -> None:
         for worker, tokens in leases.items():

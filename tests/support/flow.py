@@ -43,7 +43,8 @@ DIAMOND = {"top": [], "left": ["top"], "right": ["top"], "bottom": ["left", "rig
 
 _EMPTY = """
 DELETE FROM tasker.tasks; DELETE FROM tasker.steps; DELETE FROM tasker.step_attempts;
-DELETE FROM tasker.templates; DELETE FROM tasker.workers; DELETE FROM tasker.step_audits; DELETE FROM tasker.tasks_dlq
+DELETE FROM tasker.templates; DELETE FROM tasker.workers; DELETE FROM tasker.step_audits; DELETE FROM tasker.tasks_dlq;
+DELETE FROM tasker.schedules
 """
 
 

@@ -2,6 +2,10 @@
 -- The function takes statement_timestamp() for created_at, so it is the same moment here.
 SELECT tasker.create_tasks_v1(%s::jsonb), statement_timestamp();
 
+-- name: database_time
+-- What delays count from: clocks of clients and supervisors differ.
+SELECT statement_timestamp();
+
 -- name: cancel_task
 -- What it did, and whose it is.
 SELECT tasker.cancel_task_v1(t.task_uuid), t.task_uuid::text, t.namespace, t.name, t.correlation_id::text, t.traceparent,
@@ -35,8 +39,8 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE s.state = 'in_progress'), count(*) FILTER (WHERE s.state = 'waiting_for_retry'),
            count(*) FILTER (WHERE s.state = 'complete'), count(*) FILTER (WHERE s.state = 'error'),
            count(*) FILTER (WHERE s.state = 'cancelled'), count(*) FILTER (WHERE s.state = 'resolved_manually'),
-           count(*) FILTER (WHERE s.state = 'enqueued' OR (
-               s.state = 'waiting_for_retry' AND s.run_at <= statement_timestamp())),
+           count(*) FILTER (WHERE CASE s.state WHEN 'enqueued' THEN coalesce(t.start_at <= statement_timestamp(), true)
+                                               WHEN 'waiting_for_retry' THEN s.run_at <= statement_timestamp() END),
            count(*) FILTER (WHERE s.state = 'pending' AND s.blocked)
     FROM tasker.steps s
     WHERE s.task_uuid = t.task_uuid AND s.state <> 'undecided') c
@@ -60,7 +64,7 @@ LIMIT %(limit)s;
 -- The newest first. JSON goes out as the text that PostgreSQL has, so that no number changes on the way.
 SELECT t.task_uuid::text, t.name, t.namespace, t.version, t.status, t.created_at, t.updated_at, t.completed_at,
        t.context::text AS context, t.initiator, t.source_system, t.reason, t.priority, t.tags,
-       t.correlation_id::text, t.parent_correlation_id::text, c.*
+       t.correlation_id::text, t.parent_correlation_id::text, t.start_at, c.*
 FROM tasker.tasks t
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE s.state = 'pending') AS pending,
@@ -71,8 +75,9 @@ CROSS JOIN LATERAL (
            count(*) FILTER (WHERE s.state = 'error') AS error,
            count(*) FILTER (WHERE s.state = 'cancelled') AS cancelled,
            count(*) FILTER (WHERE s.state = 'resolved_manually') AS resolved_manually,
-           count(*) FILTER (WHERE s.state = 'enqueued' OR (
-               s.state = 'waiting_for_retry' AND s.run_at <= statement_timestamp())) AS ready,
+           count(*) FILTER (WHERE CASE s.state WHEN 'enqueued' THEN coalesce(t.start_at <= statement_timestamp(), true)
+                                               WHEN 'waiting_for_retry' THEN s.run_at <= statement_timestamp() END)
+               AS ready,
            count(*) FILTER (WHERE s.state = 'pending' AND s.blocked) AS blocked,
            coalesce(json_agg(json_build_object(
                'step_uuid', s.step_uuid, 'name', s.name, 'status', s.state, 'attempts', s.attempts,

@@ -53,7 +53,7 @@ def supervisor() -> Iterator[ScriptedSupervisor]:
             self.wfile.write(content)
             scripted.arrived.set()
 
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815  the names that http.server looks up
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the names that http.server looks up
 
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""

@@ -28,6 +28,13 @@ COMMANDS = (
     "task resolve-step",
     "task complete-step",
     "task audit",
+    "schedule list",
+    "schedule set",
+    "schedule show",
+    "schedule pause",
+    "schedule resume",
+    "schedule delete",
+    "schedule fire",
     "events list",
     "events dlq list",
     "events dlq redrive",
@@ -76,7 +83,9 @@ def test_every_command_explains_itself_and_its_options(row, capsys):
     assert options
 
 
-@pytest.mark.parametrize("group", [[], ["task"], ["events"], ["events", "dlq"], ["dlq"], ["template"], ["db"]])
+@pytest.mark.parametrize(
+    "group", [[], ["task"], ["schedule"], ["events"], ["events", "dlq"], ["dlq"], ["template"], ["db"]]
+)
 def test_the_help_of_a_group_has_every_command_with_a_whole_sentence(group, capsys):
     assert execute([*group, "--help"]) == 0
 

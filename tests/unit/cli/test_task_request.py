@@ -68,3 +68,20 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_a_context_file_that_never_ends_is_refused():
     with pytest.raises(InputFileError, match="--context-file /dev/zero: it has more than the"):
         read_context(None, Path("/dev/zero"))
+
+
+def test_a_task_starts_at_a_moment_or_after_a_time():
+    request = TaskRequest.for_template("flights/day", None)
+
+    assert json.loads(request.starting("2100-01-01T00:00:00Z", None).body(b"{}"))["run_at"] == "2100-01-01T00:00:00Z"
+    assert json.loads(request.starting(None, "2h").body(b"{}"))["delay_seconds"] == 7200
+    assert request.starting(None, None) == request
+
+
+@pytest.mark.parametrize(
+    ("run_at", "delay", "message"),
+    [("2100-01-01T00:00:00Z", "2h", "--run-at or --delay, not both"), (None, "soon", r"--delay: 'soon' is no length")],
+)
+def test_a_start_that_cannot_be_meant_is_refused(run_at, delay, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TaskRequest.for_template("flights/day", None).starting(run_at, delay)

@@ -60,6 +60,7 @@ EXPECTED = [
 ADDED = {
     "tasker.drops.total",
     "tasker.http.refusals.total",
+    "tasker.schedules.firings.total",
     "tasker.telemetry.log_records_dropped.total",
     "tasker.telemetry.overflows.total",
 }

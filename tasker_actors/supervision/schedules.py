@@ -1,0 +1,128 @@
+"""ScheduleActor: fires the schedules that are due, and knows when the next one will be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from tasker_actors.actors import Actor, LocalAddress
+from tasker_actors.messages import Count, FireSchedules
+from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.schedule_firing import Fired, fire_next, next_firing_s
+from tasker_actors.postgres.scheduled_tasks import ScheduledTasks
+from tasker_actors.postgres.session import PASSING_ERRORS, PermissionMissingError, Pool
+from tasker_actors.settings.schedules import ScheduleSettings
+from tasker_actors.telemetry import metrics
+from tasker_actors.telemetry.logging import get_logger
+from tasker_actors.workflow.schedule import CatchUpLimits, firing_time
+
+logger = get_logger("tasker_actors.schedules")
+
+_DOING = "firing schedules"
+_PAUSE_S = 1.0
+_TAKEN_S = 0.05
+"""A schedule that is due and that somebody else fires is looked at again, in case he dies of it."""
+
+_MOST_AT_ONCE = 1_000
+_ROUND = 100
+"""Schedules that fire on one message; a message that stops the actor waits no longer than that."""
+
+
+class ScheduleActor(Actor):
+    """Every supervisor has one, and whichever comes first fires: there is no leader whose death could delay a firing.
+
+    `alarm` is told when it wants its next message; `released` that there are steps to run.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        settings: ScheduleSettings,
+        making: ScheduledTasks,
+        stats: LocalAddress,
+        availability: Availability,
+        alarm: Callable[[float], None],
+        released: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._making = making
+        self._stats = stats
+        self._availability = availability
+        self._alarm = alarm
+        self._released = released
+        self._poll_s = settings.poll_interval_ms / 1000
+        self._limits = CatchUpLimits(
+            grace=timedelta(milliseconds=settings.grace_ms), most=settings.max_catch_up, at_once=_MOST_AT_ONCE
+        )
+        self._lacks: str | None = None
+
+    def on_start(self) -> None:
+        """Look at once; a new instance does not know when the one before it wanted to."""
+        self._alarm(time.monotonic())
+
+    def receive(self, message: FireSchedules) -> None:
+        """Fire all that is due; what waits behind this message is the same again."""
+        self.take_waiting(100, type(message))
+        pause_s = _PAUSE_S
+        try:
+            pause_s = self._pause_s() if self._fire() else 0.0
+        except PASSING_ERRORS as error:
+            self._availability.failed(_DOING, str(error))
+        except PermissionMissingError as error:
+            if str(error) != self._lacks:
+                self._lacks = str(error)
+                logger.error("Schedules cannot be fired", error=str(error))
+        else:
+            self._lacks = None
+            self._availability.worked(_DOING)
+        self._alarm(time.monotonic() + pause_s)
+
+    def _fire(self) -> bool:
+        """Fire what is due, as much as one round has; returns whether that was all."""
+        for _ in range(_ROUND):
+            fired = fire_next(self._pool, self._making, self._limits)
+            if fired is None:
+                return True
+            self._tell(fired)
+        return False
+
+    def _pause_s(self) -> float:
+        """Return how long nothing is due; a change of a schedule is announced, and the poll is for the rest."""
+        until_next_s = next_firing_s(self._pool)
+        if until_next_s is None:
+            return self._poll_s
+        return min(self._poll_s, until_next_s if until_next_s > 0 else _TAKEN_S)
+
+    def _tell(self, fired: Fired) -> None:
+        schedule = fired.schedule
+        if fired.tasks:
+            count = len(fired.tasks)
+            self._stats.tell(Count(metrics.TASK_REQUESTS, (schedule.namespace, schedule.template), count))
+            self._stats.tell(Count(metrics.SCHEDULE_FIRINGS, (schedule.namespace, "success"), count))
+            self._released()
+            logger.info(
+                "A schedule fired",
+                schedule=schedule.name,
+                tasks=count,
+                task_uuid=fired.tasks[-1].task_uuid,
+                correlation_id=fired.tasks[-1].correlation_id,
+            )
+        if fired.dropped is not None:
+            first, until = fired.dropped
+            logger.warning(
+                "Missed firings of a schedule are not made up for",
+                schedule=schedule.name,
+                catch_up=schedule.catch_up.value,
+                first=firing_time(first),
+                before=None if until is None else firing_time(until),
+            )
+        if fired.error is not None:
+            self._stats.tell(Count(metrics.SCHEDULE_FIRINGS, (schedule.namespace, "failure")))
+            level = logger.error if fired.paused else logger.warning
+            level(
+                "A schedule was paused: it cannot be read" if fired.paused else "A schedule could not fire",
+                schedule=schedule.name,
+                error=fired.error,
+            )
