@@ -15,6 +15,7 @@ from tasker_actors.cli import (
     dlq_overviews,
     events,
     example,
+    limits,
     output,
     run,
     schedule,
@@ -99,6 +100,10 @@ def build_app() -> typer.Typer:
     app.add_typer(templates, name="template")
     app.command("workers")(supervisor_state.workers)
     app.command("stats")(supervisor_state.stats)
+    bounds = _group()
+    bounds.command("list")(limits.list_limits)
+    bounds.callback()(_limits)
+    app.add_typer(bounds, name="limits")
     database = _group()
     database.command("migrate")(db.migrate)
     database.command("grant")(db.grant)
@@ -164,6 +169,10 @@ def _group() -> typer.Typer:
     return typer.Typer(
         no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
+
+
+def _limits() -> None:
+    """Limits of steps by key."""
 
 
 def _templates() -> None:

@@ -66,6 +66,9 @@ def create(  # noqa: PLR0913 - the options of a command
     delay: Annotated[
         str | None, typer.Option("--delay", metavar="TIME", help="Begin this much later, as in 2h.")
     ] = None,
+    priority: Annotated[
+        int, typer.Option("--priority", min=0, max=1000, metavar="N", help="As if it were N hours older, up to 1000.")
+    ] = 0,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
@@ -87,6 +90,7 @@ def create(  # noqa: PLR0913 - the options of a command
         correlation_id,
         idempotency_key=idempotency_key,
         unique_for_seconds=seconds_of("--unique-for", unique_for),
+        priority=priority,
     ).starting(run_at, delay)
     with SupervisorClient(url, api_key) as client:
         if jsonl is not None:

@@ -25,6 +25,7 @@ class TaskRequest:
     correlation_id: str | None
     idempotency_key: str | None = None
     unique_for_seconds: int | None = None
+    priority: int = 0
     run_at: str | None = None
     delay_seconds: int | None = None
 
@@ -36,13 +37,14 @@ class TaskRequest:
         *,
         idempotency_key: str | None = None,
         unique_for_seconds: int | None = None,
+        priority: int = 0,
     ) -> TaskRequest:
         """Read `NAMESPACE/NAME[@VERSION]`; raises ConfigurationError for anything else."""
         reference = parse_template_reference(text)
         if reference is None:
             msg = f"{text!r} is no template: write NAMESPACE/NAME or NAMESPACE/NAME@VERSION"
             raise ConfigurationError(msg)
-        return cls(*reference, correlation_id, idempotency_key, unique_for_seconds)
+        return cls(*reference, correlation_id, idempotency_key, unique_for_seconds, priority)
 
     def starting(self, run_at: str | None, delay: str | None) -> TaskRequest:
         """Return the same for tasks that start later: at a moment, or after a length of time such as 2h.
@@ -63,6 +65,7 @@ class TaskRequest:
             "correlation_id": self.correlation_id,
             "idempotency_key": self.idempotency_key,
             "unique_for_seconds": self.unique_for_seconds,
+            "priority": self.priority or None,
             "run_at": self.run_at,
             "delay_seconds": self.delay_seconds,
         }

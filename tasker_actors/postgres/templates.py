@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import orjson
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
 from tasker_actors.errors import Fault, StartupError, TemplateError
 from tasker_actors.postgres.queues import ensure_queue
 from tasker_actors.postgres.statements import load_statements
-from tasker_actors.workflow.dag import plan
+from tasker_actors.workflow.dag import PlannedStep, plan
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.template import TaskTemplate
 
@@ -53,12 +53,23 @@ def register_template(
         ).fetchone()
         assert row is not None  # noqa: S101 - RETURNING of an upsert gives its row
         template_id = int(row[0])
+        _store_limits(cursor, template.namespace_name, steps)
+        rows = orjson.dumps([asdict(step) for step in steps]).decode()
         cursor.execute(
             _SQL["insert_template_steps"],
-            {"template_id": template_id, "steps": orjson.dumps([asdict(step) for step in steps]).decode()},
+            {"template_id": template_id, "namespace": template.namespace_name, "steps": rows},
         )
     ensure_event_queues(connection, template.namespace_name)
     return RegisteredTemplate(template_id, template, steps), fault
+
+
+def _store_limits(cursor: Cursor[Any], namespace: str, steps: Sequence[PlannedStep]) -> None:
+    """Store the limits of steps, and let those who wait for a place see what has become of it."""
+    limits = [asdict(limit) for step in steps for limit in step.limits]
+    if limits:
+        document = orjson.dumps(limits).decode()
+        if cursor.execute(_SQL["upsert_limits"], {"namespace": namespace, "limits": document}).fetchall():
+            cursor.execute(_SQL["repair_limits"])
 
 
 def ensure_event_queues(connection: Connection[Any], namespace: str) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.messages import Maintain, ShowGauges
 from tasker_actors.postgres.availability import Availability
+from tasker_actors.postgres.limits import repair_limits
 from tasker_actors.postgres.queue_depths import read_queue_depths
 from tasker_actors.postgres.retention import Prunable, prune
 from tasker_actors.postgres.session import PASSING_ERRORS, PermissionMissingError, Pool, session
@@ -35,6 +36,7 @@ _DEPTH_SHARE = 0.05
 """Where there are so many queues that looking at them takes long, it is done less often: this share of the time."""
 
 _RETENTION_INTERVAL_S = 60.0
+_LIMITS_INTERVAL_S = 15.0
 _DOING = "maintenance"
 
 
@@ -72,6 +74,7 @@ class MaintenanceActor(Actor):
         )
         self._next_depths = 0.0
         self._next_retention = 0.0
+        self._next_limits = 0.0
         self._spare_until = 0.0
         self._lacks: str | None = None
 
@@ -115,6 +118,10 @@ class MaintenanceActor(Actor):
         if now >= self._spare_until:
             self._take_from_the_dead()
         self._dead_tasks.round(now)
+        if now >= self._next_limits:
+            self._next_limits = now + _LIMITS_INTERVAL_S
+            with session(self._pool) as connection:
+                repair_limits(connection)
         if now >= self._next_retention:
             self._next_retention = now + _RETENTION_INTERVAL_S
             self._retain()

@@ -20,6 +20,7 @@ from tasker_actors.web.event_requests import NewEvent, RedriveBody
 from tasker_actors.web.event_routes import event_routes
 from tasker_actors.web.guard import Guard
 from tasker_actors.web.json_response import JsonResponse
+from tasker_actors.web.limit_routes import limit_routes
 from tasker_actors.web.openapi import describe
 from tasker_actors.web.runtime import Runtime
 from tasker_actors.web.schedule_requests import ScheduleBody, ScheduleSwitch
@@ -82,6 +83,7 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         dead_letter_routes(runtime),
         event_routes(runtime),
         status_routes(runtime),
+        limit_routes(runtime),
     ):
         app.include_router(router)
     _add_document(app)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tasker_actors.workflow.batch_strategy import failure_strategy
 from tasker_actors.workflow.conditional import Branch, Fate, initial_fates
+from tasker_actors.workflow.limits import PlannedLimit, planned_limits
 from tasker_actors.workflow.step_type import FailureStrategy, StepType
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class PlannedStep:
     tolerates_failure: bool = False
     cancels_siblings: bool = False
     gathers: tuple[int, ...] | None = None
+    limits: tuple[PlannedLimit, ...] = ()
 
 
 def successors(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -130,6 +132,7 @@ def plan(template: TaskTemplate) -> tuple[PlannedStep, ...]:
             tolerates_failure=failure_strategy(steps, name) is FailureStrategy.CONTINUE_ON_FAILURE,
             cancels_siblings=failure_strategy(steps, name) is FailureStrategy.FAIL_FAST,
             gathers=numbers([needed for needed in graph[name] if needed in workers]) or None,
+            limits=planned_limits(template, steps[name]),
         )
         for name in order
     )

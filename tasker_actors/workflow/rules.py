@@ -16,6 +16,7 @@ from tasker_actors.workflow.dynamic_limits import DEFAULT_MAX_DEPTH
 from tasker_actors.workflow.dynamic_rules import check_dynamic_rules
 from tasker_actors.workflow.faults import FaultCollector, Path
 from tasker_actors.workflow.json_schema import schema_faults
+from tasker_actors.workflow.limit_rules import check_limits
 from tasker_actors.workflow.template import MAX_STEPS
 
 _DECLARATION_DEFAULTS = {
@@ -37,6 +38,7 @@ def check_rules(
         _check_schema(step.get("result_schema"), (*path, "result_schema"), faults)
         _check_backoff(step.get("retry"), (*path, "retry"), faults)
         _check_declarations(step, path, faults)
+    check_limits(document, steps, faults)
     _check_names(steps, faults)
     # Graphs above the limit are refused by the model; comparing all their names would take too long.
     if len(steps) <= MAX_STEPS:

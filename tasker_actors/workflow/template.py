@@ -22,6 +22,7 @@ from tasker_actors.errors import TemplateError
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.workflow import texts
 from tasker_actors.workflow.faults import FaultCollector
+from tasker_actors.workflow.limits import LimitScope
 from tasker_actors.workflow.retry import DEFAULT_BASE_MS, DEFAULT_MAX_ATTEMPTS, DEFAULT_MAX_MS, Backoff, RetryPolicy
 from tasker_actors.workflow.step_type import FailureStrategy, StepType
 
@@ -31,6 +32,9 @@ MAX_BACKOFF_MS = 86_400_000
 MAX_TIMEOUT_SECONDS = 7 * 86_400
 MAX_MINUTES = 527_040
 """A year."""
+MAX_CONCURRENT = 100_000
+MAX_RATE = 1_000_000
+MAX_PERIOD_SECONDS = 7 * 86_400
 
 EventName = Annotated[str, AfterValidator(texts.event_name)]
 Namespace = Annotated[str, AfterValidator(texts.namespace)]
@@ -39,6 +43,8 @@ TemplateName = Annotated[str, AfterValidator(texts.template_name)]
 Version = Annotated[str, AfterValidator(texts.version)]
 Callable = Annotated[str, AfterValidator(texts.callable_path)]
 MethodName = Annotated[str, AfterValidator(texts.method_name)]
+LimitName = Annotated[str, AfterValidator(texts.limit_name)]
+ContextField = Annotated[str, AfterValidator(texts.context_field)]
 NonEmpty = Annotated[str, Field(min_length=1, max_length=255)]
 Milliseconds = Annotated[StrictInt, Field(ge=0, le=MAX_BACKOFF_MS)]
 Minutes = Annotated[StrictInt, Field(ge=1, le=MAX_MINUTES)]
@@ -133,6 +139,17 @@ class BatchConfig(TemplateModel):
     failure_strategy: FailureStrategy = FailureStrategy.CONTINUE_ON_FAILURE
 
 
+class LimitSpec(TemplateModel):
+    """How many steps of a key may run at a time, or begin in a period, in the whole database."""
+
+    name: LimitName | None = None
+    scope: LimitScope
+    field: ContextField | None = None
+    max_concurrent: Annotated[StrictInt, Field(ge=1, le=MAX_CONCURRENT)] | None = None
+    rate: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)] | None = None
+    period_seconds: Annotated[StrictInt, Field(ge=1, le=MAX_PERIOD_SECONDS)] | None = None
+
+
 class StepTemplate(TemplateModel):
     """A step of a template. `timeout_seconds` is None where the worker's setting holds."""
 
@@ -150,6 +167,7 @@ class StepTemplate(TemplateModel):
     timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=MAX_TIMEOUT_SECONDS)] | None = None
     publishes_events: tuple[EventDeclaration, ...] = ()
     batch_config: BatchConfig | None = None
+    limits: tuple[LimitSpec, ...] = ()
     result_schema: JsonObject | None = None
 
     @property
@@ -201,6 +219,7 @@ class TaskTemplate(TemplateModel):
     input_schema: JsonObject | None = None
     lifecycle: Lifecycle | None = None
     identity_strategy: IdentityStrategy | None = None
+    limits: tuple[LimitSpec, ...] = ()
     steps: Annotated[tuple[StepTemplate, ...], BeforeValidator(_check_step_count)]
     environments: JsonObject = {}
 

@@ -14,6 +14,7 @@ ALL_STEPS = "ALL"
 _MAX_LENGTH = 255
 _MAX_CALLABLE_LENGTH = 500
 # NAMESPACE/NAME@VERSION must be readable back.
+_LIMIT_NAME = re.compile(r"\A[a-z][a-z0-9_.-]{0,63}\Z")
 _TEMPLATE_NAME = re.compile(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 
 
@@ -63,6 +64,24 @@ def method_name(text: str) -> str:
     """Check the name of a handler's method."""
     if not text.isidentifier() or text.startswith("_"):
         raise ValueError(f"{text[:_MAX_LENGTH]!r} is not the name of a public method")
+    return text
+
+
+def limit_name(text: str) -> str:
+    """Check the name of a limit."""
+    if not _LIMIT_NAME.match(text):
+        shown = repr(text[:_MAX_LENGTH])
+        raise ValueError(f"{shown} must be at most 64 lower-case letters, digits, _, - and ., and begin with a letter")
+    return text
+
+
+def context_field(text: str) -> str:
+    """Check the path of a field of the context: names with dots between them."""
+    printable(text)
+    if any(not name or name != name.strip() for name in text.split(".")):
+        raise ValueError(f"{text!r} must be names of fields with a dot between them, as in customer.id")
+    if any(character in text for character in "[]/"):
+        raise ValueError(f"{text!r} must not have brackets or slashes: an entry of a list is written as in items.0.id")
     return text
 
 

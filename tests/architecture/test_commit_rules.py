@@ -146,7 +146,7 @@ RULES = {
     },
     "10 continuation": {
         "tasker_actors/delivery/durable_publisher.py": "self._capacity.free(held_after)",
-        f"{MIGRATIONS}/0009_dynamic_steps.sql": "WHEN j.continued THEN v_now + v_lease",
+        f"{MIGRATIONS}/0014_limits.sql": "WHEN j.continued THEN v_now + v_lease",
         "tests/unit/delivery/test_durable_publisher.py": [
             "test_it_offers_the_places_that_are_free_once_the_batch_is_done",
             "test_a_draining_worker_continues_nothing",
@@ -155,6 +155,7 @@ RULES = {
         f"{INTEGRATION}/test_commit_continuation.py": [
             "test_what_is_continued_is_leased_like_a_claim_and_the_rest_is_released"
         ],
+        f"{INTEGRATION}/test_limits.py": ["test_a_successor_with_limits_is_released_and_not_continued"],
     },
     "11 wake-ups": {
         "tasker_actors/supervision/wakeups.py": "self._stopping.wait(self._interval)",
@@ -167,11 +168,12 @@ RULES = {
         ],
     },
     "12 statements": {
-        f"{MIGRATIONS}/0009_dynamic_steps.sql": "SET enable_sort = off SET enable_bitmapscan = off",
+        f"{MIGRATIONS}/0014_limits.sql": "SET enable_sort = off SET enable_bitmapscan = off",
         "tasker_actors/postgres/connect.py": "idle_in_transaction_session_timeout",
         f"{INTEGRATION}/test_commit_plans.py": [
             "test_20000_steps_cost_a_claim_and_a_commit_no_table_scan",
             "test_what_decisions_and_batches_cost_grows_with_their_task_and_not_with_the_table",
+            "test_50000_steps_that_wait_for_a_place_are_in_nobodys_way",
         ],
         f"{INTEGRATION}/test_claim.py": ["test_the_context_of_a_task_comes_once_for_all_its_steps"],
         f"{INTEGRATION}/test_commit_continuation.py": [

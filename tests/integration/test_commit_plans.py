@@ -6,14 +6,15 @@ DESIGN 3 rule 12, HAZARDS 32. The server's own counters say what was read, state
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from psycopg import Connection
+from support.backlog import add_backlog
 from support.dynamic import chosen, divided, slice_done
 from support.flow import Flow, Worker
 from support.leases import DONE, NEVER, event, finish
+from support.reading import reading
 
 from tasker_actors.delivery.batch import batch_json
 from tasker_actors.postgres.connect import connect, open_pool
@@ -40,10 +41,6 @@ BRANCH_TYPES = {
     "work": {"type": "batch_worker", "batch_config": {"worker_template": "work", "failure_strategy": "fail_fast"}},
     "end": {"type": "deferred_convergence"},
 }
-_READ = """
-SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) + seq_tup_read
-FROM pg_stat_xact_user_tables WHERE schemaname = 'tasker' AND relname IN ('steps', 'tasks')
-"""
 
 
 @pytest.fixture
@@ -52,18 +49,6 @@ def flow(any_database_url: str) -> Iterator[Flow]:
         flow = Flow(any_database_url, pool)
         yield flow
         flow.close()
-
-
-@contextmanager
-def reading(connection: Connection[Any], most_rows: int) -> Iterator[None]:
-    """Run the block in a transaction and fail if it reads a whole table, or more rows than it needs."""
-    with connection.transaction():
-        before = {name: (scans, rows) for name, scans, rows in connection.execute(_READ)}
-        yield
-        after = {name: (scans, rows) for name, scans, rows in connection.execute(_READ)}
-    read = {name: (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in after}
-    assert [name for name, (scans, _) in read.items() if scans] == [], "a whole table was read"
-    assert {name: rows for name, (_, rows) in read.items() if rows > most_rows} == {}, "too many rows were read"
 
 
 def leave_statistics_of_an_emptied_table(flow: Flow, registered: RegisteredTemplate) -> None:
@@ -166,6 +151,31 @@ def check_dynamic_steps(connection: Connection[Any], worker: Worker) -> None:
     commit(*(finish(step, slice_done(1)) for step in instances[:3]), places=3)
     commit(*(finish(step, NEVER) for step in instances[3:6]))
     commit(*(finish(step) for step in instances[6:]))
+
+
+@pytest.mark.parametrize("statistics", ["none", "fresh"])
+def test_50000_steps_that_wait_for_a_place_are_in_nobodys_way(flow: Flow, statistics: str):
+    limits = [{"scope": "step", "max_concurrent": 5}, {"scope": "step", "rate": 100, "period_seconds": 3600}]
+    add_backlog(flow, flow.register({"only": []}, name="limited", limits=limits), 50_000)
+    worker = Worker(flow)
+    held = worker.claim_all()
+    plain = flow.register({"only": []})
+    claim = "SELECT tasker.claim_steps_v1(%s, ARRAY['shop'], 10, 30000, 1000000)"
+    with connect(flow.url, application_name="tests") as connection:
+        if statistics == "fresh":
+            connection.execute("ANALYZE tasker.steps, tasker.tasks")
+        with reading(connection, most_rows=10):  # nothing can run
+            connection.execute(claim, [worker.worker_id])
+        flow.create(plain, count=10)
+        with reading(connection, most_rows=100):
+            connection.execute(claim, [worker.worker_id])
+        document = worker.batch(*(finish(step) for step in held[:3])).decode()
+        with reading(connection, most_rows=100):
+            connection.execute("SELECT tasker.commit_batch_v1(%s::jsonb)", [document])
+        with reading(connection, most_rows=300):  # three places are free
+            connection.execute(claim, [worker.worker_id])
+    states = "SELECT name, count(*) AS n FROM tasker.steps WHERE state = 'in_progress' GROUP BY 1"
+    assert flow.rows(states) == [{"name": "only", "n": 15}]
 
 
 def test_no_function_that_turns_plans_off_is_compiled_for_what_they_seem_to_cost(flow: Flow):

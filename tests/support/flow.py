@@ -44,7 +44,8 @@ DIAMOND = {"top": [], "left": ["top"], "right": ["top"], "bottom": ["left", "rig
 _EMPTY = """
 DELETE FROM tasker.tasks; DELETE FROM tasker.steps; DELETE FROM tasker.step_attempts;
 DELETE FROM tasker.templates; DELETE FROM tasker.workers; DELETE FROM tasker.step_audits; DELETE FROM tasker.tasks_dlq;
-DELETE FROM tasker.schedules
+DELETE FROM tasker.schedules;
+DELETE FROM tasker.limits; DELETE FROM tasker.limit_openings; DELETE FROM tasker.limit_starts
 """
 
 
@@ -254,6 +255,17 @@ class Worker:
             self.commit(*(finish(step, outcome) for step in steps))
             count += len(steps)
         return count
+
+    def claim_all(self) -> list[LeasedStep]:
+        """Claim as long as the database says that there is more."""
+        steps: list[LeasedStep] = []
+        more = True
+        while more:
+            claimed = self.claimer.claim(100, MIB)
+            assert claimed is not None, "the database did not answer a claim"
+            steps.extend(claimed.steps)
+            more = claimed.more
+        return steps
 
     def continued(self, reply: CommitReply, step: LeasedStep) -> list[LeasedStep]:
         """Make leased steps of a reply's continuation, for steps of the same task as `step`."""

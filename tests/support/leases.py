@@ -47,9 +47,13 @@ def template(
     steps: Mapping[str, Mapping[str, Any]] | None = None,
     lifecycle: Mapping[str, Any] | None = None,
     identity_strategy: str | None = None,
+    shared_limits: Sequence[Mapping[str, Any]] = (),
     **every_step: Any,
 ) -> TaskTemplate:
-    """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps."""
+    """Make a template of a graph {step: dependencies}; `every_step` and `steps[name]` are further keys of steps.
+
+    `shared_limits` are the template's own.
+    """
     changed = steps or {}
     return TaskTemplate.model_validate(
         {
@@ -58,6 +62,7 @@ def template(
             "version": "1.0.0",
             "lifecycle": lifecycle,
             "identity_strategy": identity_strategy,
+            "limits": list(shared_limits),
             "steps": [
                 {
                     "name": step,

@@ -19,21 +19,31 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
 -- What the planner makes of its statistics; nothing is read.
 EXPLAIN (FORMAT JSON)
 SELECT FROM tasker.steps s
-WHERE s.namespace = %s AND s.state IN ('enqueued', 'waiting_for_retry') AND s.run_at <= statement_timestamp();
+WHERE s.namespace = %s AND s.state IN ('enqueued', 'waiting_for_retry')
+  AND (s.run_at <= statement_timestamp() OR s.run_at IS NULL);
 
 -- name: step_backlog
--- Steps that wait to be claimed, exact up to 10,000 a namespace. How long the first of them has waited is told by its
--- last change and not by run_at, which priority shifts.
-SELECT n.namespace,
-       (SELECT count(*) FROM (
-            SELECT FROM tasker.steps s
+-- Steps that wait to be claimed, those that are parked for a limit among them, exact up to 10,000 a namespace. How long
+-- the first of them has waited is told by its last change and not by its place in the queue, which priority shifts.
+SELECT n.namespace, w.count + p.count, greatest(w.age, p.age)
+FROM unnest(%s::text[]) AS n(namespace)
+CROSS JOIN LATERAL (
+    SELECT (SELECT count(*) FROM (
+                SELECT FROM tasker.steps s
+                WHERE s.namespace = n.namespace AND s.state IN ('enqueued', 'waiting_for_retry')
+                  AND s.run_at <= statement_timestamp()
+                LIMIT 10001) AS capped) AS count,
+           (SELECT extract(epoch FROM statement_timestamp() - greatest(s.updated_at, s.run_at))
+            FROM tasker.steps s
             WHERE s.namespace = n.namespace AND s.state IN ('enqueued', 'waiting_for_retry')
               AND s.run_at <= statement_timestamp()
-            LIMIT 10001) AS capped),
-       (SELECT extract(epoch FROM statement_timestamp() - greatest(s.updated_at, s.run_at))
+            ORDER BY s.run_at
+            LIMIT 1) AS age) w
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count,
+           extract(epoch FROM statement_timestamp() - min(greatest(capped.updated_at, capped.parked_place))) AS age
+    FROM (
+        SELECT s.updated_at, s.parked_place
         FROM tasker.steps s
-        WHERE s.namespace = n.namespace AND s.state IN ('enqueued', 'waiting_for_retry')
-          AND s.run_at <= statement_timestamp()
-        ORDER BY s.run_at
-        LIMIT 1)
-FROM unnest(%s::text[]) AS n(namespace);
+        WHERE s.namespace = n.namespace AND s.state = 'enqueued' AND s.run_at IS NULL
+        LIMIT 10001) AS capped) p;

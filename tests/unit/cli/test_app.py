@@ -46,6 +46,7 @@ COMMANDS = (
     "dlq queue",
     "dlq staleness",
     "template validate",
+    "limits list",
     "db migrate",
     "db grant",
     "db status",
