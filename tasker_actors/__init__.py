@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tasker_actors.steps.batch.ranges import BatchConfig, BatchWorkerConfig, CursorConfig
     from tasker_actors.steps.batch.worker_context import BatchWorkerContext
     from tasker_actors.steps.checkpoint import checkpoint_yield
+    from tasker_actors.steps.child_task import ChildTask, ChildTaskFailedError
     from tasker_actors.steps.decision import Decision, DecisionPointOutcome, DecisionType
     from tasker_actors.steps.decision_handler import DecisionHandler, DecisionMixin
     from tasker_actors.steps.kinds import api_handler, batch_analyzer, batch_worker, decision_handler
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     )
     from tasker_actors.steps.step_errors import TimeoutError as StepTimeoutError
     from tasker_actors.steps.step_errors import ValidationError as StepValidationError
+    from tasker_actors.steps.task_starter import TaskReference, TaskRefusedError
 
 _LATER = {
     "client.async_task_client": ("AsyncTaskerClient",),
@@ -83,6 +85,7 @@ _LATER = {
     "steps.batch.ranges": ("BatchConfig", "BatchWorkerConfig", "CursorConfig"),
     "steps.batch.worker_context": ("BatchWorkerContext",),
     "steps.checkpoint": ("checkpoint_yield",),
+    "steps.child_task": ("ChildTask", "ChildTaskFailedError"),
     "steps.decision": ("Decision", "DecisionPointOutcome", "DecisionType"),
     "steps.decision_handler": ("DecisionHandler", "DecisionMixin"),
     "steps.kinds": ("api_handler", "batch_analyzer", "batch_worker", "decision_handler"),
@@ -107,6 +110,7 @@ _LATER = {
         "is_permanent",
         "is_retryable",
     ),
+    "steps.task_starter": ("TaskReference", "TaskRefusedError"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 _OTHER_NAMES = {"StepTimeoutError": "TimeoutError", "StepValidationError": "ValidationError"}
@@ -131,6 +135,8 @@ __all__ = [
     "BatchWorkerOutcome",
     "Batchable",
     "BusinessLogicError",
+    "ChildTask",
+    "ChildTaskFailedError",
     "ClassLookupResolver",
     "ConfigurationError",
     "CursorConfig",
@@ -168,6 +174,8 @@ __all__ = [
     "StepHandlerResult",
     "StepTimeoutError",
     "StepValidationError",
+    "TaskReference",
+    "TaskRefusedError",
     "TaskRequest",
     "TaskerClient",
     "TaskerError",

@@ -69,12 +69,21 @@ def batch_json(
             "lease_ms": lease_ms,
             "continue": places,
             "continue_bytes": max_continued_bytes,
-            "tasks": sorted({item.task_uuid for item in batch if item.task_uuid is not None}),
+            "tasks": sorted(set(_tasks(batch))),
             "results": results,
             "publications": publications,
             "labels": list(labels),
         }
     )
+
+
+def _tasks(batch: Iterable[CommitItem]) -> Iterator[str]:
+    """Name the tasks to lock: those of the entries, and those that steps begin to wait for."""
+    for item in batch:
+        if item.task_uuid is not None:
+            yield item.task_uuid
+        if item.finished is not None:
+            yield from item.finished.awaited
 
 
 def _numbered(document: dict[str, Any], labels: dict[LabelSet, int]) -> dict[str, Any]:
@@ -132,7 +141,15 @@ def _failed(item: CommitItem, finished: FinishedStep, reason: str) -> CommitItem
         retryable=False,
     )
     failed = replace(
-        finished, outcome=failure, state=StepState.ERROR, result=None, derived=Derived(), delay_ms=0, follows={}
+        finished,
+        outcome=failure,
+        state=StepState.ERROR,
+        result=None,
+        derived=Derived(),
+        delay_ms=0,
+        follows={},
+        started=(),
+        awaited=(),
     )
     return replace(item, document=result_document(failed), size=0, finished=failed)
 

@@ -86,7 +86,7 @@ def _finished_tasks(connection: Connection[TupleRow], cutoff: datetime, batch: i
             connection.execute(statements["begin_prune"])
             rows = connection.execute(statements["lock_finished_tasks"], {"cutoff": cutoff, "batch": batch}).fetchall()
             task_uuids = [row[0] for row in rows]
-            for name in ("delete_attempts_of", "delete_steps_of", "delete_tasks"):
+            for name in ("delete_attempts_of", "delete_waits_of", "delete_steps_of", "delete_tasks"):
                 connection.execute(statements[name], [task_uuids])
         if not task_uuids:
             return

@@ -28,6 +28,7 @@ from tasker_actors.settings.sections import (
     TelemetrySettings,
     TemplateSettings,
 )
+from tasker_actors.settings.sub_workflows import SubWorkflowSettings
 from tasker_actors.settings.table import SettingRow, settings_table
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Section",
     "SettingRow",
     "Settings",
+    "SubWorkflowSettings",
     "SupervisorSettings",
     "TelemetrySettings",
     "TemplateSettings",

@@ -19,6 +19,7 @@ from tasker_actors.settings.http import HttpSettings
 from tasker_actors.settings.processes import LinkSettings, SupervisorSettings, WorkerSettings
 from tasker_actors.settings.schedules import ScheduleSettings
 from tasker_actors.settings.section import Section
+from tasker_actors.settings.sub_workflows import SubWorkflowSettings
 from tasker_actors.settings.values import (
     MIB,
     BlockBytes,
@@ -291,6 +292,7 @@ class Settings(Section):
     commit: CommitSettings = CommitSettings()
     decisions: DecisionSettings = DecisionSettings()
     batches: BatchSettings = BatchSettings()
+    sub_workflows: SubWorkflowSettings = SubWorkflowSettings()
     database: DatabaseSettings = DatabaseSettings()
     http: HttpSettings = HttpSettings()
     templates: TemplateSettings = TemplateSettings()
@@ -329,6 +331,9 @@ class Settings(Section):
             max_workers=self.batches.max_workers,
             max_checkpoint_bytes=self.batches.max_checkpoint_bytes,
             max_checkpoint_history=self.batches.max_checkpoint_history,
+            max_tasks=self.sub_workflows.max_tasks,
+            max_context_bytes=self.sub_workflows.max_context_bytes,
+            max_task_depth=self.sub_workflows.max_depth,
         )
 
     @field_validator("actors")

@@ -69,8 +69,12 @@ class WorkerRecorder:
         source = item.finished or item.publication
         if source is None:
             return
-        if item.finished is not None and item.finished.state != YIELDED:
-            self._step(item.finished, now)
+        if item.finished is not None:
+            for task in item.finished.started:
+                labels = (task.reference.namespace, task.reference.name)
+                self._block.counter(metrics.TASK_REQUESTS, labels).add()
+            if item.finished.state != YIELDED:
+                self._step(item.finished, now)
         trace = _sampled(source.trace)
         since = source.finished_at
         for event in source.derived.events:

@@ -7,19 +7,21 @@ way of its own to call a handler.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final
 
 import orjson
 
+from tasker_actors.steps.child_task import ChildTask
 from tasker_actors.steps.clock import SYSTEM_CLOCK, Clock
 from tasker_actors.steps.conclude import timed_out
 from tasker_actors.steps.context import CancelledFlag, StepContext
 from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.invoke import failure_from, interpret
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.task_starter import TaskStarter
 from tasker_actors.telemetry.span_ids import handler_call_id
 from tasker_actors.telemetry.trace_context import SpanScope, TraceContext, correlated
 from tasker_actors.workflow.outcome import StepOutcome
@@ -35,6 +37,7 @@ def context_of(
     deadline: float,
     cancelled: CancelledFlag,
     logger: Any,
+    starter: TaskStarter,
     clock: Clock = SYSTEM_CLOCK,
 ) -> StepContext:
     """Make what a handler sees of this attempt; `deadline` is in seconds of the clock's monotonic time."""
@@ -58,6 +61,8 @@ def context_of(
         cancelled_flag=cancelled,
         logger=logger,
         sink=code_events,
+        starter=starter,
+        child_tasks=tuple(map(ChildTask.of, _own_copy(step.children))) if step.children else (),
         clock=clock,
     )
 
@@ -112,6 +117,5 @@ def _handler_call(step: LeasedStep) -> TraceContext:
     return step.trace.with_span(handler_call_id(step.trace.span_id))
 
 
-def _own_copy(value: Mapping[str, Any]) -> dict[str, Any]:
-    copied: dict[str, Any] = orjson.loads(orjson.dumps(value))
-    return copied
+def _own_copy(value: Any) -> Any:
+    return orjson.loads(orjson.dumps(value))

@@ -14,24 +14,27 @@ from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, Publ
 from tasker_actors.events.text import storable_text
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.finished import FinishedStep
-from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up
+from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up, wait
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.task_starter import StartedTask
 from tasker_actors.workflow.checkpoint import YIELDED, asks_to_yield
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
 from tasker_actors.workflow.outcome_fault import OutcomeFault
 from tasker_actors.workflow.retry import next_delay_ms
 from tasker_actors.workflow.states import StepState
+from tasker_actors.workflow.waiting import asks_to_wait
 
 
 @dataclass(frozen=True, slots=True)
 class HandledStep:
-    """What the handler of one attempt gave, before events are made of it."""
+    """What the handler of one attempt gave, before events are made of it; `started` tasks go with a success."""
 
     outcome: StepOutcome
     code_events: tuple[CodeEvent, ...]
     duration_ms: float
     began_at: float
     input_data: dict[str, Any]
+    started: tuple[StartedTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,24 @@ def conclude(
 ) -> FinishedStep:
     """Decide what an attempt comes to, and derive its events (SPEC 2.1).
 
-    A result that is no JSON, or too large, fails the attempt for good, and so does a decision, a batch or a checkpoint
-    that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs. What
-    ends with a checkpoint publishes nothing: the attempt is not over. `new_id` names the events.
+    A result that is no JSON, or too large, fails the attempt for good, and so does a decision, a batch, a checkpoint or
+    a wait that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs.
+    What ends with a checkpoint or a wait publishes nothing: the attempt is not over. `new_id` names the events.
     """
     outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes, new_id)
+    started = handled.started if isinstance(outcome, StepSuccess) else ()
+    follows = follows.with_tasks(started)
     if follows.state == YIELDED:
-        return _finished(step, handled, outcome, ended_at, state=YIELDED, follows=follows.documents)
+        return _finished(
+            step,
+            handled,
+            outcome,
+            ended_at,
+            state=YIELDED,
+            follows=follows.documents,
+            started=started,
+            awaited=follows.awaited,
+        )
     will_retry = isinstance(outcome, StepFailure) and step.plan.retry.will_retry(
         step.attempt, failure_retryable=outcome.retryable
     )
@@ -103,6 +117,7 @@ def conclude(
         derived=derived,
         delay_ms=delay_ms,
         follows=follows.documents,
+        started=started,
     )
 
 
@@ -161,6 +176,8 @@ def _stored(
         result = encode_payload(outcome.result, max_bytes=max_result_bytes)
         if asks_to_yield(outcome.metadata):
             return outcome, None, checkpoint(step, result, now)
+        if asks_to_wait(outcome.metadata):
+            return outcome, None, wait(step, result, now)
         return outcome, result, follow_up(step, result, new_id)
     except PayloadError as error:
         message = f"the handler's result cannot be stored: {error}"

@@ -10,8 +10,11 @@ from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
 from tasker_actors.events.names import check_event_name
 from tasker_actors.steps.checkpoint import CheckpointAccess
+from tasker_actors.steps.child_task import ChildTask
 from tasker_actors.steps.clock import SYSTEM_CLOCK, Clock
 from tasker_actors.steps.sequence_step import TaskSequenceStepWrapper
+from tasker_actors.steps.task_access import TaskAccess
+from tasker_actors.steps.task_starter import TaskStarter
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 
@@ -30,14 +33,14 @@ class CancelledFlag(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
-class StepContext(CheckpointAccess):
+class StepContext(CheckpointAccess, TaskAccess):
     """One attempt of one step, as its handler sees it.
 
     The dicts belong to this attempt: a handler may change them and nobody else sees it. `retry_count` is 0 in the
     first attempt and `max_retries` is the step's `max_attempts`, which counts the first try (SPEC 5).
     `dependency_results` are the raw results of the steps that this one depends on, by step name. `step_inputs` is what
     an instance of a batch worker was made with, `checkpoint` what the handler said when it last ended a slice of its
-    work.
+    work, `child_tasks` the tasks that it last waited for, in the order in which it named them.
     `deadline_monotonic` is in seconds of the clock's `monotonic()`: time.monotonic(), but for a test with a clock of
     its own. Used by one handler call at a time; `publish` is not meant for threads that outlive the call, because the
     runtime takes the events when the handler has returned.
@@ -61,6 +64,8 @@ class StepContext(CheckpointAccess):
     cancelled_flag: CancelledFlag
     logger: Any
     sink: list[CodeEvent]
+    starter: TaskStarter | None = None
+    child_tasks: tuple[ChildTask, ...] = ()
     clock: Clock = SYSTEM_CLOCK
     _deadline: datetime | None = field(default=None, init=False)
 

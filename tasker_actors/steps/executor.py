@@ -23,6 +23,7 @@ from tasker_actors.steps.handler_loop import HandlerLoop
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.ledger import Ledger, LedgerItem, Stage
 from tasker_actors.steps.step_logger import StepLogger
+from tasker_actors.steps.task_starter import TaskStarter
 from tasker_actors.telemetry.trace_context import CURRENT, SpanScope
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
 
@@ -148,27 +149,29 @@ class StepExecutor(Actor):
         step = item.step
         input_data = orjson.loads(step.task.context)
         code_events: list[Any] = []
+        starter = TaskStarter(step)
         began = time.monotonic()
         try:
             deadline = began + step.plan.timeout_ms / 1000
             self._guard.begin(item, deadline)
             try:
-                outcome = self._call(step, item, input_data, code_events, deadline)
+                outcome = self._call(item, input_data, code_events, starter, deadline)
             finally:
                 self._guard.end()
         except StepTimeoutError:
             outcome = timed_out(step)
         duration_ms = (time.monotonic() - began) * 1000
-        return HandledStep(outcome, tuple(code_events), duration_ms, began, input_data)
+        return HandledStep(outcome, tuple(code_events), duration_ms, began, input_data, tuple(starter.started))
 
     def _call(
         self,
-        step: LeasedStep,
         item: LedgerItem,
         input_data: dict[str, Any],
         code_events: list[Any],
+        starter: TaskStarter,
         deadline: float,
     ) -> StepOutcome:
+        step = item.step
         context = context_of(
             step,
             input_data,
@@ -176,6 +179,7 @@ class StepExecutor(Actor):
             deadline=deadline,
             cancelled=item,
             logger=StepLogger(self._logger, step),
+            starter=starter,
         )
         return call_handler(step, context, run=partial(self._loop.run, token=step.token), scope=self._scope)
 

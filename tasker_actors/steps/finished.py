@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived
     from tasker_actors.steps.lease import LeasedStep
+    from tasker_actors.steps.task_starter import StartedTask
     from tasker_actors.telemetry.trace_context import TraceContext
     from tasker_actors.workflow.outcome import StepOutcome
 
@@ -19,8 +20,8 @@ class FinishedStep:
 
     `state` is the state the step gets if its lease still holds: complete, waiting_for_retry or error; `yielded` if a
     slice of its work is done. `result` is the JSON of the result (None for a failure), `follows` what a result means
-    for other steps, as JSON by the key of the commit's document. Times are monotonic seconds, `duration_ms` is the
-    handler's.
+    for other steps, as JSON by the key of the commit's document. `started` are tasks that are created with it,
+    `awaited` the ids of those that its step waits for. Times are monotonic seconds, `duration_ms` is the handler's.
     """
 
     step: LeasedStep
@@ -33,6 +34,8 @@ class FinishedStep:
     began_at: float
     finished_at: float
     follows: Mapping[str, bytes] = field(default_factory=dict)
+    started: tuple[StartedTask, ...] = ()
+    awaited: tuple[str, ...] = ()
 
     @property
     def correlation_id(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,20 +12,33 @@ import orjson
 from tasker_actors.events.codec import PayloadError, check_size
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.task_starter import StartedTask
 from tasker_actors.workflow.batches import Batches
 from tasker_actors.workflow.checkpoint import INVALID_CHECKPOINT, YIELDED, next_checkpoint
 from tasker_actors.workflow.dynamic import DynamicStep
 from tasker_actors.workflow.dynamic_limits import DynamicLimits
 from tasker_actors.workflow.outcome_fault import OutcomeFault
 from tasker_actors.workflow.states import StepState
+from tasker_actors.workflow.waiting import awaited_tasks
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """The state that a success comes to, and what goes with it into the commit: JSON by the key of the document."""
+    """The state that a success comes to, and what goes with it into the commit: JSON by the key of the document.
+
+    `awaited` are the ids of the tasks that its step waits for.
+    """
 
     state: str = StepState.COMPLETE
     documents: Mapping[str, bytes] = field(default_factory=dict)
+    awaited: tuple[str, ...] = ()
+
+    def with_tasks(self, started: Sequence[StartedTask]) -> FollowUp:
+        """Add the tasks that the handler has started."""
+        if not started:
+            return self
+        starts = b"[" + b",".join(task.encode() for task in started) + b"]"
+        return replace(self, documents={**self.documents, "starts": starts})
 
 
 _NOTHING = FollowUp()
@@ -59,8 +72,7 @@ def outcome_documents(
 
 def checkpoint(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
     """Read the checkpoint that a handler asks to go on from; OutcomeFault for one that cannot be stored."""
-    limits = step.plan.limits
-    place = f"step {step.name!r} of template {step.plan.namespace}/{step.plan.task_type}"
+    limits, place = step.plan.limits, _place(step)
     document = orjson.dumps(
         next_checkpoint(
             orjson.loads(result), step.checkpoint, place=place, moment=now, max_history=limits.max_checkpoint_history
@@ -72,6 +84,20 @@ def checkpoint(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
         message = f"{error} (batches.max_checkpoint_bytes)".replace("payload", "the checkpoint", 1)
         raise OutcomeFault(INVALID_CHECKPOINT, place, "result", message) from error
     return FollowUp(YIELDED, {"checkpoint": document})
+
+
+def wait(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
+    """Read which tasks a handler waits for; OutcomeFault for what cannot be waited for."""
+    said = orjson.loads(result)
+    awaited = awaited_tasks(said, place=_place(step), max_tasks=step.plan.limits.max_tasks)
+    documents: dict[str, bytes] = {"waits": orjson.dumps(awaited)}
+    if "checkpoint" in said:
+        documents |= checkpoint(step, orjson.dumps(said["checkpoint"]), now).documents
+    return FollowUp(YIELDED, documents, awaited)
+
+
+def _place(step: LeasedStep) -> str:
+    return f"step {step.name!r} of template {step.plan.namespace}/{step.plan.task_type}"
 
 
 def _positions(positions: Mapping[str, int], names: tuple[str, ...]) -> bytes:

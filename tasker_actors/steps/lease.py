@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tasker_actors.events.outgoing import BoundDeclaration
 from tasker_actors.steps.bound import BoundHandler
+from tasker_actors.steps.task_templates import NO_TEMPLATES, TaskTemplates
 from tasker_actors.telemetry.trace_context import TraceContext
 from tasker_actors.workflow.dynamic import PLAIN, DynamicStep
 from tasker_actors.workflow.dynamic_limits import DEFAULT_LIMITS, DynamicLimits
@@ -21,7 +22,8 @@ class StepPlan:
 
     `unavailable` is set instead of `handler` when this process cannot run the step; the attempt then fails with it.
     `task_type` is the template's name; `has_publishers` tells whether users' code has a say in the step's events.
-    `dynamic` says what its result or its failure means for other steps, whose `positions` are here by name.
+    `dynamic` says what its result or its failure means for other steps, whose `positions` are here by name. `templates`
+    are those of the tasks that its handler may start.
     """
 
     namespace: str
@@ -39,6 +41,7 @@ class StepPlan:
     positions: Mapping[str, int] = field(default_factory=dict)
     dynamic: DynamicStep = PLAIN
     limits: DynamicLimits = DEFAULT_LIMITS
+    templates: TaskTemplates = NO_TEMPLATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class TaskFacts:
     """What all steps of one task share in this worker; each attempt decodes a context of its own from `context`.
 
     `trace` names the task's own span, `parent_span_id` that of whoever created the task within a trace of theirs.
+    `depth` is how many tasks are above it, each started by a step of the one before.
     """
 
     task_uuid: str
@@ -55,6 +59,7 @@ class TaskFacts:
     parent_correlation_id: str | None
     trace: TraceContext
     parent_span_id: str | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +70,8 @@ class LeasedStep:
     alone. `trace` is the span of this attempt, a child of the task's root; `leased_at` is in monotonic seconds.
 
     `position` and `name` are those of its row: they differ from the plan's for an instance of a batch worker, which has
-    `inputs` too. `checkpoint` is where the last slice of its work ended, None where there was none.
+    `inputs` too. `checkpoint` is where the last slice of its work ended, None where there was none, `children` are the
+    tasks that it waited for, as `ChildTask.of` reads them.
     """
 
     token: int
@@ -83,6 +89,7 @@ class LeasedStep:
     name: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Mapping[str, Any] | None = None
+    children: Sequence[Mapping[str, Any]] = ()
 
     @property
     def correlation_id(self) -> str:

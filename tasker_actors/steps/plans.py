@@ -14,6 +14,7 @@ from tasker_actors.events.publisher import DefaultPublisher
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.lease import LeasedStep, StepPlan, TaskFacts
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.steps.task_templates import NO_TEMPLATES, TaskTemplates
 from tasker_actors.telemetry.span_ids import task_span
 from tasker_actors.telemetry.trace_context import new_trace, parse_traceparent
 from tasker_actors.workflow.dag import plan
@@ -32,10 +33,16 @@ class StepPlans:
     """
 
     def __init__(
-        self, registry: HandlerRegistry, *, handler_timeout_ms: int, limits: DynamicLimits = DEFAULT_LIMITS
+        self,
+        registry: HandlerRegistry,
+        *,
+        handler_timeout_ms: int,
+        limits: DynamicLimits = DEFAULT_LIMITS,
+        templates: TaskTemplates = NO_TEMPLATES,
     ) -> None:
         self._registry = registry
         self._limits = limits
+        self._templates = templates
         self._handler_timeout_ms = handler_timeout_ms
         self._plans: dict[int, tuple[StepPlan, ...]] = {}
         self._missing: dict[int, StepPlan] = {}
@@ -93,6 +100,7 @@ class StepPlans:
             name=own.get("name") or plan.name,
             inputs=own.get("inputs") or {},
             checkpoint=own.get("checkpoint"),
+            children=own.get("children") or (),
         )
 
     def _bind(
@@ -117,6 +125,7 @@ class StepPlans:
             positions=positions,
             dynamic=dynamic,
             limits=self._limits,
+            templates=self._templates,
         )
 
     def _handler(self, step: StepTemplate) -> tuple[BoundHandler | None, StepFailure | None]:
@@ -139,4 +148,5 @@ def task_facts(row: Mapping[str, Any]) -> TaskFacts:
         parent_correlation_id=row["parent_correlation_id"],
         trace=trace,
         parent_span_id=parent_span_id,
+        depth=row.get("depth", 0),
     )

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from tasker_actors.steps.failures import ErrorType
+from tasker_actors.workflow.checkpoint import YIELD
+from tasker_actors.workflow.waiting import WAIT
+
+
+class TaskNamed(Protocol):
+    """Anything that names a task: a TaskReference, or a ChildTask."""
+
+    @property
+    def task_uuid(self) -> str:
+        """The task's UUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,22 @@ class StepHandlerResult:
             metadata={} if metadata is None else metadata,
             retry_after=retry_after,
         )
+
+    @classmethod
+    def wait_for(
+        cls, tasks: Iterable[TaskNamed | str], checkpoint: Mapping[str, Any] | None = None
+    ) -> StepHandlerResult:
+        """End this call, and have the handler called again when all of these tasks are over, however they ended.
+
+        They are tasks that this step's task has started, in this call or before, or their ids. No attempt is counted,
+        and nothing is held meanwhile. The next call finds them in `context.child_tasks`. `checkpoint` (`cursor`,
+        `items_processed`, `accumulated_results`, any of them) is there too, as `context.checkpoint`.
+        """
+        named = [task if isinstance(task, str) else task.task_uuid for task in tasks]
+        document: dict[str, Any] = {"type": WAIT, "task_uuids": named}
+        if checkpoint is not None:
+            document["checkpoint"] = {"type": YIELD, "cursor": None, "items_processed": 0, **checkpoint}
+        return cls.success(document, {WAIT: True})
 
     def is_success_result(self) -> bool:
         """Tell whether this is a success."""

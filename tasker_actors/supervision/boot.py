@@ -64,6 +64,7 @@ class WorkerBoot:
     namespaces: tuple[str, ...]
     handler_modules: tuple[str, ...]
     native_handlers: tuple[WantedHandler, ...] = ()
+    template_ids: tuple[int, ...] = ()
 
     def write(self, descriptor: int) -> None:
         """Write everything to a pipe and close it."""
@@ -84,6 +85,7 @@ class WorkerBoot:
                     **fields,
                     "namespaces": tuple(fields["namespaces"]),
                     "handler_modules": tuple(fields["handler_modules"]),
+                    "template_ids": tuple(fields["template_ids"]),
                     "native_handlers": tuple(WantedHandler(**wanted) for wanted in fields["native_handlers"]),
                 }
             )

@@ -40,6 +40,7 @@ class CrewIdentity:
     namespaces: tuple[str, ...]
     handler_modules: tuple[str, ...]
     native_handlers: tuple[WantedHandler, ...]
+    template_ids: tuple[int, ...]
     block_directory: Path
 
 
@@ -101,6 +102,7 @@ class Launcher:
                 namespaces=identity.namespaces,
                 handler_modules=identity.handler_modules,
                 native_handlers=identity.native_handlers,
+                template_ids=identity.template_ids,
             )
         )
         # Told on the same way as the worker's own messages, so that it comes after the last of them.

@@ -23,6 +23,7 @@ from tasker_actors.postgres.workers import (
     try_lead,
 )
 from tasker_actors.settings import Settings
+from tasker_actors.supervision.abandoned import cancel_abandoned_tasks
 from tasker_actors.supervision.dead_tasks import Cancel, DeadTasks, failed_by_time
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.tracing import SupervisorTracing
@@ -44,7 +45,8 @@ class MaintenanceActor(Actor):
     """One round at a time; a round that the database does not answer is skipped, the next one does its work.
 
     Every supervisor sends heartbeats. Only the one that holds the lock of a round gives back expired leases, settles
-    workers of hosts that vanished, enters dead tasks and deletes what is past its retention.
+    workers of hosts that vanished, enters dead tasks, cancels what no step waits for any more, and deletes what is past
+    its retention.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class MaintenanceActor(Actor):
         self._dead_tasks = DeadTasks(
             pool, settings.dlq, partial(failed_by_time, cancel=cancel, stats=stats, tracing=tracing)
         )
+        self._cancel_abandoned = partial(cancel_abandoned_tasks, pool, cancel=cancel, tracing=tracing)
         self._next_depths = 0.0
         self._next_retention = 0.0
         self._next_limits = 0.0
@@ -118,6 +121,7 @@ class MaintenanceActor(Actor):
         if now >= self._spare_until:
             self._take_from_the_dead()
         self._dead_tasks.round(now)
+        self._cancel_abandoned()
         if now >= self._next_limits:
             self._next_limits = now + _LIMITS_INTERVAL_S
             with session(self._pool) as connection:

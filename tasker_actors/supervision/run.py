@@ -56,13 +56,14 @@ from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import install_handlers
 from tasker_actors.supervision.stats_start import MAINTENANCE, STATS, start_stats
 from tasker_actors.supervision.supervisor import Supervisor
-from tasker_actors.supervision.templates import TemplateIndex, read_templates, register_templates
+from tasker_actors.supervision.templates import read_templates, register_templates
 from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
 from tasker_actors.web.server import HttpServer
+from tasker_actors.workflow.template_index import TemplateIndex
 
 if TYPE_CHECKING:
     pass
@@ -283,6 +284,7 @@ class Start:
             namespaces=self._index.namespaces,
             handler_modules=self._handlers,
             native_handlers=wanted_handlers(one.template for one in self._index.all),
+            template_ids=tuple(one.template_id for one in self._index.all),
             block_directory=directory,
         )
 

@@ -31,7 +31,6 @@ from tasker_actors.supervision.boot import process_name
 from tasker_actors.supervision.crew import Crew
 from tasker_actors.supervision.main_loop import MainLoop
 from tasker_actors.supervision.slots import Incarnation
-from tasker_actors.supervision.templates import TemplateIndex
 from tasker_actors.supervision.tracing import SupervisorTracing
 from tasker_actors.supervision.wakeups import Wakeups
 from tasker_actors.telemetry import metrics
@@ -46,6 +45,7 @@ from tasker_actors.web.runtime import (
 )
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.states import TaskState
+from tasker_actors.workflow.template_index import TemplateIndex
 
 _STATS_TIMEOUT_S = 5.0
 _MAIN_LOOP_LIMIT_S = 10.0
@@ -127,6 +127,7 @@ class SupervisorRuntime:
             self._crew.cancel(by_worker)
             self._wakeups.leases_cancelled(by_worker)
         self._tracing.ended(cancellation, TaskState.CANCELLED)
+        self.work_released()  # a step may have waited for it
 
     def work_released(self) -> None:
         """Wake workers, here and elsewhere."""

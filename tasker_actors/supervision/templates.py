@@ -16,7 +16,6 @@ from tasker_actors.workflow.faults import settle
 from tasker_actors.workflow.load import load_templates
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.template import TaskTemplate
-from tasker_actors.workflow.versions import version_key
 
 logger = get_logger("tasker_actors.templates")
 
@@ -51,26 +50,3 @@ def register_templates(pool: Pool, templates: Sequence[TaskTemplate], *, environ
             logger.warning("Template warning", fault=str(fault))
         registered.append(one)
     return registered
-
-
-class TemplateIndex:
-    """The templates of this supervisor by name; never changes, so any thread may look."""
-
-    def __init__(self, registered: Sequence[RegisteredTemplate]) -> None:
-        self.all = tuple(registered)
-        self._versions: dict[tuple[str, str, str], RegisteredTemplate] = {}
-        self._newest: dict[tuple[str, str], RegisteredTemplate] = {}
-        for one in sorted(registered, key=lambda each: version_key(each.template.version)):
-            self._versions[one.template.identity] = one
-            self._newest[one.template.namespace_name, one.template.name] = one
-
-    def find(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
-        """Return a version of a template, the newest for None."""
-        if version is None:
-            return self._newest.get((namespace, name))
-        return self._versions.get((namespace, name, version))
-
-    @property
-    def namespaces(self) -> tuple[str, ...]:
-        """The namespaces whose steps this supervisor's workers claim."""
-        return tuple(sorted({one.template.namespace_name for one in self.all}))

@@ -43,6 +43,7 @@ from tasker_actors.postgres.claims import PostgresClaimer
 from tasker_actors.postgres.commits import PostgresCommitter
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.outages import Session
+from tasker_actors.postgres.template_lookup import TemplateLookup
 from tasker_actors.postgres.templates import ensure_event_queues
 from tasker_actors.settings import Settings, settings_from_json
 from tasker_actors.stats.block import BlockWriter
@@ -74,6 +75,8 @@ from tasker_actors.telemetry import metrics, phases
 from tasker_actors.telemetry.logging import get_logger, init_console_only
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from tasker_actors.delivery.tracer import Tracing
 
 _TICK_S = 0.05
@@ -145,7 +148,10 @@ class Worker:
         # Before the first handler runs, which may speak to them; they stop after the last one.
         start_configured(self._system, configured, mailbox_size=settings.worker.mailbox_size)
         plans = StepPlans(
-            registry, handler_timeout_ms=settings.worker.handler_timeout_ms, limits=settings.dynamic_limits
+            registry,
+            handler_timeout_ms=settings.worker.handler_timeout_ms,
+            limits=settings.dynamic_limits,
+            templates=TemplateLookup(partial(self._connect, "templates"), boot.template_ids),
         )
         availability = Availability(logger)
         claims, commits = self._session("claim", availability), self._session("commit", availability)
@@ -212,16 +218,18 @@ class Worker:
     def _session(self, purpose: str, availability: Availability) -> Session:
         settings = self._settings
         return Session(
-            partial(
-                connect,
-                self._boot.database_url,
-                application_name=f"tasker worker {self._boot.slot} {purpose}",
-                database=settings.database,
-            ),
+            partial(self._connect, purpose),
             backoff_ms=settings.database.reconnect_backoff_ms,
             backoff_max_ms=settings.database.reconnect_backoff_max_ms,
             availability=availability,
             doing=purpose,
+        )
+
+    def _connect(self, purpose: str) -> Connection[Any]:
+        return connect(
+            self._boot.database_url,
+            application_name=f"tasker worker {self._boot.slot} {purpose}",
+            database=self._settings.database,
         )
 
     def _repair_queues(self, session: Session, namespaces: frozenset[str]) -> None:

@@ -9,7 +9,7 @@ from tasker_actors.testing.clock import ManualClock
 from tasker_actors.testing.errors import ContextRefusedError, KitError
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.logs import LogEntry
-from tasker_actors.testing.records import AttemptRun, DeadLetter, Delivery, PublishedEvent, StepRun
+from tasker_actors.testing.records import AttemptRun, DeadLetter, Delivery, PublishedEvent, Started, StepRun
 from tasker_actors.testing.run import run_template, start_template
 from tasker_actors.testing.scripted import Outcomes, outcomes
 from tasker_actors.testing.single import run_handler, run_step
@@ -28,6 +28,7 @@ __all__ = [
     "Outcomes",
     "PublishedEvent",
     "Span",
+    "Started",
     "StepRun",
     "TaskRun",
     "outcomes",

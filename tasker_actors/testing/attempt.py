@@ -23,12 +23,12 @@ from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.step_logger import StepLogger
+from tasker_actors.steps.task_starter import TaskStarter
 from tasker_actors.telemetry.span_scope import OpenTelemetrySpan
 from tasker_actors.telemetry.trace_context import WorkingOn
 from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.logs import LogEntry, RecordingLogger
-from tasker_actors.testing.records import AttemptRun, dead_letter, published
-from tasker_actors.workflow.checkpoint import YIELDED
+from tasker_actors.testing.records import AttemptRun, dead_letter, published, started_task
 from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
@@ -124,13 +124,15 @@ class AttemptRunner:
                 delay_ms=finished.delay_ms,
                 duration_ms=finished.duration_ms,
                 began_at=began_at,
-                checkpoint=orjson.loads(finished.follows["checkpoint"]) if finished.state == YIELDED else None,
+                checkpoint=orjson.loads(finished.follows["checkpoint"]) if "checkpoint" in finished.follows else None,
                 events=tuple(
                     published(event, headers.pop(0) if event.delivery_mode.is_durable else None)
                     for event in finished.derived.events
                 ),
                 dead_letters=tuple(map(dead_letter, finished.derived.refused)),
                 logs=tuple(logs),
+                started=tuple(map(started_task, finished.started)),
+                waits_for=finished.awaited,
             ),
         )
 
@@ -138,6 +140,7 @@ class AttemptRunner:
         clock, handler = self.kit.clock, step.plan.handler
         input_data = orjson.loads(step.task.context)
         code_events: list[CodeEvent] = []
+        starter = TaskStarter(step, self.kit.ids.uuid7)
         deadline = began + step.plan.timeout_ms / 1000
         context = context_of(
             step,
@@ -146,6 +149,7 @@ class AttemptRunner:
             deadline=deadline,
             cancelled=self.cancelled,
             logger=StepLogger(RecordingLogger(logs), step),
+            starter=starter,
             clock=clock,
         )
         watched = step if handler is None else replace(step, plan=replace(step.plan, handler=raised.around(handler)))
@@ -155,7 +159,8 @@ class AttemptRunner:
                 outcome = call_handler(watched, context, run=self.loop.run, scope=OpenTelemetrySpan)
         except StepTimeoutError:
             outcome = timed_out(step)
-        return HandledStep(outcome, tuple(code_events), (clock.elapsed_s - began) * 1000, began, input_data)
+        duration_ms = (clock.elapsed_s - began) * 1000
+        return HandledStep(outcome, tuple(code_events), duration_ms, began, input_data, tuple(starter.started))
 
     def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
         return conclude(

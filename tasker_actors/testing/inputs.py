@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -63,6 +63,7 @@ def leased(
     name: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
+    children: Sequence[Mapping[str, Any]] = (),
 ) -> LeasedStep:
     """Make what a claim would return for a step; `name` is that of an instance of a batch worker."""
     encoded = orjson.dumps(results)
@@ -82,4 +83,5 @@ def leased(
         name=name or plan.name,
         inputs=inputs or {},
         checkpoint=checkpoint,
+        children=children,
     )

@@ -13,6 +13,7 @@ from tasker_actors.errors import TaskerError, TemplateError
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.lease import StepPlan
 from tasker_actors.steps.plans import StepPlans
+from tasker_actors.steps.task_templates import NO_TEMPLATES, TaskTemplates
 from tasker_actors.testing.collected import Code
 from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.scripted import handler_from
@@ -50,9 +51,16 @@ def template_from(given: Template, environment: str) -> tuple[TaskTemplate, str]
 
 
 def plans_of(
-    template: TaskTemplate, file: str, code: Code, stand_ins: Mapping[str, Any], handler_timeout_ms: int
+    template: TaskTemplate,
+    file: str,
+    code: Code,
+    stand_ins: Mapping[str, Any],
+    handler_timeout_ms: int,
+    templates: TaskTemplates = NO_TEMPLATES,
 ) -> dict[str, StepPlan]:
     """Bind every step of a template, in its order, or the stand-in that a test has for it.
+
+    `templates` are those of the tasks that the handlers may start.
 
     Raises TemplateError for handlers and publishers that are not there, KitError for a stand-in of no step.
     """
@@ -62,7 +70,7 @@ def plans_of(
             raise KitError(f"replace names {name!r}, which is no step of {template.name}{hint(name, names)}")
     handlers = _handlers(template, code, stand_ins)
     _check(template, file, code, set(handlers))
-    plans = StepPlans(code.registry, handler_timeout_ms=handler_timeout_ms)
+    plans = StepPlans(code.registry, handler_timeout_ms=handler_timeout_ms, templates=templates)
     plans.add(_ONLY, template)
     return {plan.name: _with_handler(plan, handlers.get(plan.name)) for plan in plans.steps(_ONLY)}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,6 +17,10 @@ from tasker_actors.testing.logs import LogEntry
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome
 from tasker_actors.workflow.progress import StepProgress
 from tasker_actors.workflow.states import StepState
+
+if TYPE_CHECKING:
+    from tasker_actors.steps.task_starter import StartedTask
+    from tasker_actors.testing.execution import Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,25 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A task that an attempt has started: `template` is NAMESPACE/NAME@VERSION."""
+
+    task_uuid: str
+    template: str
+    context: Mapping[str, Any]
+    priority: int | None
+    tags: tuple[str, ...]
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRun:
     """One attempt of one step, or a slice of it.
 
-    `state` is complete, waiting_for_retry or error, or `yielded` for a slice that ended with a `checkpoint`. `result`
-    is what successors see, plain JSON; None for a failure. `exception` is what the handler raised, if it did.
-    `delay_ms` is the wait before the next attempt, 0 if there is none.
+    `state` is complete, waiting_for_retry or error, or `yielded` for a slice that ended with a `checkpoint`, or with a
+    wait for the tasks whose ids are in `waits_for`. `result` is what successors see, plain JSON; None for a failure.
+    `exception` is what the handler raised, if it did. `delay_ms` is the wait before the next attempt, 0 if there is
+    none. `started` are tasks that are created with it.
     """
 
     step_name: str
@@ -91,6 +108,8 @@ class AttemptRun:
     events: tuple[PublishedEvent, ...]
     dead_letters: tuple[DeadLetter, ...]
     logs: tuple[LogEntry, ...]
+    started: tuple[Started, ...] = ()
+    waits_for: tuple[str, ...] = ()
 
     @property
     def succeeded(self) -> bool:
@@ -125,13 +144,16 @@ class AttemptRun:
 class StepRun(StepProgress):
     """One step of a task: where it is, and its attempts so far, slices of one included.
 
-    `inputs` are what an instance of a batch worker was made with, `checkpoint` where its last slice of work ended.
+    `inputs` are what an instance of a batch worker was made with, `checkpoint` where its last slice of work ended,
+    `awaited` the tasks that it last waited for, and `children` what it was told of them.
     `runs_at_s` is when it may run, on the clock, and `turn` its turn among those of the same moment.
     """
 
     step_uuid: str = ""
     inputs: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Mapping[str, Any] | None = None
+    awaited: Sequence[Execution] = ()
+    children: Sequence[Mapping[str, Any]] = ()
     slices: int = 0
     runs_at_s: float = 0.0
     turn: int = 0
@@ -156,6 +178,19 @@ class StepRun(StepProgress):
     def events(self) -> list[PublishedEvent]:
         """What its attempts published, in order."""
         return [event for each in self.attempt_runs for event in each.events]
+
+
+def started_task(task: StartedTask) -> Started:
+    """Show a task that goes with an attempt."""
+    reference, document = task.reference, task.document
+    return Started(
+        reference.task_uuid,
+        f"{reference.namespace}/{reference.name}@{reference.version}",
+        orjson.loads(document["context"]),
+        document["priority"],
+        tuple(document["tags"]),
+        document["idempotency_key"],
+    )
 
 
 def published(event: OutgoingEvent, headers: Mapping[str, str] | None) -> PublishedEvent:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasker_actors.testing.collected import collect
 from tasker_actors.testing.execution import Execution
 from tasker_actors.testing.inputs import checked_context, task_facts
 from tasker_actors.testing.kit import Kit
-from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, plans_of, template_from
+from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, template_from
 from tasker_actors.testing.scripted import Outcomes
 from tasker_actors.testing.task import TaskRun
+from tasker_actors.testing.workflows import Workflows
 
 
 def run_template(
@@ -21,6 +22,7 @@ def run_template(
     handlers: Any = None,
     replace: Mapping[str, Any] | None = None,
     kit: Kit | None = None,
+    templates: Sequence[Template] = (),
     environment: str = TEST_ENVIRONMENT,
     correlation_id: str | None = None,
     parent_correlation_id: str | None = None,
@@ -29,9 +31,9 @@ def run_template(
 
     `handlers` is where handlers, publishers and subscribers are: a module, the name of one, classes, functions,
     objects, a mapping from what the template names as `callable`, or several of these. `replace` maps names of steps
-    to what stands for their handlers: a result, an exception, `outcomes`, a callable, a handler. Raises TemplateError
-    for what is wrong with the template or missing from the code, ContextRefusedError for a context that the template
-    refuses.
+    to what stands for their handlers: a result, an exception, `outcomes`, a callable, a handler. `templates` are those
+    of tasks that handlers start, which run too, with the handlers that are given. Raises TemplateError for what is
+    wrong with the template or missing from the code, ContextRefusedError for a context that the template refuses.
     """
     return start_template(
         template,
@@ -39,6 +41,7 @@ def run_template(
         handlers=handlers,
         replace=replace,
         kit=kit,
+        templates=templates,
         environment=environment,
         correlation_id=correlation_id,
         parent_correlation_id=parent_correlation_id,
@@ -52,6 +55,7 @@ def start_template(
     handlers: Any = None,
     replace: Mapping[str, Any] | None = None,
     kit: Kit | None = None,
+    templates: Sequence[Template] = (),
     environment: str = TEST_ENVIRONMENT,
     correlation_id: str | None = None,
     parent_correlation_id: str | None = None,
@@ -60,8 +64,11 @@ def start_template(
     kit, stand_ins = kit or Kit(), replace or {}
     found, file = template_from(template, environment)
     code = collect(handlers)
-    plans = plans_of(found, file, code, stand_ins, kit.handler_timeout_ms)
+    workflows = Workflows(code, kit, environment, templates)
+    plans = workflows.plans(found, file, stand_ins)
     facts = task_facts(kit, checked_context(found, context or {}), correlation_id, parent_correlation_id)
-    execution = Execution(found, plans, code.registry.subscribers, facts, kit)
+    execution = Execution(found, plans, code.registry.subscribers, facts, kit, workflows=workflows)
     scripted = {name: each for name, each in stand_ins.items() if isinstance(each, Outcomes)}
-    return TaskRun(found, kit, execution, scripted)
+    task = TaskRun(kit, execution, scripted)
+    kit.tasks.append(task)
+    return task

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from tasker_actors.steps.child_task import ChildTask
 from tasker_actors.steps.context import CancelledFlag
 from tasker_actors.steps.declaration import declaration_of
 from tasker_actors.steps.lease import LeasedStep, StepPlan
@@ -14,8 +16,9 @@ from tasker_actors.testing.errors import KitError
 from tasker_actors.testing.inputs import checked_context, leased, plain_json, task_facts
 from tasker_actors.testing.kit import Kit
 from tasker_actors.testing.loop import HandlerRunner
-from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, plans_of, template_from
+from tasker_actors.testing.plans import TEST_ENVIRONMENT, Template, template_from
 from tasker_actors.testing.records import AttemptRun
+from tasker_actors.testing.workflows import Workflows
 from tasker_actors.workflow.dag import ancestors
 from tasker_actors.workflow.nearest import hint
 
@@ -23,7 +26,7 @@ _STEP = "step"
 """The name of the step that a handler by itself runs as."""
 
 
-def run_step(
+def run_step(  # noqa: PLR0913 - a keyword for each thing that a claim would bring
     template: Template,
     step_name: str,
     context: Mapping[str, Any] | None = None,
@@ -32,6 +35,8 @@ def run_step(
     attempt: int = 1,
     step_inputs: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
+    child_tasks: Sequence[ChildTask] = (),
+    templates: Sequence[Template] = (),
     handlers: Any = None,
     cancelled: CancelledFlag | bool = False,
     kit: Kit | None = None,
@@ -40,8 +45,9 @@ def run_step(
     """Run one attempt of one step of a template: its handler with its `initialization`, time limit, retry and events.
 
     `dependency_results` are those of steps above it, `step_inputs` what an instance of a batch worker is made with, and
-    `checkpoint` where the last slice of its work ended. Errors are those of `run_template`, and a KitError for names of
-    steps that do not exist.
+    `checkpoint` where the last slice of its work ended, `child_tasks` the tasks that it has waited for. `templates` are
+    those of tasks that it may start. Errors are those of `run_template`, and a KitError for names of steps that do not
+    exist.
     """
     kit = kit or Kit()
     found, file = template_from(template, environment)
@@ -53,10 +59,10 @@ def run_step(
         if name not in above:
             raise KitError(f"step {step_name!r} does not depend on {name!r}{hint(name, above)}")
     others: dict[str, Any] = {name: {} for name in names if name != step_name}
-    plans = plans_of(found, file, collect(handlers), others, kit.handler_timeout_ms)
+    plans = Workflows(collect(handlers), kit, environment, templates).plans(found, file, others)
     checked = checked_context(found, context or {})
     step = _leased(kit, plans[step_name], checked, dependency_results, attempt, step_inputs, checkpoint)
-    return _attempt(kit, step, cancelled=cancelled)
+    return _attempt(kit, replace(step, children=_rows(child_tasks)), cancelled=cancelled)
 
 
 def run_handler(  # noqa: PLR0913 - a keyword for each thing that a template and a claim would bring
@@ -67,6 +73,8 @@ def run_handler(  # noqa: PLR0913 - a keyword for each thing that a template and
     attempt: int = 1,
     step_inputs: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Any] | None = None,
+    child_tasks: Sequence[ChildTask] = (),
+    templates: Sequence[Template] = (),
     config: Mapping[str, Any] | None = None,
     method: str | None = None,
     retry: Mapping[str, Any] | None = None,
@@ -80,8 +88,9 @@ def run_handler(  # noqa: PLR0913 - a keyword for each thing that a template and
 
     That is a StepHandler, as class or object, a function with @step_handler, or the import path of one of these.
 
-    `config` is the step's `initialization`, `checkpoint` where the last slice of its work ended; `retry`,
-    `timeout_seconds` and `publishes_events` are as in a template. `cancelled` is what `context.cancelled` says, or a
+    `config` is the step's `initialization`, `checkpoint` where the last slice of its work ended, `child_tasks` the
+    tasks that it has waited for; `templates` are those of tasks that it may start. `retry`, `timeout_seconds` and
+    `publishes_events` are as in a template. `cancelled` is what `context.cancelled` says, or a
     threading.Event that may be set meanwhile. Raises TemplateError for what no template may say, HandlerNotFoundError
     for what is no handler.
     """
@@ -100,9 +109,25 @@ def run_handler(  # noqa: PLR0913 - a keyword for each thing that a template and
     kit = kit or Kit()
     found, file = template_from(template, TEST_ENVIRONMENT)
     code = collect([*_several(publishers), {} if isinstance(handler, str) else {spec["callable"]: handler}])
-    plans = plans_of(found, file, code, {}, kit.handler_timeout_ms)
+    plans = Workflows(code, kit, TEST_ENVIRONMENT, templates).plans(found, file, {})
     one = _leased(kit, plans[_STEP], context or {}, dependency_results, attempt, step_inputs, checkpoint)
-    return _attempt(kit, one, cancelled=cancelled)
+    return _attempt(kit, replace(one, children=_rows(child_tasks)), cancelled=cancelled)
+
+
+def _rows(children: Sequence[ChildTask]) -> list[dict[str, Any]]:
+    """Write tasks as the database keeps them."""
+    return [
+        {
+            "task_uuid": child.task_uuid,
+            "namespace": child.namespace,
+            "name": child.name,
+            "version": child.version,
+            "status": child.status,
+            "results": None if child.results_omitted else plain_json("results", child.results),
+            "error": None if child.error is None else plain_json("error", child.error),
+        }
+        for child in children
+    ]
 
 
 def _leased(

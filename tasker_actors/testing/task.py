@@ -27,14 +27,16 @@ class TaskRun:
     Made by `start_template`, which runs nothing yet, and by `run_template`, which runs all.
     """
 
-    def __init__(
-        self, template: TaskTemplate, kit: Kit, execution: Execution, scripted: Mapping[str, Outcomes]
-    ) -> None:
-        self.template = template
+    def __init__(self, kit: Kit, execution: Execution, scripted: Mapping[str, Outcomes]) -> None:
         self.kit = kit
         self._execution = execution
         self._scripted = scripted
-        kit.tasks.append(self)
+        self._children: dict[str, TaskRun] = {}
+
+    @property
+    def template(self) -> TaskTemplate:
+        """The template that it is a task of."""
+        return self._execution.template
 
     @property
     def task_uuid(self) -> str:
@@ -47,8 +49,16 @@ class TaskRun:
         return self._execution.facts.correlation_id
 
     @property
+    def children(self) -> list[TaskRun]:
+        """The tasks that its steps have started, in the order in which these were committed."""
+        for execution in self._execution.children:
+            if execution.facts.task_uuid not in self._children:
+                self._children[execution.facts.task_uuid] = TaskRun(self.kit, execution, {})
+        return list(self._children.values())
+
+    @property
     def attempts(self) -> list[AttemptRun]:
-        """Every attempt, in the order in which they ran."""
+        """Every attempt of its own steps, in the order in which they ran."""
         return self._execution.attempts
 
     @property
@@ -139,7 +149,8 @@ class TaskRun:
     def surprises(self) -> list[str]:
         """Say what failed nothing and is rarely meant.
 
-        Dead letters, subscribers and hooks that raised, and outcomes that no attempt came to though the task is over.
+        Dead letters, subscribers and hooks that raised, and outcomes that no attempt came to though the task is over;
+        those of the tasks that it has started too.
         """
         found = [
             f"{each.step_name}, attempt {each.attempt}: {letter.name} is a dead letter, {letter.code}: {letter.reason}"
@@ -160,7 +171,7 @@ class TaskRun:
                 for name, script in self._scripted.items()
                 if script.left
             ]
-        return found
+        return found + [surprise for child in self.children for surprise in child.surprises]
 
     def assert_no_surprises(self) -> None:
         """Fail the test if there are surprises."""
@@ -174,20 +185,26 @@ class TaskRun:
                 step.attempt_runs[-1].raise_for_failure()
 
     def run(self) -> TaskRun:
-        """Run everything that can run; waits for retries move the clock."""
+        """Run everything that can run, of the tasks that it starts too; waits for retries move the clock."""
         with HandlerRunner(self.kit.clock) as loop:
             while self._execution.run_next(loop) is not None:
                 pass
         return self
 
     def run_next(self) -> AttemptRun | None:
-        """Run the next attempt, moving the clock to its time where it waits for one; None if nothing is left."""
+        """Run the next attempt, of the tasks that it has started too; None if nothing is left.
+
+        Moves the clock to its time where it waits for one.
+        """
         with HandlerRunner(self.kit.clock) as loop:
             return self._execution.run_next(loop)
 
     def cancel(self) -> bool:
-        """Cancel the task as an operator would, between two attempts; tells whether anything was left to cancel."""
-        return self._execution.progress.cancel()
+        """Cancel the task as an operator would, between two attempts, with the tasks that its steps wait for.
+
+        Tells whether anything was left to cancel.
+        """
+        return self._execution.cancel()
 
     def __repr__(self) -> str:
         steps = ", ".join(f"{name}: {step.state.value}" for name, step in self.steps.items())

@@ -13,6 +13,7 @@ from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.postgres import step_control
 from tasker_actors.postgres.step_control import Decision, FailedTasks, FoundStep, Resolution
 from tasker_actors.steps.completion import DECIDING, completed_by_hand
+from tasker_actors.web.children import cancel_children
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_body import raw_body, read_body
 from tasker_actors.web.json_response import JsonResponse, raw_json
@@ -60,6 +61,7 @@ def step_control_routes(runtime: Runtime) -> APIRouter:
             runtime.work_released()
         if resolution.finished is not None:
             runtime.task_finished(resolution)
+        cancel_children(runtime)
         return JsonResponse(shown_step(runtime.pool, task, step))
 
     @router.get(f"{step}/audit", responses=answers(200, StepAuditList, 400, 404))

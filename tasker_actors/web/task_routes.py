@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from tasker_actors.postgres import tasks
 from tasker_actors.postgres.clock import database_time
+from tasker_actors.web.children import cancel_children
 from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_body import raw_body, read_body
 from tasker_actors.web.json_response import JsonResponse
@@ -39,12 +40,16 @@ def task_routes(runtime: Runtime) -> APIRouter:
 
     @router.delete("/{task_uuid}", responses=answers(200, TaskView, 400, 404, 409))
     def cancel_task(task_uuid: PathUuid) -> JsonResponse:
-        """Cancel a task: what runs of it is told, what waits never runs. Cancelling it again changes nothing."""
+        """Cancel a task, and those that its steps wait for: what runs is told, what waits never runs.
+
+        Cancelling it again changes nothing.
+        """
         cancellation = tasks.cancel_task(runtime.pool, path_uuid(task_uuid))
         if cancellation is None:
             raise unknown_task(task_uuid)
         if cancellation.cancelled:
             runtime.task_cancelled(cancellation)
+            cancel_children(runtime)
         elif cancellation.status != TaskState.CANCELLED:
             message = f"the task is finished: its status is {cancellation.status}"
             raise ApiError(HTTPStatus.CONFLICT, "task_finished", message, task_status=cancellation.status)

@@ -12,12 +12,12 @@ from tasker_actors.workflow.outcome_fault import OutcomePart
 INVALID_CHECKPOINT = "invalid_checkpoint"
 YIELDED = "yielded"
 """The outcome of an attempt that ended a slice of its work; it is not over, and goes on from the checkpoint."""
-_YIELD = "checkpoint_yield"
+YIELD = "checkpoint_yield"
 
 
 def asks_to_yield(metadata: Mapping[str, Any]) -> bool:
     """Tell whether a success with this metadata ends a slice of the work, and not the step."""
-    return metadata.get(_YIELD) is True
+    return metadata.get(YIELD) is True
 
 
 def next_checkpoint(
@@ -28,7 +28,7 @@ def next_checkpoint(
     `history` are the moments of the last `max_history` checkpoints with their cursors, this one included.
     """
     said = OutcomePart(result, INVALID_CHECKPOINT, place, "result")
-    said.choice("type", [_YIELD])
+    said.choice("type", [YIELD])
     cursor = said.get("cursor")
     now = timestamp(moment)
     history = [*(previous or {}).get("history", ()), {"cursor": cursor, "timestamp": now}]

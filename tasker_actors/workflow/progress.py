@@ -22,7 +22,8 @@ _FAILED = (StepState.ERROR, StepState.CANCELLED)
 class StepProgress:
     """Where one step is; `attempts` counts those that had a result, or were lost for good.
 
-    `definition` is the template's step that an instance of a batch worker is one of, None for all others.
+    `definition` is the template's step that an instance of a batch worker is one of, None for all others. `waits` while
+    it is pending because it waits for tasks.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StepProgress:
     attempts: int = 0
     blocked: bool = False
     definition: str | None = None
+    waits: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -144,6 +146,20 @@ class TaskProgress(Generic[_Step]):
         step.state = StepState.PENDING
         self.touched = True
 
+    def wait(self, step: _Step) -> None:
+        """Take in that a step waits for tasks before it goes on, in the same attempt."""
+        self.pause(step)
+        step.waits = True
+
+    def wake(self, step: _Step) -> None:
+        """Let a step go on whose tasks are over, with the next `release`; one that is not pending waits no more."""
+        step.waits = False
+
+    def last_steps(self) -> list[_Step]:
+        """Return the steps that exist and that none of those which exist depends on."""
+        inner = {needed for step in self.steps.values() for needed in step.needs}
+        return [step for step in self.steps.values() if (step.definition or step.name) not in inner]
+
     def divide(self, worker: str, instances: Sequence[_Step]) -> None:
         """Put the instances of a batch in the place of its worker; nothing happens where the worker does not exist."""
         own = self.steps.get(worker)
@@ -174,7 +190,7 @@ class TaskProgress(Generic[_Step]):
 
     def _releasable(self) -> Iterator[_Step]:
         for step in self.steps.values():
-            waits = any(self._is_awaited(needed) for needed in step.needs)
+            waits = step.waits or any(self._is_awaited(needed) for needed in step.needs)
             if step.state is StepState.PENDING and not step.blocked and not waits:
                 yield step
 

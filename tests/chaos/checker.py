@@ -8,8 +8,18 @@ from dataclasses import dataclass, field
 
 from chaos.history import Attempt, History, Message, Step, Task, Worker
 from chaos.load import Created, Published
-from chaos.model import WORKER_LOST, StepEnd, allowed_ends, events_due, kills, step_ends, task_status
-from chaos.workload import GROW, TEMPLATES, TemplateSpec
+from chaos.model import (
+    WORKER_LOST,
+    StepEnd,
+    allowed_ends,
+    events_due,
+    kills,
+    spec_name,
+    step_ends,
+    steps_of,
+    task_status,
+)
+from chaos.workload import CHILD_KEY, GROW, TEMPLATES, StepSpec, TemplateSpec
 
 FINAL = ("complete", "error", "cancelled")
 
@@ -39,6 +49,11 @@ def template_of(task: Task) -> TemplateSpec:
     return TEMPLATES[task.namespace, task.name]
 
 
+def spec_of(task: Task, step: str) -> StepSpec:
+    """What the template says of a step."""
+    return template_of(task).steps[spec_name(step)]
+
+
 def counted(history: History) -> dict[str, dict[str, list[Attempt]]]:
     """Attempts that count by task and step, in their order; those that were lost beside others do not."""
     found: dict[str, dict[str, list[Attempt]]] = defaultdict(lambda: defaultdict(list))
@@ -53,10 +68,25 @@ def _creations(history: History, known: Known) -> Iterator[str]:
     for key, count in there.items():
         if count > 1:
             yield f"creation: {count} tasks have the idempotency key {key}"
-        if key not in known.created:
+        if key not in known.created and not key.startswith(CHILD_KEY):
             yield f"creation: nobody created the task with the key {key}"
     for key in known.created.keys() - there.keys():
         yield f"creation: the task with the key {key} was created and is not there"
+    yield from _children(history)
+
+
+def _children(history: History) -> Iterator[str]:
+    """A task that called another one and is complete has one, complete; one is cancelled only with its caller."""
+    children = {task.key.removeprefix(CHILD_KEY): task for task in history.tasks if task.key.startswith(CHILD_KEY)}
+    for task in history.tasks:
+        child = children.pop(task.task_uuid, None)
+        if child is not None and (child.status == "cancelled") > (task.status == "cancelled"):
+            yield f"child: {child.task_uuid} is cancelled, and its caller {task.task_uuid} is {task.status}"
+        calls = any(step.handler == "call" for step in template_of(task).steps.values())
+        if calls and task.status == "complete" and (child is None or child.status != "complete"):
+            yield f"child: task {task.task_uuid} is complete, and what it waited for is {child and child.status}"
+    for parent, child in children.items():
+        yield f"child: {child.task_uuid} was started by {parent}, which is no task"
 
 
 def _leases(history: History) -> Iterator[str]:
@@ -76,8 +106,10 @@ def _tasks(history: History, known: Known) -> Iterator[str]:
         steps[step.task_uuid].append(step)
     for task in history.tasks:
         template = template_of(task)
-        if len(steps[task.task_uuid]) != len(template.steps):
-            yield f"task {task.task_uuid}: {len(steps[task.task_uuid])} steps of {len(template.steps)}"
+        names, wanted = sorted(step.name for step in steps[task.task_uuid]), sorted(steps_of(task, template))
+        # What a task that was cancelled had not yet decided is not there.
+        if names != wanted and not (task.status == "cancelled" and set(names) <= {*wanted, *template.steps}):
+            yield f"task {task.task_uuid}: {len(names)} steps of {len(wanted)}: {names} and not {wanted}"
             continue
         yield from _attempts(task, template, steps[task.task_uuid], attempts[task.task_uuid], starved)
         yield from _status(task, template, steps[task.task_uuid], attempts[task.task_uuid], known)
@@ -94,7 +126,9 @@ def _is_starved(history: History) -> bool:
 def _status(
     task: Task, template: TemplateSpec, steps: list[Step], attempts: Mapping[str, list[Attempt]], known: Known
 ) -> Iterator[str]:
-    cancel = known.created[task.key].cancel if task.key in known.created else "no"
+    # A child is cancelled with its caller, which is looked at elsewhere.
+    nobody = "asked" if task.key.startswith(CHILD_KEY) else "no"
+    cancel = known.created[task.key].cancel if task.key in known.created else nobody
     who = f"task {task.task_uuid} ({task.namespace}/{task.name})"
     if task.status not in FINAL:
         states = Counter(step.state for step in steps)
@@ -129,7 +163,7 @@ def _attempts(
     starved: bool,
 ) -> Iterator[str]:
     for step in steps:
-        spec = template.steps[step.name]
+        spec = template.steps[spec_name(step.name)]
         own = attempts.get(step.name, [])
         who = f"task {task.task_uuid} ({task.namespace}/{task.name}), step {step.name}"
         numbers = [each.attempt for each in own]
@@ -181,7 +215,7 @@ def _durable_events(history: History, known: Known) -> Iterator[str]:
         if attempt.outcome == "lost":
             continue
         task = tasks[attempt.task_uuid]
-        for due in events_due(task, template_of(task).steps[attempt.step], attempt):
+        for due in events_due(task, spec_of(task, attempt.step), attempt):
             key = (step_uuids.get((attempt.task_uuid, attempt.step), ""), attempt.attempt, due.event_name)
             in_queue, in_letters = queued.pop(key, 0), letters.pop(key, 0)
             wanted = {"queue": (1, 0), "letters": (0, 1), "fast": (0, 0)}.get(due.where, (1, 0) if in_queue else (0, 1))
@@ -254,7 +288,7 @@ def _deliverable(history: History) -> tuple[set[tuple[str, str]], Counter[tuple[
         if attempt.outcome == "lost":
             continue
         task = tasks[attempt.task_uuid]
-        for due in events_due(task, template_of(task).steps[attempt.step], attempt):
+        for due in events_due(task, spec_of(task, attempt.step), attempt):
             key = (step_uuids.get((attempt.task_uuid, attempt.step), ""), due.event_name)
             if due.is_broadcast:
                 broadcast.add(key)

@@ -22,6 +22,8 @@ from tasker_actors import (
     PublishContext,
     RetryableError,
     StepContext,
+    StepHandlerResult,
+    checkpoint_yield,
     step_handler,
     subscriber,
 )
@@ -34,6 +36,7 @@ TOUCHED = b"\1" * (2**20 // 4096)
 """A page is there once it is written to."""
 
 MODULUS = 1_000_003
+SLICES = 3
 PAUSE = threading.Event()
 KEPT: list[bytearray] = []
 JOURNAL = os.open(f"journal-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -92,6 +95,58 @@ def behave(behaviour: str) -> None:
 @step_handler("act")
 def act(context: StepContext) -> dict[str, Any]:
     """Do what the script says for this attempt, and add up what the steps above came to."""
+    return perform(context)
+
+
+@step_handler("decide")
+def decide(context: StepContext) -> dict[str, Any]:
+    """Choose branches by the number: both, the first one or the other one."""
+    chosen = (["odd", "even"], ["odd"], ["even"])[context.get_input("number") % 3]
+    return {**perform(context), "decision_point_outcome": {"type": "create_steps", "step_names": chosen}}
+
+
+@step_handler("divide")
+def divide(context: StepContext) -> dict[str, Any]:
+    """Make one to four instances, by the number."""
+    count = context.get_input("number") % 4 + 1
+    ranges = [
+        {"batch_id": f"{n + 1:03d}", "start_cursor": n * SLICES, "end_cursor": (n + 1) * SLICES} for n in range(count)
+    ]
+    outcome = {
+        "type": "create_batches",
+        "worker_template_name": "work",
+        "worker_count": count,
+        "cursor_configs": ranges,
+        "total_items": count * SLICES,
+    }
+    return {**perform(context), "batch_processing_outcome": outcome}
+
+
+@step_handler("work")
+def work(context: StepContext) -> StepHandlerResult | dict[str, Any]:
+    """Add up the numbers of a range, one in each slice of work; a slice that is lost or done twice shows in the sum."""
+    cursor = context.step_inputs["cursor"]
+    at, total = cursor["start_cursor"], 0
+    if context.checkpoint is not None:
+        at, total = context.checkpoint["cursor"], context.checkpoint["accumulated_results"]["total"]
+    if at < cursor["end_cursor"]:
+        PAUSE.wait(context.get_input("pause_s"))
+        return checkpoint_yield(at + 1, at + 1 - cursor["start_cursor"], {"total": total + at})
+    return perform(context, total)
+
+
+@step_handler("call")
+def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
+    """Let another task do it; that its key is never taken says that it is started once."""
+    if not context.child_tasks:
+        key = f"child-of-{context.task_uuid}"
+        return context.start_and_wait("chaos/called", context.input_data, idempotency_key=key)
+    (called,) = context.child_tasks
+    called.raise_for_failure()
+    return perform(context, called.results["last"]["value"])
+
+
+def perform(context: StepContext, more: int = 0) -> dict[str, Any]:
     script = context.get_input("scripts").get(context.step_name, ["ok"])
     note("begin", context.step_uuid, context.retry_count + 1)
     try:
@@ -104,7 +159,8 @@ def act(context: StepContext) -> dict[str, Any]:
         total = sum(one["value"] for one in context.dependency_results.values())
     finally:
         note("end", context.step_uuid, context.retry_count + 1)
-    return {"value": (context.get_input("number") + total + 1) % MODULUS, "attempt": context.retry_count + 1}
+    value = (context.get_input("number") + total + more + 1) % MODULUS
+    return {"value": value, "attempt": context.retry_count + 1}
 
 
 class Raising(BasePublisher):

@@ -7,10 +7,11 @@ attempts were lost when something died: these are taken from the attempts, and j
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaos.history import Attempt, Task
 from chaos.workload import (
+    CALLED,
     EXIT,
     GROW,
     HOLD,
@@ -21,6 +22,7 @@ from chaos.workload import (
     OVERRUN,
     PERMANENT,
     RETRYABLE,
+    SLICES,
     EventSpec,
     StepSpec,
     TemplateSpec,
@@ -65,6 +67,8 @@ def allowed_ends(task: Task, name: str, step: StepSpec, attempt: int) -> Iterato
     else:
         yield "error" if does == PERMANENT else again, _ERROR_TYPES[does]
     yield again, WORKER_LOST
+    if step.handler == "call":
+        yield again, "handler_error"  # the database was away when it asked for the template
     if step.timeout_s is not None:
         yield again, TIMEOUT
 
@@ -81,23 +85,61 @@ class StepEnd:
 def step_ends(task: Task, template: TemplateSpec, attempts: Mapping[str, Sequence[Attempt]]) -> dict[str, StepEnd]:
     """Derive the end of every step of a task that ran to its own end; `attempts` are those that count, by step."""
     ends: dict[str, StepEnd] = {}
-    for name, step in template.steps.items():
+    steps = steps_of(task, template)
+    for name, step in steps.items():
         above = [ends[each] for each in step.needs]
         counted = attempts.get(name, ())
         if any(each.state == "error" or each.blocked for each in above):
             ends[name] = StepEnd("pending", blocked=True, value=None)
         elif counted and counted[-1].outcome == "complete":
-            values = [ends[each].value or 0 for each in ancestors(template, name)]
+            values = [ends[each].value or 0 for each in ancestors(steps, name)] + [_more(task, template, name)]
             ends[name] = StepEnd("complete", blocked=False, value=(task.number + sum(values) + 1) % MODULUS)
         else:
             ends[name] = StepEnd("error", blocked=False, value=None)
     return ends
 
 
-def ancestors(template: TemplateSpec, name: str) -> set[str]:
+def steps_of(task: Task, template: TemplateSpec) -> dict[str, StepSpec]:
+    """The steps that a task must have which ran to its own end: those that its number chose, and all instances."""
+    found: dict[str, StepSpec] = {}
+    for name, step in template.steps.items():
+        if step.kind == "batch_worker":
+            found |= {f"{name}_{number + 1:03d}": step for number in range(task.number % 4 + 1)}
+            continue
+        above = [each for needed in step.needs for each in found if spec_name(each) == needed]
+        decides = any(template.steps[needed].kind == "decision" for needed in step.needs)
+        if decides and name not in (("odd", "even"), ("odd",), ("even",))[task.number % 3]:
+            continue
+        if above or not step.needs:
+            found[name] = replace(step, needs=above)
+    return found
+
+
+def spec_name(step: str) -> str:
+    """The template's name for a step, which an instance of a batch worker has before its number."""
+    name, _, number = step.rpartition("_")
+    return name if number.isdigit() else step
+
+
+def _more(task: Task, template: TemplateSpec, name: str) -> int:
+    """What a step adds to what is above it: an instance its range, a call what the other task came to."""
+    step = template.steps[spec_name(name)]
+    if step.kind == "batch_worker":
+        begin = (int(name.rpartition("_")[2]) - 1) * SLICES
+        return sum(range(begin, begin + SLICES))
+    if step.handler == "call":
+        above = 0
+        for _ in CALLED.steps:  # each of them has those before it above it
+            value = task.number + above + 1
+            above += value
+        return value % MODULUS
+    return 0
+
+
+def ancestors(steps: Mapping[str, StepSpec], name: str) -> set[str]:
     """Every step above a step."""
-    direct = template.steps[name].needs
-    return set(direct).union(*(ancestors(template, each) for each in direct))
+    direct = steps[name].needs
+    return set(direct).union(*(ancestors(steps, each) for each in direct))
 
 
 def task_status(ends: Mapping[str, StepEnd]) -> str:

@@ -13,7 +13,17 @@ from chaos.load import Created, Published
 from chaos.memory import MARGIN_MB, Memory, memory_complaints
 from chaos.report import recovery
 from chaos.scrapes import Seen
-from chaos.workload import KILL, ORDINARY, RETRYABLE, SPECIAL
+from chaos.workload import (
+    CALLED,
+    CHILD_KEY,
+    KILL,
+    ORDINARY,
+    RETRYABLE,
+    SPECIAL,
+    TEMPLATES,
+    StepSpec,
+    TemplateSpec,
+)
 
 CHAIN = next(each for each in ORDINARY if each.name == "chain")
 STEPS = ("one", "two", "three", "four")
@@ -193,6 +203,78 @@ WRONG: dict[str, tuple[str, Callable[[History, Known], None]]] = {
         _change("journal", 1, step_uuid="t1-three"),
     ),
 }
+
+
+def branched(number: int = 0) -> tuple[History, Known]:
+    """A decision with both branches, a batch of one, and a task that another one has called; nothing was published."""
+    spec = {each.name: replace(each, steps=without_events(each)) for each in (*ORDINARY, CALLED)}
+    values = {
+        "choice": {"decide": 1, "odd": 2, "even": 2, "tail": 4, "join": 10},
+        "batch": {"divide": 1, "work_001": 5, "sum": 7},
+        "called": {"first": 1, "last": 2},
+        "calls": {"call": 3, "after": 4},
+    }
+    history, created = History(), {}
+    for name, steps in values.items():
+        key = f"{CHILD_KEY}calls" if name == "called" else name
+        history.tasks.append(Task(name, spec[name].namespace, name, "complete", key, name, number, {}, False))
+        for position, (step, value) in enumerate(steps.items()):
+            history.steps.append(
+                Step(name, f"{name}-{step}", step, "complete", 1, False, None, None, value, 1),
+            )
+            history.attempts.append(Attempt(name, step, 10 * position, 1, "complete", 10, None))
+        if name != "called":
+            created[name] = Created(name, spec[name], {}, name)
+    return history, Known(created)
+
+
+def without_events(template: TemplateSpec) -> dict[str, StepSpec]:
+    """The steps of a template that publish nothing."""
+    return {name: replace(step, events=()) for name, step in template.steps.items()}
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Templates whose steps publish nothing."""
+    for key, template in list(TEMPLATES.items()):
+        monkeypatch.setitem(TEMPLATES, key, replace(template, steps=without_events(template)))
+
+
+def test_decisions_batches_and_calls_that_came_to_what_they_must_have_no_complaint(silent):
+    assert list(check(*branched())) == []
+
+
+BRANCHED: dict[str, tuple[str, Callable[[History, Known], None]]] = {
+    "a branch that is missing": ("4 steps of 5", _drop("steps", 1)),
+    "a convergence that did not see all": ("value=10)", _change("steps", 4, value=8)),
+    "an instance that is missing": ("2 steps of 3", _drop("steps", 6)),
+    "a slice that was done twice": ("value=5)", _change("steps", 6, value=6)),
+    "a child that was started twice": (
+        f"2 tasks have the idempotency key {CHILD_KEY}calls",
+        lambda history, _: history.tasks.append(replace(history.tasks[2], task_uuid="called")),
+    ),
+    "a child that is lost": ("calls is complete, and what it waited for is None", _change("tasks", 2, key="choice")),
+    "a child of nobody": ("started by somebody, which is no task", _change("tasks", 2, key=f"{CHILD_KEY}somebody")),
+    "a child that was cancelled alone": ("and its caller calls is complete", _change("tasks", 2, status="cancelled")),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHED)
+def test_each_wrong_decision_batch_or_call_has_its_complaint(silent, name):
+    complaint, spoil = BRANCHED[name]
+    history, known = branched()
+    spoil(history, known)
+    found = list(check(history, known))
+    assert [each for each in found if complaint in each], found
+
+
+def test_what_was_not_decided_of_a_cancelled_task_may_be_missing(silent):
+    history, known = branched()
+    history.tasks[0] = replace(history.tasks[0], status="cancelled")
+    known.created["choice"].cancel = "done"
+    del history.steps[1:5], history.attempts[1:5]
+
+    assert list(check(history, known)) == []
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -49,6 +49,8 @@ class StepSpec:
     max_attempts: int = 30
     backoff_ms: int = 40
     timeout_s: float | None = None
+    kind: str = "standard"
+    handler: str = "act"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,26 @@ def _diamond() -> dict[str, StepSpec]:
 def _fan() -> dict[str, StepSpec]:
     middle = {f"part{number:02}": StepSpec(["split"], [EventSpec("fan.part")]) for number in range(24)}
     return {"split": StepSpec(), **middle, "join": StepSpec(list(middle), [EventSpec("fan.joined", "broadcast")])}
+
+
+def _choice() -> dict[str, StepSpec]:
+    """The number says which of the branches exist: both, the first one or the other one."""
+    return {
+        "decide": StepSpec(events=[EventSpec("choice.decided")], kind="decision", handler="decide"),
+        "odd": StepSpec(["decide"], [EventSpec("choice.odd", "broadcast")]),
+        "even": StepSpec(["decide"], [EventSpec("choice.even")]),
+        "tail": StepSpec(["even"]),
+        "join": StepSpec(["odd", "tail"], [EventSpec("choice.joined")], kind="deferred_convergence"),
+    }
+
+
+def _batch() -> dict[str, StepSpec]:
+    """The number says how many instances there are; each does its work in slices."""
+    return {
+        "divide": StepSpec(events=[EventSpec("batch.divided")], kind="batchable", handler="divide"),
+        "work": StepSpec(["divide"], [EventSpec("batch.worked", "broadcast")], kind="batch_worker", handler="work"),
+        "sum": StepSpec(["work"], [EventSpec("batch.summed")], kind="deferred_convergence"),
+    }
 
 
 def _every_condition(prefix: str) -> list[EventSpec]:
@@ -138,7 +160,28 @@ ORDINARY: Sequence[TemplateSpec] = (
             "keep": StepSpec(["refuse"], [EventSpec("publishers.kept", publisher="Quiet")]),
         },
     ),
+    TemplateSpec("chaos", "choice", _choice()),
+    TemplateSpec("storm", "batch", _batch()),
+    TemplateSpec(
+        "storm",
+        "calls",
+        {
+            "call": StepSpec(events=[EventSpec("calls.answered")], handler="call"),
+            "after": StepSpec(["call"], [EventSpec("calls.after", "broadcast")]),
+        },
+    ),
 )
+
+CALLED = TemplateSpec(
+    "chaos",
+    "called",
+    {"first": StepSpec(events=[EventSpec("called.first")]), "last": StepSpec(["first"], [EventSpec("called.last")])},
+)
+"""What each task of `calls` starts one task of, and waits for."""
+CHILD_KEY = "child-of-"
+"""What the idempotency key of such a task begins with, before the id of the one that started it."""
+SLICES = 3
+"""Of the work of each instance of a batch worker."""
 
 SPECIAL: Mapping[str, TemplateSpec] = {
     "poison": TemplateSpec("chaos", "poison", _alone("poison", max_attempts=3), {"only": [KILL]}),
@@ -154,7 +197,7 @@ SPECIAL: Mapping[str, TemplateSpec] = {
 """Work that is itself a fault: each is created when the schedule says so."""
 
 TEMPLATES: Mapping[tuple[str, str], TemplateSpec] = {
-    (each.namespace, each.name): each for each in (*ORDINARY, *SPECIAL.values())
+    (each.namespace, each.name): each for each in (*ORDINARY, CALLED, *SPECIAL.values())
 }
 
 HANDLERS = Path(__file__).with_name("handlers.py")
@@ -167,14 +210,15 @@ def write_project(project: Project) -> None:
     for template in TEMPLATES.values():
         project.template(
             template.name,
-            {name: _step_document(step) for name, step in template.steps.items()},
+            {name: _step_document(name, step) for name, step in template.steps.items()},
             namespace=template.namespace,
         )
 
 
-def _step_document(step: StepSpec) -> dict[str, Any]:
+def _step_document(name: str, step: StepSpec) -> dict[str, Any]:
     document: dict[str, Any] = {
-        "handler": "act",
+        "handler": step.handler,
+        "type": step.kind,
         "dependencies": list(step.needs),
         "retry": {
             "max_attempts": step.max_attempts,
@@ -186,6 +230,8 @@ def _step_document(step: StepSpec) -> dict[str, Any]:
     }
     if step.timeout_s is not None:
         document["timeout_seconds"] = step.timeout_s
+    if step.kind == "batch_worker":
+        document["batch_config"] = {"worker_template": name, "failure_strategy": "isolate"}
     return document
 
 

@@ -11,6 +11,7 @@ import pytest
 from support.flow import Flow, Worker
 from support.leases import Inbox
 from support.stored_work import dead_letter, message, send
+from support.sub_workflows import Family
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem
@@ -41,7 +42,7 @@ def maintain(flow: Flow, shown: queue.SimpleQueue[Any]) -> Iterator[Rounds]:
     system = ActorSystem("supervisor")
     stats = system.start("stats", lambda: Inbox(shown))
 
-    def maintain(*alive: Worker, **retention: int) -> None:
+    def maintain(*alive: Worker, told: list[Any] | None = None, **retention: int) -> None:
         settings = Settings.model_validate(
             {
                 "database": {"restart_grace_ms": 1},
@@ -61,7 +62,7 @@ def maintain(flow: Flow, shown: queue.SimpleQueue[Any]) -> Iterator[Rounds]:
                 others=rounds.append,
                 availability=Availability(get_logger("tests")),
                 revive=lambda: None,
-                cancel=(),
+                cancel=(lambda leases: (told if told is not None else []).append(dict(leases)),),
                 tracing=SupervisorTracing(None, 0.0),
             ),
         )
@@ -89,6 +90,18 @@ def test_a_worker_of_a_host_that_vanished_is_settled_and_its_steps_run_elsewhere
     assert worker_states(flow)[lively.worker_id] == "running"
     flow.rows("UPDATE tasker.steps SET run_at = now() RETURNING 1")  # its attempt may have begun: it has a pause
     assert [step.task.task_uuid for step in lively.claim()] == [row.task_uuid]
+
+
+def test_a_task_whose_waiting_step_was_cancelled_is_cancelled_and_its_handler_told(flow: Flow, maintain: Rounds):
+    family = Family(flow)
+    (first,) = family.worker.claim()
+    flow.cancel(family.row.task_uuid)
+
+    told: list[Any] = []
+    maintain(family.worker, told=told)
+
+    assert family.statuses() == ["cancelled"]
+    assert told == [{family.worker.worker_id: [first.token]}]
 
 
 def test_who_does_not_lead_settles_nobody(flow: Flow, maintain: Rounds):

@@ -1,9 +1,10 @@
 """Random workflows with random outcomes and accidents, run by the real functions and compared with a model of them.
 
-Three workers claim, commit, lose replies, commit twice because of that, give back, let leases expire, forget leases,
-die with this or that step running, act after their death, and meet cancels, redriven dead letters and passing hours, in
-any order. After each of these everything that is stored must be the model's; at the end everything has run, each step
-has one result, and the queues hold exactly the events of those, none of them before one of a step that it needed.
+Three workers claim, commit, lose replies, commit twice because of that, start tasks and wait for them, give back, let
+leases expire, forget leases, die with this or that step running, act after their death, and meet cancels, redriven dead
+letters and passing hours, in any order. After each of these everything that is stored must be the model's; at the end
+everything has run, each step has one result, and the queues hold exactly the events of those, none of them before one
+of a step that it needed.
 """
 
 from __future__ import annotations
@@ -32,13 +33,17 @@ from support.effort import examples
 from support.flow import Flow, Worker, own_database
 from support.leases import AGAIN, DONE, MIB, NEVER, event, finish, publication, returned
 from support.servers import DatabaseServer
+from support.sub_workflows import started
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.dead_letters import RedriveRequest, redrive
 from tasker_actors.postgres.session import session
+from tasker_actors.postgres.sub_workflows import cancel_abandoned
 from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.steps.claimer import Beginning
+from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.task_starter import TaskReference
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepOutcome
 
@@ -110,6 +115,8 @@ class Drawing:
         name = f"s{len(self.steps)}"
         step = ModelStep(name, tuple(needs), outcomes=self._draw(st.sampled_from(MOSTLY_DONE)), kind=kind)
         step.slices = self._draw(st.sampled_from([0, 0, 0, 1, 2]))
+        step.children = self._draw(st.sampled_from([0, 0, 0, 0, 1, 2]))
+        step.child_fates = self._draw(st.lists(st.sampled_from(FATES), min_size=1, max_size=2))
         self.steps[name] = step
         return name
 
@@ -137,7 +144,7 @@ def is_busy(machine: DagExecution) -> bool:
 
 def has_room(machine: DagExecution) -> bool:
     """Whether a run can take more tasks and stay short."""
-    return len(machine.model.tasks) < 4
+    return sum(not task.is_child for task in machine.model.tasks.values()) < 4
 
 
 def has_letters(machine: DagExecution) -> bool:
@@ -155,6 +162,16 @@ class DagExecution(RuleBasedStateMachine):
         self.held: list[dict[int, LeasedStep]] = [{} for _ in self.workers]
         self.worker_ids = {worker.worker_id for worker in self.workers}
         self.model = Model()
+        self.children = {
+            namespace: flow.register(
+                {"only": []},
+                name=f"child{next(_numbers)}",
+                namespace=namespace,
+                publishes_events=DECLARED,
+                retry={"backoff": "none", "max_attempts": 2},
+            )
+            for namespace in NAMESPACES
+        }
 
     @initialize(data=st.data())
     def begin(self, data: st.DataObject) -> None:
@@ -235,7 +252,8 @@ class DagExecution(RuleBasedStateMachine):
         held = [self.held[number].pop(token) for token in list(self.held[number])[:count]]
         worker = self.workers[number]
         now = self.model.tick()
-        results = [finish(step, self._result(step)) for step in held]
+        waits = {step.token: self._start(step) for step in held if self._outcome(step) == "wait"}
+        results = [waits[step.token][0] if step.token in waits else finish(step, self._result(step)) for step in held]
         if publishes:
             self.model.count(worker.worker_id, [("ops.noted", "published")])
         batch = worker.batch(*results, *([publication({"at": now})] if publishes else ()), places=places)
@@ -253,6 +271,10 @@ class DagExecution(RuleBasedStateMachine):
         for step in held:
             self.model.tasks[step.task.task_uuid].settle()
         created = self.model.take_created()
+        for step in held:
+            if step.token in reply.won and step.token in waits:
+                created += self._begin_to_wait(step, [made.task_uuid for made in waits[step.token][1]])
+        created += any(self.model.tasks[uuid].is_child for uuid in reply.finished_tasks)  # somebody may wait for it
         released = [(task, step) for task in self.model.tasks.values() for step in task.let_run()]
         assert len(continued) == min(places, len(released))
         assert reply.released == max(0, len(released) - places) + created
@@ -261,10 +283,11 @@ class DagExecution(RuleBasedStateMachine):
         }
         for step in continued:
             self._take(number, step, is_known=not is_reply_lost)
-        after = {uuid: task.status for uuid, task in self.model.tasks.items()}
+        after = {uuid: self.model.tasks[uuid].status for uuid in before}
         assert reply.finished_tasks == {
             uuid: status for uuid, status in after.items() if status in ("complete", "error") and status != before[uuid]
         }
+        self._follow_children()
 
     @precondition(is_busy)
     @rule(whose=few, count=st.integers(1, 3))
@@ -331,6 +354,7 @@ class DagExecution(RuleBasedStateMachine):
         self.model.tick()
         settled = self.flow.settlement().settle(dead.worker_id, running=tokens, reason="SIGKILL")
         self.model.settle(number, dead.worker_id, tokens)
+        self._follow_children()
         counted: Counter[tuple[str, str]] = Counter()
         for each in settled.committed:
             counted.update({(each.event_name, "published"): each.published, (each.event_name, "failed"): each.failed})
@@ -358,6 +382,7 @@ class DagExecution(RuleBasedStateMachine):
             was_open,
             running if was_open else set(),
         )
+        self._follow_children()
 
     @precondition(has_letters)
     @rule(whose=few)
@@ -422,6 +447,32 @@ class DagExecution(RuleBasedStateMachine):
                 self.an_hour_passes()
         raise AssertionError("something is left that never ends")
 
+    def _start(self, step: LeasedStep) -> tuple[FinishedStep, list[TaskReference]]:
+        """A handler starts tasks and waits for them."""
+        return started(step, self.children[step.plan.namespace], self._model_of(step).children)
+
+    def _begin_to_wait(self, step: LeasedStep, task_uuids: list[str]) -> int:
+        """A step waits for new tasks; tells how many."""
+        parent, model = self.model.tasks[step.task.task_uuid], self._model_of(step)
+        model.awaited = [
+            self.model.create(
+                uuid,
+                {"only": ModelStep("only", outcomes=model.child_fates[number % len(model.child_fates)])},
+                namespace=parent.namespace,
+                priority=parent.priority,
+                max_attempts=2,
+                hours_between_attempts=0,
+                is_child=True,
+            )
+            for number, uuid in enumerate(task_uuids)
+        ]
+        return len(task_uuids)
+
+    def _follow_children(self) -> None:
+        """What waited for ended tasks goes on, and nobody is left of whom nobody waits."""
+        list(cancel_abandoned(self.flow.pool))
+        self.model.follow_children()
+
     def _busy(self, whose: int) -> int:
         """Choose a worker with something in hand."""
         busy = [number for number in range(3) if self.held[number] or self.model.leases(number)]
@@ -460,6 +511,7 @@ class DagExecution(RuleBasedStateMachine):
         """A worker gets the results that its step depends on, what it is one of a batch for, and its checkpoint."""
         assert set(step.dependency_results) == self.model.tasks[step.task.task_uuid].results_for(model)
         assert (step.checkpoint or {}).get("cursor") == (model.sliced or None)
+        assert [child["status"] for child in step.children] == model.told
         if model.definition:
             assert model.name == f"{model.definition}_{step.inputs['cursor']['batch_id']}"
         elif model.kind == "batch_worker":

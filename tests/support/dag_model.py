@@ -45,9 +45,10 @@ class ModelStep(StepProgress):
     """One step; `outcomes` is what its attempts will come to: done, again or never, after so many `slices` of work.
 
     `kind` is its type. `choice` is what it will say: a decision the steps that it names, a batchable step how many
-    instances its worker has. `strategy` and `fates` are what a batch worker gives its instances. `place` is when it may
-    be claimed, and so its place in the queue; `begun` the lease under which it began alone; `unseen` says that it was
-    held in a death that nobody saw.
+    instances its worker has. `strategy` and `fates` are what a batch worker gives its instances. Before anything else
+    it starts so many `children`, which come to `child_fates`, and waits for them: they are `awaited`, and `told` is how
+    they ended. `place` is when it may be claimed, and so its place in the queue; `begun` the lease under which it began
+    alone; `unseen` says that it was held in a death that nobody saw.
     """
 
     outcomes: Sequence[str] = ()
@@ -63,9 +64,15 @@ class ModelStep(StepProgress):
     sliced: int = 0
     strategy: str = "continue_on_failure"
     fates: Sequence[Sequence[str]] = ()
+    children: int = 0
+    child_fates: Sequence[Sequence[str]] = ()
+    awaited: Sequence[ModelTask] = ()
+    told: list[str] = field(default_factory=list)
 
     def next_outcome(self, attempt: int) -> str:
         """What this attempt comes to, or its next slice."""
+        if self.children and not self.awaited:
+            return "wait"
         return "slice" if self.slices else self.outcomes[attempt - 1]
 
     def lease(self, token: int, worker: int) -> None:
@@ -89,6 +96,8 @@ class ModelTask(TaskProgress[ModelStep]):
     max_attempts: int
     hours_between_attempts: int
     place: Moment
+    priority: int = 0
+    is_child: bool = False
     created: int = 0
     history: list[tuple[str, int, str]] = field(default_factory=list)
     events: list[Published] = field(default_factory=list)
@@ -117,6 +126,11 @@ class ModelTask(TaskProgress[ModelStep]):
 
         What follows for other steps comes with `settle`, once all results of a batch are known.
         """
+        if outcome == "wait":
+            self.wait(step)
+            step.let_go((0, 0))
+            step.suspect = False
+            return []
         if outcome == "slice":
             self.pause(step)
             step.let_go((0, 0))
@@ -171,6 +185,7 @@ class ModelTask(TaskProgress[ModelStep]):
         for number in range(batchable.choice):
             name, fate = f"{worker.name}_{number + 1:03d}", worker.fates[number % len(worker.fates)]
             one = ModelStep(name, outcomes=fate, kind="batch_worker", slices=worker.slices, place=self.place)
+            one.children, one.child_fates = worker.children, worker.child_fates
             one.state = StepState.ENQUEUED
             instances.append(one)
         if instances:
@@ -212,9 +227,13 @@ class Model:
         priority: int,
         max_attempts: int,
         hours_between_attempts: int,
-    ) -> None:
-        """Make a new task: what needs nothing can run, as early as if the task were `priority` hours older."""
-        hours, statement = self.tick()
+        is_child: bool = False,
+    ) -> ModelTask:
+        """Make a new task: what needs nothing can run, as early as if the task were `priority` hours older.
+
+        A child is made by the statement before, which is a commit.
+        """
+        hours, statement = self.now if is_child else self.tick()
         workers = [step for step in steps.values() if step.kind == "batch_worker"]
         task = ModelTask(
             dict(steps),
@@ -225,9 +244,29 @@ class Model:
             max_attempts=max_attempts,
             hours_between_attempts=hours_between_attempts,
             place=(hours - priority, statement),
+            priority=priority,
+            is_child=is_child,
         )
         task.let_run()
         self.tasks[task_uuid] = task
+        return task
+
+    def follow_children(self) -> None:
+        """Let go on what waits for nothing any more, and cancel what cancelled steps have waited for."""
+        changed = True
+        while changed:
+            changed = False
+            for task, step in list(self.steps()):
+                if step.waits and step.state is StepState.CANCELLED:
+                    task.wake(step)
+                    changed = True
+                    for child in step.awaited:
+                        child.cancel()
+                elif step.waits and all(child.is_over for child in step.awaited):
+                    step.told = [child.status.value for child in step.awaited]
+                    task.wake(step)
+                    task.let_run()
+                    changed = True
 
     def steps(self) -> Iterator[tuple[ModelTask, ModelStep]]:
         """Every step with its task."""

@@ -45,7 +45,8 @@ _EMPTY = """
 DELETE FROM tasker.tasks; DELETE FROM tasker.steps; DELETE FROM tasker.step_attempts;
 DELETE FROM tasker.templates; DELETE FROM tasker.workers; DELETE FROM tasker.step_audits; DELETE FROM tasker.tasks_dlq;
 DELETE FROM tasker.schedules;
-DELETE FROM tasker.limits; DELETE FROM tasker.limit_openings; DELETE FROM tasker.limit_starts
+DELETE FROM tasker.limits; DELETE FROM tasker.limit_openings; DELETE FROM tasker.limit_starts;
+DELETE FROM tasker.waits
 """
 
 

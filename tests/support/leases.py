@@ -24,6 +24,7 @@ from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
 from tasker_actors.steps.plans import StepPlans
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.steps.task_starter import StartedTask
 from tasker_actors.telemetry.span_ids import task_span_id
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
@@ -146,12 +147,14 @@ def finish(
     outcome: StepOutcome = DONE,
     *,
     code_events: Sequence[CodeEvent] = (),
+    started: Sequence[StartedTask] = (),
     random: float = 0.5,
     max_payload_bytes: int = MIB,
     max_result_bytes: int = 64 * MIB,
 ) -> FinishedStep:
     """Conclude an attempt as its executor would after the handler gave this outcome."""
-    handled = HandledStep(outcome, tuple(code_events), 1.5, step.leased_at, orjson.loads(step.task.context))
+    context = orjson.loads(step.task.context)
+    handled = HandledStep(outcome, tuple(code_events), 1.5, step.leased_at, context, tuple(started))
     return conclude(
         step,
         handled,

@@ -17,6 +17,9 @@ FOR UPDATE SKIP LOCKED;
 -- name: delete_attempts_of
 DELETE FROM tasker.step_attempts WHERE task_uuid = ANY (%s::uuid[]);
 
+-- name: delete_waits_of
+DELETE FROM tasker.waits WHERE task_uuid = ANY (%s::uuid[]);
+
 -- name: delete_steps_of
 DELETE FROM tasker.steps WHERE task_uuid = ANY (%s::uuid[]);
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from support.dynamic import slice_done
-from support.leases import AGAIN, DONE, NEVER, event, finish, leased
+from support.leases import AGAIN, DONE, NEVER, event, finish, leased, template
+from support.sub_workflows import started
 
 from tasker_actors.delivery.routing import commit_item
 from tasker_actors.events.outgoing import FastEvent
@@ -18,6 +19,8 @@ from tasker_actors.stats.reader import BlockReader
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.trace_context import new_trace
+from tasker_actors.workflow.dag import plan
+from tasker_actors.workflow.registered import RegisteredTemplate
 
 UNSAMPLED = new_trace()
 
@@ -127,3 +130,14 @@ def test_a_slice_of_work_is_no_execution(recorder, path):
 
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.STEP_EXECUTIONS] == {("shop", "only"): 1}
+
+
+def test_tasks_that_a_step_has_started_are_counted_with_its_commit(path, recorder):
+    invoice = template({"a": []}, name="invoice", namespace="bank")
+    finished, _ = started(leased(), RegisteredTemplate(1, invoice, plan(invoice)), 2)
+
+    recorder.committed(commit_item(finished), now=0.0)
+
+    counters = BlockReader(path).snapshot().figures.counters
+    assert counters[metrics.TASK_REQUESTS] == {("bank", "invoice"): 2}
+    assert metrics.STEP_EXECUTIONS not in counters

@@ -57,6 +57,7 @@ def test_a_worker_is_told_what_to_load() -> None:
         namespaces=("a",),
         handler_modules=(),
         native_handlers=(WantedHandler("a.so", "run", "a step"),),
+        template_ids=(4, 5),
     )
     read, write = os.pipe()
 
