@@ -90,11 +90,11 @@ def steps(task_uuid: TaskUuid, *, url: Url = DEFAULT_URL, api_key: ApiKey = None
     --json has their results too.
     """
     with SupervisorClient(url, api_key) as client:
-        document = client.get(f"/v1/tasks/{task_uuid}/workflow_steps")
+        found = client.get_list(f"/v1/tasks/{task_uuid}/workflow_steps")
     if as_json:
-        output.write_json(document)
+        output.write_json({"steps": found})
     else:
-        _write_steps(document["steps"])
+        _write_steps(found)
 
 
 def cancel(task_uuid: TaskUuid, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:

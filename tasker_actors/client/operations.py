@@ -13,7 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from tasker_actors.client.answers import Answer, CreatedTask, PublishedEvent, Step, Task
-from tasker_actors.client.endpoint import Request
+from tasker_actors.client.endpoint import Document, Request
 from tasker_actors.client.flow import Flow, Pause
 from tasker_actors.client.task_request import MAX_CONTEXT_BYTES, TaskRequest, as_json
 from tasker_actors.errors import (
@@ -112,8 +112,10 @@ class Operations:
 
     def steps(self, task_uuid: str) -> Flow[list[Step]]:
         """Look at the steps of a task."""
-        document = yield from self._ask(_get(_path(task_uuid, "workflow_steps")))
-        return [_read(Step, each) for each in _part(document, "steps")]
+        answer = yield from self._send(_get(_path(task_uuid, "workflow_steps")))
+        if not isinstance(answer, list):
+            raise _unreadable("no list")
+        return [_read(Step, each) for each in answer]
 
     def get_step(self, task_uuid: str, step_uuid: str) -> Flow[Step]:
         """Look at a step, with its result whatever its size."""
@@ -167,12 +169,19 @@ class Operations:
         return _read(Step, document)
 
     def _ask(self, request: Request, failures: list[UnavailableError] | None = None) -> Flow[dict[str, Any]]:
+        """Do the same as `_send` for an answer that is a mapping."""
+        answer = yield from self._send(request, failures)
+        if not isinstance(answer, dict):
+            raise _unreadable("a list")
+        return answer
+
+    def _send(self, request: Request, failures: list[UnavailableError] | None = None) -> Flow[Document]:
         """Send a request, and again where that is safe; what was in vain and may have been done is in `failures`."""
         until = time.monotonic() + self._retry_for
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                answer = yield request
+                answer: Document = yield request
             except UnavailableError as error:
                 not_sent = isinstance(error, SupervisorUnreachableError) and not error.was_sent
                 if not (request.is_safe or not_sent) or time.monotonic() + pause > until:
@@ -180,9 +189,7 @@ class Operations:
                 if failures is not None and not not_sent:
                     failures.append(error)
             else:
-                if isinstance(answer, dict):
-                    return answer
-                raise _unreadable("a list")
+                return answer
             yield Pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 

@@ -45,7 +45,7 @@ def most_delayed(tasks: Sequence[Task]) -> Task:
 
 def trace_flight(task: Task, client: SupervisorClient, queue: DurableQueue) -> FlightTrace:
     """Read what there is about a finished task."""
-    steps = client.get(f"/v1/tasks/{task['task_uuid']}/workflow_steps")["steps"]
+    steps = client.get_list(f"/v1/tasks/{task['task_uuid']}/workflow_steps")
     attempts = [{"step": step["name"], **attempt} for step in steps for attempt in _attempts(step, client)]
     trace_ids = queue.trace_ids(task["correlation_id"])
     found = client.get("/v1/events", correlation_id=task["correlation_id"])["events"]

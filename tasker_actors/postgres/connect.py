@@ -29,6 +29,7 @@ from psycopg_pool import ConnectionPool
 
 from tasker_actors.errors import ConfigurationError
 from tasker_actors.postgres.bounded import BoundedConnection, PooledConnection
+from tasker_actors.postgres.pool_figures import MeasuredPool
 from tasker_actors.settings import DatabaseSettings
 
 _PREPARE_AFTER = 5
@@ -95,14 +96,14 @@ def connect(
 
 def open_pool(
     url: str, *, application_name: str, max_size: int, database: DatabaseSettings | None = None
-) -> ConnectionPool[PooledConnection]:
+) -> MeasuredPool:
     """Return an open pool of up to `max_size` connections like those of `connect`, the first made when asked for.
 
     Open it after the process has started, never before a fork (HAZARDS 5), and close it. Waiting for a connection
     longer than `connect_timeout_ms` raises psycopg_pool.PoolTimeout.
     """
     limits = database or DatabaseSettings()
-    return ConnectionPool(
+    return MeasuredPool(
         connection_string(url, application_name=application_name, database=limits),
         connection_class=type("ConnectionOfOnePool", (PooledConnection,), {}),
         kwargs={"autocommit": True, "prepare_threshold": None},

@@ -1,4 +1,4 @@
-"""Tasks as clients see them: created, cancelled, looked up and listed. The pool's connections are in autocommit mode.
+"""Tasks as clients see them: created, cancelled and looked up. The pool's connections are in autocommit mode.
 
 Every function blocks for as long as the database takes, and raises what `session` raises.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import orjson
 import psycopg
@@ -19,7 +18,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.postgres.session import Pool, named_statements, session
-from tasker_actors.workflow.states import TERMINAL_TASK_STATES, StepState, TaskState
+from tasker_actors.workflow.states import TERMINAL_TASK_STATES, TaskState
 from tasker_actors.workflow.summary import StepCounts, TaskSummary, summarize_counts
 from tasker_actors.workflow.task_planning import NewTaskRow
 
@@ -29,15 +28,6 @@ MAX_PAGE_BYTES = 4 * 1024 * 1024
 _IDENTITY_INDEX = "tasks_idempotency_key"
 # As it was given: without the number of the period, which the server adds.
 _IDENTITY = re.compile(r"[0-9a-f]{64}(?:/\d+(?=/))?")
-_LISTING_CHUNK = 500
-_MAX_LISTING_CHUNKS = 40
-# Ids are made by the clock of whoever creates the task, created_at by the server's.
-_CLOCK_TOLERANCE = timedelta(days=1)
-# A task shows these states only with a step in one of those: what has none is not worth its counts.
-_NEEDED_STEP_STATES = {
-    TaskState.IN_PROGRESS: [state for state in StepState if state not in (StepState.PENDING, StepState.ENQUEUED)],
-    TaskState.WAITING_FOR_RETRY: [StepState.WAITING_FOR_RETRY],
-}
 _COUNTS = tuple(field.name for field in fields(StepCounts))
 
 
@@ -87,29 +77,6 @@ class TaskRecord:
 
     columns: dict[str, Any]
     summary: TaskSummary
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFilter:
-    """Which tasks a list has; None means any. `below` is the id after which the list goes on (the last page's last)."""
-
-    below: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-    version: str | None = None
-    status: TaskState | None = None
-    correlation_id: str | None = None
-    tag: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """Tasks, the newest first; `next_below` is where the next page begins, None after the last."""
-
-    tasks: tuple[TaskRecord, ...]
-    next_below: str | None
 
 
 def create_tasks(pool: Pool, rows: Sequence[NewTaskRow]) -> datetime:
@@ -164,31 +131,24 @@ def cancel_task(pool: Pool, task_uuid: str) -> Cancellation | None:
 def find_task(pool: Pool, task_uuid: str) -> TaskRecord | None:
     """Return one task as it is now, or None."""
     with session(pool) as connection:
-        return next(iter(_read(connection, [task_uuid])), None)
+        return next(read_records(connection, [task_uuid]), None)
 
 
-def list_tasks(pool: Pool, wanted: TaskFilter, limit: int) -> TaskPage:
-    """Return a page of tasks, the newest first, as one snapshot.
+def read_records(
+    connection: Connection[TupleRow], task_uuids: Sequence[str], budget: int | None = None
+) -> Iterator[TaskRecord]:
+    """Read tasks, the newest first; the context is None of those that do not fit into the budget in bytes."""
+    cursor = connection.cursor(row_factory=dict_row)
+    parameters = {"tasks": list(task_uuids), "budget": budget}
+    for columns in cursor.execute(named_statements()["read_tasks"], parameters).fetchall():
+        counts = StepCounts(**{name: columns.pop(name) for name in _COUNTS})
+        yield TaskRecord(columns, summarize_counts(counts, task_state=final_state(columns["status"])))
 
-    It can be shorter than `limit`, even empty, with more to come: contexts are bounded by `MAX_PAGE_BYTES` together,
-    and a filter by a state that follows from the steps looks at 20,000 tasks at most. Raises QueryTimeoutError after
-    10 s.
-    """
-    with session(pool) as connection, connection.transaction():
-        connection.execute(named_statements()["begin_listing"], prepare=False)
-        chosen: list[str] = []
-        size = looked_at = 0
-        below = None
-        for task_uuid, context_bytes, matches in _candidates(connection, wanted, limit):
-            if matches and chosen and (len(chosen) == limit or size + context_bytes > MAX_PAGE_BYTES):
-                return TaskPage(tuple(_read(connection, chosen)), below)
-            below = task_uuid
-            looked_at += 1
-            if matches:
-                chosen.append(task_uuid)
-                size += context_bytes
-        gave_up = looked_at == _LISTING_CHUNK * _MAX_LISTING_CHUNKS
-        return TaskPage(tuple(_read(connection, chosen)), below if gave_up else None)
+
+def final_state(stored: str) -> TaskState | None:
+    """Return the state of a finished task; None as long as a task's steps tell its state."""
+    state = TaskState(stored)
+    return state if state in TERMINAL_TASK_STATES else None
 
 
 def read_steps(pool: Pool, task_uuid: str, step_uuid: str | None = None) -> list[dict[str, Any]] | None:
@@ -215,78 +175,3 @@ def _document(row: NewTaskRow) -> dict[str, Any]:
     document = {field.name: getattr(row, field.name) for field in fields(row)}
     del document["namespace"], document["name"]  # the function takes them from the template
     return {**document, "context": orjson.Fragment(row.context), "context_bytes": stored_bytes(row.context)}
-
-
-def _read(connection: Connection[TupleRow], task_uuids: Sequence[str]) -> Iterator[TaskRecord]:
-    cursor = connection.cursor(row_factory=dict_row)
-    for columns in cursor.execute(named_statements()["read_tasks"], [list(task_uuids)]).fetchall():
-        counts = StepCounts(**{name: columns.pop(name) for name in _COUNTS})
-        yield TaskRecord(columns, summarize_counts(counts, task_state=_final_state(columns["status"])))
-
-
-def _candidates(connection: Connection[TupleRow], wanted: TaskFilter, limit: int) -> Iterator[tuple[str, int, bool]]:
-    """Yield id, size of the context, and whether the state matches, for one task more than fits on a page."""
-    derived = wanted.status is not None and wanted.status not in TERMINAL_TASK_STATES
-    chunk = _LISTING_CHUNK if derived else limit + 1
-    below = wanted.below
-    templates = _templates(connection, wanted)
-    for _ in range(_MAX_LISTING_CHUNKS if derived else 1):
-        rows = _chunk(connection, _parameters(wanted, templates, below, chunk))
-        for task_uuid, context_bytes, stored, *counts in rows:
-            summary = summarize_counts(StepCounts(*counts), task_state=_final_state(stored))
-            yield task_uuid, context_bytes, wanted.status in (None, summary.status)
-        if len(rows) < chunk:
-            return
-        below = rows[-1][0]
-
-
-def _templates(connection: Connection[TupleRow], wanted: TaskFilter) -> list[int] | None:
-    """The templates of the namespace, name and version that are wanted; None if any will do."""
-    parameters = {"namespace": wanted.namespace, "name": wanted.name, "version": wanted.version}
-    if all(value is None for value in parameters.values()):
-        return None
-    row = connection.execute(named_statements()["find_templates"], parameters).fetchone()
-    assert row is not None  # noqa: S101  an aggregate has a row
-    found: list[int] = row[0]
-    return found
-
-
-def _chunk(connection: Connection[TupleRow], parameters: dict[str, Any]) -> list[TupleRow]:
-    return connection.execute(named_statements()["list_tasks"], parameters, prepare=False).fetchall()
-
-
-def _parameters(wanted: TaskFilter, templates: list[int] | None, below: str | None, limit: int) -> dict[str, Any]:
-    bounds = [text for text in (below, _id_bound(wanted.created_before, _CLOCK_TOLERANCE)) if text is not None]
-    return {
-        "below": min(bounds, default=None),
-        "above": _id_bound(wanted.created_after, -_CLOCK_TOLERANCE),
-        "templates": templates,
-        "stored": None if wanted.status is None else _stored_states(wanted.status),
-        "has_states": None if wanted.status is None else _NEEDED_STEP_STATES.get(wanted.status),
-        "correlation_id": wanted.correlation_id,
-        "tag": wanted.tag,
-        "created_after": wanted.created_after,
-        "created_before": wanted.created_before,
-        "limit": limit,
-    }
-
-
-def _stored_states(status: TaskState) -> list[str]:
-    """The states in the table behind a state that clients see: until a task is finished, its steps tell its state."""
-    return [status] if status in TERMINAL_TASK_STATES else [TaskState.PENDING, TaskState.IN_PROGRESS]
-
-
-def _final_state(stored: str) -> TaskState | None:
-    state = TaskState(stored)
-    return state if state in TERMINAL_TASK_STATES else None
-
-
-def _id_bound(moment: datetime | None, tolerance: timedelta) -> str | None:
-    """The smallest UUIDv7 of a moment (RFC 9562: 48 bits of milliseconds first); None where there is no such bound."""
-    if moment is None:
-        return None
-    try:
-        milliseconds = int((moment.astimezone(UTC) + tolerance).timestamp() * 1000)
-    except OverflowError:
-        return None
-    return str(UUID(int=max(0, milliseconds) << 80))

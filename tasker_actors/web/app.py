@@ -9,9 +9,10 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio.to_thread
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
+from tasker_actors.web.analytics_routes import analytics_routes
 from tasker_actors.web.dead_letter_routes import dead_letter_routes
 from tasker_actors.web.dlq_requests import DlqUpdate, NewDlqEntry
 from tasker_actors.web.dlq_routes import dlq_routes
@@ -22,6 +23,7 @@ from tasker_actors.web.guard import Guard
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.limit_routes import limit_routes
 from tasker_actors.web.openapi import describe
+from tasker_actors.web.parameters import refuse_parameters
 from tasker_actors.web.runtime import Runtime
 from tasker_actors.web.schedule_requests import ScheduleBody, ScheduleSwitch
 from tasker_actors.web.schedule_routes import schedule_routes
@@ -29,7 +31,9 @@ from tasker_actors.web.status_routes import status_routes
 from tasker_actors.web.step_control_requests import FailedTasksBody, StepControl, TaskResetBody
 from tasker_actors.web.step_control_routes import step_control_routes
 from tasker_actors.web.step_routes import step_routes
+from tasker_actors.web.summary_routes import summary_routes
 from tasker_actors.web.task_routes import task_routes
+from tasker_actors.web.template_routes import template_routes
 from tasker_actors.workflow.task_requests import NewTask, NewTasks
 
 THREADS = 16
@@ -73,19 +77,23 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
         },
     )
     # /v1/events/dlq comes before anything that could take its name for a part of /v1/events.
+    for router in more_routes:
+        app.include_router(router)
     for router in (
-        *more_routes,
         task_routes(runtime),
+        summary_routes(runtime),
         step_routes(runtime),
         step_control_routes(runtime),
         dlq_routes(runtime),
         schedule_routes(runtime),
         dead_letter_routes(runtime),
         event_routes(runtime),
+        template_routes(runtime),
+        analytics_routes(runtime),
         status_routes(runtime),
         limit_routes(runtime),
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_parameters)])
     _add_document(app)
     return Guard(app, runtime)
 
@@ -101,6 +109,7 @@ def _add_document(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         return describe(app, _BODY_MODELS)
 
+    @app.get("/api-docs/openapi.json", include_in_schema=False)
     @app.get("/api-docs", include_in_schema=False)
     def get_document() -> JsonResponse:
         """Return the OpenAPI document."""

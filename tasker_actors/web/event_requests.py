@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.names import (
@@ -45,6 +45,10 @@ MsgId = Annotated[int, Field(ge=1, le=_MAX_MSG_ID), WHOLE]
 
 class NewEvent(BodyModel):
     """An event to publish from outside a step."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"namespace": "shop", "name": "payment.processed", "payload": {"amount": 5}}]}
+    )
 
     name: Annotated[EventName, Field(description="Such as payment.processed.")]
     namespace: Annotated[Namespace, Field(description="Whose queue it goes into.")]

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasker_actors.telemetry.trace_context import correlated
+from tasker_actors.web.accept import takes_json
 from tasker_actors.web.body_limit import BodyTooLargeError, has_body, read_body_message, replay
 from tasker_actors.web.errors import error_response, internal_error, stopping
 from tasker_actors.web.json_response import JsonResponse
@@ -24,6 +25,8 @@ from tasker_actors.web.security import has_key, is_open, is_own_host
 
 STREAM_PATH = "/v1/events/stream"
 """Answered for as long as the client stays, so it holds no place among the active."""
+
+_JSON_PATHS = frozenset({"/config", "/metrics/events", "/api-docs", "/api-docs/openapi.json"})
 
 logger = structlog.get_logger(__name__)
 
@@ -44,6 +47,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD" and scope["path"] != STREAM_PATH:
+            scope = {**scope, "method": "GET"}  # the server knows better, and sends no body
         context = read_context(scope, self._runtime.new_trace)
         answer = _Answer(send, context)
         began = time.perf_counter()
@@ -75,6 +80,9 @@ class Guard:
             await refusal(scope, receive, answer.send)
         elif is_open(path) or path == STREAM_PATH:
             await self._app(scope, receive, answer.send)
+        elif _is_json(path) and not takes_json(_accept(scope)):
+            message = f"{path} answers with application/json, which the Accept header of the request does not take"
+            await error_response(HTTPStatus.NOT_ACCEPTABLE, "not_acceptable", message)(scope, receive, answer.send)
         elif self._waiting >= self._limits.max_waiting_requests:
             response = self._refused(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "too many requests at once")
             await response(scope, receive, answer.send)
@@ -135,6 +143,14 @@ class Guard:
     ) -> JsonResponse:
         self._runtime.refused(code)
         return error_response(status, code, message, headers=headers)
+
+
+def _is_json(path: str) -> bool:
+    return path.startswith("/v1/") or path in _JSON_PATHS
+
+
+def _accept(scope: Scope) -> str:
+    return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
 
 
 class _Answer:

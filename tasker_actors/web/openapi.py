@@ -21,8 +21,10 @@ _SCHEMES = {
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _METHODS = ("get", "post", "put", "patch", "delete")
-_GUARDED = (401, 403, 503)
-"""What the guard and an absent database answer on every path that is not open (`is_open`)."""
+_GUARDED = (401, 403, 406, 422, 503)
+"""What the guard, a parameter too many and an absent database give on every path that is not open (`is_open`)."""
+_NOT_OURS = frozenset({"HTTPValidationError", "ValidationError"})
+"""What FastAPI itself would answer parameters with that cannot be used."""
 _WITH_BODY = (408, 413, 415)
 """What a body is refused with before it is read."""
 
@@ -34,9 +36,13 @@ def accepts(model: type[ApiModel]) -> dict[str, Any]:
 
 
 def answers(
-    status: int, view: type[BaseModel], *errors: int, links: Mapping[str, Mapping[str, str]] | None = None
+    status: int,
+    view: type[BaseModel],
+    *errors: int,
+    other: Mapping[int, type[BaseModel]] | None = None,
+    links: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[int | str, dict[str, Any]]:
-    """Describe the answers of an endpoint: its own, and the errors that it alone has.
+    """Describe the answers of an endpoint: its own, the errors that it alone has, and `other` ones that say more.
 
     `links` maps names of other endpoints' functions to their parameters, as runtime expressions of OpenAPI: where to go
     from this answer.
@@ -44,7 +50,8 @@ def answers(
     own: dict[str, Any] = {"model": view}
     if links is not None:
         own["links"] = {name: {"operationId": name, "parameters": dict(where)} for name, where in links.items()}
-    return {status: own, **{error: {"model": ErrorView} for error in errors}}
+    refusals = {**dict.fromkeys(errors, ErrorView), **(other or {})}
+    return {status: own, **{error: {"model": model} for error, model in refusals.items()}}
 
 
 def describe(app: FastAPI, body_models: tuple[type[ApiModel], ...]) -> dict[str, Any]:
@@ -54,13 +61,22 @@ def describe(app: FastAPI, body_models: tuple[type[ApiModel], ...]) -> dict[str,
     )
     _, bodies = models_json_schema([(model, "validation") for model in body_models], ref_template=_REF)
     components = document.setdefault("components", {})
-    components["schemas"] = {**components.get("schemas", {}), **bodies["$defs"]}
+    schemas = {name: schema for name, schema in components.get("schemas", {}).items() if name not in _NOT_OURS}
+    components["schemas"] = {**schemas, **bodies["$defs"]}
     components["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         for method in _METHODS:
-            if method in operations and not is_open(path):
-                _guard(operations[method])
+            if method in operations:
+                _drop_what_is_not_ours(operations[method]["responses"])
+                if not is_open(path):
+                    _guard(operations[method])
     return document
+
+
+def _drop_what_is_not_ours(responses: dict[str, Any]) -> None:
+    for status, answer in list(responses.items()):
+        if any(f"/{name}" in str(answer) for name in _NOT_OURS):
+            del responses[status]
 
 
 def _guard(operation: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""How the system is: health, metrics, configuration, templates and workers."""
+"""How the system is: health, metrics, configuration and workers."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
@@ -12,22 +13,37 @@ from fastapi import APIRouter, Header
 from starlette.responses import Response
 
 from tasker_actors.postgres.worker_list import list_workers
-from tasker_actors.settings import masked
 from tasker_actors.stats.exposition import (
     OPENMETRICS_CONTENT_TYPE,
     TEXT_CONTENT_TYPE,
     openmetrics_text,
     prometheus_text,
 )
+from tasker_actors.stats.figures import Figures
+from tasker_actors.web.config_json import config_json
 from tasker_actors.web.errors import error_response
+from tasker_actors.web.health_json import detailed_health_json, health_json
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.metrics_format import MetricsFormat, preferred_format
 from tasker_actors.web.openapi import answers
 from tasker_actors.web.runtime import HealthCheck, HealthReport, Runtime
-from tasker_actors.web.views import HealthView, TemplateList, WorkerList
-from tasker_actors.workflow.registered import RegisteredTemplate
+from tasker_actors.web.status_views import (
+    ConfigView,
+    EventStats,
+    HealthDetail,
+    HealthView,
+    UnhealthyDetail,
+    UnhealthyView,
+    WorkerList,
+)
+from tasker_actors.web.views import ErrorView
 
 PROBE_TIMEOUT_S = 5.0
+_FORMATS = (TEXT_CONTENT_TYPE, OPENMETRICS_CONTENT_TYPE)
+_AS_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind.partition(";")[0]: {"schema": {"type": "string"}} for kind in _FORMATS}},
+    503: {"model": ErrorView},
+}
 _PROBE_THREADS = 8
 
 _Answer = TypeVar("_Answer")
@@ -53,15 +69,10 @@ def status_routes(runtime: Runtime) -> APIRouter:
     _add_health(router, runtime, threads := ProbeThreads())
     _add_metrics(router, runtime, threads)
 
-    @router.get("/config")
+    @router.get("/config", responses=answers(200, ConfigView))
     def get_config() -> JsonResponse:
         """Return the configuration that the supervisor was started with, secrets masked."""
-        return JsonResponse(masked(runtime.settings))
-
-    @router.get("/v1/templates", responses=answers(200, TemplateList))
-    def list_templates() -> JsonResponse:
-        """List the templates that tasks can be created from."""
-        return JsonResponse({"templates": [_template_json(each) for each in runtime.templates()]})
+        return JsonResponse(config_json(runtime))
 
     @router.get("/v1/workers", responses=answers(200, WorkerList))
     def get_workers() -> JsonResponse:
@@ -72,23 +83,39 @@ def status_routes(runtime: Runtime) -> APIRouter:
 
 
 def _add_health(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> None:
-    @router.get("/health", responses=answers(200, HealthView, 503))
+    began = time.monotonic()
+
+    def detailed(report: HealthReport, figures: Figures | None) -> dict[str, Any]:
+        return detailed_health_json(report, runtime, time.monotonic() - began, figures)
+
+    @router.get("/health", responses=answers(200, HealthView, other={503: UnhealthyView}))
     async def get_health() -> JsonResponse:
         """Return every check; 503 if the supervisor is not alive."""
         report = await _report(runtime, threads)
-        return _health_response(report, good=report.live)
+        return _health_response(report, health_json(report, runtime.supervisor_id), good=report.live)
 
-    @router.get("/health/live", responses=answers(200, HealthView, 503))
+    @router.get("/health/live", responses=answers(200, HealthView, other={503: UnhealthyView}))
     async def get_liveness() -> JsonResponse:
         """Say whether the supervisor is alive; 503 if only a restart would help. The database plays no part in it."""
         check = await threads.run(runtime.liveness)
-        return _health_response(HealthReport(check.healthy, check.healthy, (check,)), good=check.healthy)
+        report = HealthReport(check.healthy, check.healthy, (check,))
+        return _health_response(report, health_json(report, runtime.supervisor_id), good=check.healthy)
 
-    @router.get("/health/ready", responses=answers(200, HealthView, 503))
+    @router.get("/health/ready", responses=answers(200, HealthDetail, other={503: UnhealthyDetail}))
     async def get_readiness() -> JsonResponse:
         """Say whether requests and work can be taken now; 503 with the failing checks named."""
         report = await _report(runtime, threads)
-        return _health_response(report, good=report.ready)
+        return _health_response(report, detailed(report, None), good=report.ready)
+
+    @router.get("/health/detailed", responses=answers(200, HealthDetail, other={503: UnhealthyDetail}))
+    async def get_detailed_health() -> JsonResponse:
+        """Return every check by each of its names, and how full everything is; 503 if the supervisor is not alive."""
+        report = await _report(runtime, threads)
+        try:
+            figures = await threads.run(runtime.figures)
+        except TimeoutError:
+            figures = None
+        return _health_response(report, detailed(report, figures), good=report.live)
 
 
 async def _report(runtime: Runtime, threads: ProbeThreads) -> HealthReport:
@@ -110,12 +137,12 @@ def _add_metrics(router: APIRouter, runtime: Runtime, threads: ProbeThreads) -> 
             message = "the figures could not be read in time"
             return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "metrics_unavailable", message)
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=_AS_TEXT)
     async def get_metrics(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Response:
         """Return every figure as Prometheus text, or as OpenMetrics where the Accept header prefers it."""
         return await answer(lambda: _metrics_response(runtime, preferred_format(accept)))
 
-    @router.get("/metrics/events")
+    @router.get("/metrics/events", responses=answers(200, EventStats))
     async def get_event_stats() -> Response:
         """Return the counters of the event router and the in-process bus, summed and by worker."""
         return await answer(lambda: JsonResponse(runtime.event_stats()))
@@ -130,41 +157,9 @@ def _metrics_response(runtime: Runtime, wanted: MetricsFormat) -> Response:
     return Response(prometheus_text(runtime.figures()), headers=headers)
 
 
-def _health_response(report: HealthReport, *, good: bool) -> JsonResponse:
-    failing = [check.name for check in report.checks if not check.healthy]
-    document: dict[str, Any] = {
-        "status": "healthy" if report.live and report.ready else "degraded" if report.live else "unhealthy",
-        "checks": report.checks,
-        "failing": failing,
-    }
+def _health_response(report: HealthReport, document: dict[str, Any], *, good: bool) -> JsonResponse:
     if good:
         return JsonResponse(document)
-    message = f"failing: {', '.join(failing) or 'no check says why'}"
+    message = f"failing: {', '.join(document['failing']) or 'no check says why'}"
     code = "not_ready" if report.live else "not_live"
     return JsonResponse({**document, "error": {"code": code, "message": message}}, HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _template_json(registered: RegisteredTemplate) -> dict[str, Any]:
-    template = registered.template
-    attempts = {step.name: step.max_attempts for step in registered.plan}
-    return {
-        "namespace": template.namespace_name,
-        "name": template.name,
-        "version": template.version,
-        "description": template.description,
-        "input_schema": template.input_schema,
-        "steps": [
-            {
-                "name": step.name,
-                "description": step.description,
-                "handler": step.handler.callable,
-                "dependencies": step.dependencies,
-                "max_attempts": attempts[step.name],
-                "publishes_events": [
-                    {"name": event.name, "delivery_mode": event.delivery_mode, "condition": event.condition}
-                    for event in step.publishes_events
-                ],
-            }
-            for step in template.steps
-        ],
-    }

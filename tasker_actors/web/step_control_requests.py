@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tasker_actors.workflow.request_model import BodyModel, MomentInBody, Text, Uuid
 from tasker_actors.workflow.step_action import StepAction
@@ -43,6 +43,20 @@ class CompletionData(BodyModel):
 
 class StepControl(BodyModel):
     """What to do to a step: who does it goes with the action, `completion_data` with complete_manually."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"action_type": "reset_for_retry", "reason": "the disk was replaced", "reset_by": "ann"},
+                {
+                    "action_type": "complete_manually",
+                    "reason": "done by phone",
+                    "completed_by": "ann",
+                    "completion_data": {"result": {"ok": True}},
+                },
+            ]
+        }
+    )
 
     action_type: Annotated[StepAction, Field(strict=False)]
     reason: Annotated[Why, Field(description="Why it is done.")]

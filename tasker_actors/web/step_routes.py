@@ -13,13 +13,11 @@ from tasker_actors.web.errors import ApiError
 from tasker_actors.web.json_response import JsonResponse
 from tasker_actors.web.openapi import answers
 from tasker_actors.web.runtime import Runtime
+from tasker_actors.web.step_json import attempt_json, step_json
 from tasker_actors.web.task_ids import PathUuid, path_uuid, unknown_task
-from tasker_actors.web.task_json import attempt_json, step_json
 from tasker_actors.web.views import StepDetail, StepList
 
-_LINKS = {
-    "get_step": {"task_uuid": "$response.body#/steps/0/task_uuid", "step_uuid": "$response.body#/steps/0/step_uuid"}
-}
+_LINKS = {"get_step": {"task_uuid": "$response.body#/0/task_uuid", "step_uuid": "$response.body#/0/step_uuid"}}
 
 
 def step_routes(runtime: Runtime) -> APIRouter:
@@ -32,7 +30,7 @@ def step_routes(runtime: Runtime) -> APIRouter:
         steps = tasks.read_steps(runtime.pool, path_uuid(task_uuid))
         if steps is None:
             raise unknown_task(task_uuid)
-        return JsonResponse({"steps": [step_json(step) for step in steps]})
+        return JsonResponse([step_json(step) for step in steps])
 
     @router.get("/{step_uuid}", responses=answers(200, StepDetail, 400, 404))
     def get_step(task_uuid: PathUuid, step_uuid: PathUuid) -> JsonResponse:

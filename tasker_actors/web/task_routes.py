@@ -5,13 +5,14 @@ Endpoints that are no coroutines run in the thread pool, so they may block on th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from tasker_actors.postgres import tasks
+from tasker_actors.postgres import task_list, tasks
 from tasker_actors.postgres.clock import database_time
 from tasker_actors.web.children import cancel_children
 from tasker_actors.web.errors import ApiError
@@ -25,11 +26,12 @@ from tasker_actors.web.task_json import new_task_json, task_json
 from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
 from tasker_actors.workflow.states import TaskState
 from tasker_actors.workflow.task_planning import Origin, PlannedTask, plan_task, plan_tasks, task_exists
-from tasker_actors.workflow.task_requests import NewTask, NewTasks, TaskQuery
+from tasker_actors.workflow.task_requests import PER_PAGE, NewTask, NewTasks, TaskQuery
 from tasker_actors.workflow.task_start import are_delayed, with_starts
 
 _OF_TASK = {"task_uuid": "$response.body#/task_uuid"}
 _LINKS = {"get_task": _OF_TASK, "list_steps": _OF_TASK, "cancel_task": _OF_TASK}
+_PAGING = {"page", "per_page", "limit", "cursor"}
 
 
 def task_routes(runtime: Runtime) -> APIRouter:
@@ -101,10 +103,13 @@ def _add_creation(router: APIRouter, runtime: Runtime) -> None:
 def _add_reading(router: APIRouter, runtime: Runtime) -> None:
     @router.get("", responses=answers(200, TaskList, 422))
     def list_tasks(query: Annotated[TaskQuery, Query()]) -> JsonResponse:
-        """List tasks, the newest first."""
-        wanted = tasks.TaskFilter(below=query.cursor, **query.model_dump(exclude={"limit", "cursor"}))
-        page = tasks.list_tasks(runtime.pool, wanted, query.limit)
-        return JsonResponse({"tasks": [task_json(each) for each in page.tasks], "next_cursor": page.next_below})
+        """List tasks, the newest first: the page of a number, or with `limit` and `cursor` one page after the other."""
+        wanted = task_list.TaskFilter(below=query.cursor, **query.model_dump(exclude=_PAGING))
+        if query.by_cursor:
+            return _page_json(task_list.list_tasks(runtime.pool, wanted, query.limit or PER_PAGE), None)
+        number, per_page = query.page or 1, query.per_page or PER_PAGE
+        page = task_list.numbered_page(runtime.pool, wanted, number, per_page)
+        return _page_json(page, _pagination(page, number, per_page))
 
     @router.get("/{task_uuid}", responses=answers(200, TaskView, 400, 404))
     def get_task(task_uuid: PathUuid) -> JsonResponse:
@@ -120,6 +125,23 @@ def _started(planned: list[PlannedTask], requests: Sequence[NewTask], runtime: R
 def _origin(context: RequestContext, runtime: Runtime) -> Origin:
     """Return what the tasks of a request are created under."""
     return Origin(context.caller, context.given_correlation_id, runtime.new_trace)
+
+
+def _page_json(page: task_list.TaskPage, pagination: dict[str, Any] | None) -> JsonResponse:
+    shown = [task_json(each) for each in page.tasks]
+    return JsonResponse({"tasks": shown, "next_cursor": page.next_below, "pagination": pagination})
+
+
+def _pagination(page: task_list.NumberedPage, number: int, per_page: int) -> dict[str, Any]:
+    return {
+        "page": number,
+        "per_page": per_page,
+        "total_count": page.total,
+        "total_pages": math.ceil(page.total / per_page),
+        "has_next": page.next_below is not None,
+        "has_previous": number > 1,
+        "is_exact": page.is_exact,
+    }
 
 
 def _found(runtime: Runtime, task_uuid: PathUuid) -> tasks.TaskRecord:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from tasker_actors.workflow.states import StepState, TaskState
 from tasker_actors.workflow.summary import ExecutionStatus, HealthStatus, RecommendedAction
@@ -17,28 +17,73 @@ class View(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class StepBrief(View):
-    """A step as its task shows it. `retry_at` is set while it waits for a retry, `error` is of its last attempt."""
+class _StepState(View):
+    """What is said of a step wherever it is shown. `error` is of its last attempt.
+
+    The original's names stand beside ours: `workflow_step_uuid` is `step_uuid`, `current_state` is `status`,
+    `next_retry_at` is `retry_at`. `named_step_uuid` is the same for this step in all tasks of a template.
+    `total_parents` are the dependencies that exist.
+    """
 
     step_uuid: str
+    workflow_step_uuid: str
+    task_uuid: str
+    named_step_uuid: str
     name: str
     status: StepState
+    current_state: StepState
     attempts: int
     max_attempts: int
     blocked: bool
+    dependencies_satisfied: bool
+    retry_eligible: bool
+    ready_for_execution: bool
+    total_parents: int
+    completed_parents: int
+    backoff_request_seconds: int | None
     retry_at: datetime | None
     updated_at: datetime
     error: Any
 
 
-class StepView(StepBrief):
-    """A step with its result. In a list large results are left out: `result_omitted` is true then."""
+class StepBrief(_StepState):
+    """A step as its task shows it. `retry_at` is set while it waits for a retry.
 
-    task_uuid: str
+    Its last three times are UTC and written without a zone, as in the original.
+    """
+
+    next_retry_at: str | None
+    last_failure_at: str | None
+    last_attempted_at: str | None
+
+
+class StepResults(View):
+    """What a step came to, in the original's form."""
+
+    step_uuid: str
+    success: bool
+    status: Literal["completed", "error"]
+    result: Any
+    metadata: dict[str, Any]
+    error: Any
+
+
+class StepView(_StepState):
+    """A step with its result. In a list large results are left out: `result_omitted` is true then.
+
+    `results` has the same once more as the original writes it; it is null while there is neither result nor error.
+    """
+
     namespace: str
+    created_at: datetime
+    completed_at: datetime | None
+    next_retry_at: datetime | None
+    last_failure_at: datetime | None
+    last_attempted_at: datetime | None
     dependencies: list[str]
     worker_id: str | None
     result: Any
+    results: StepResults | None
     result_bytes: int
     result_omitted: bool
 
@@ -60,14 +105,16 @@ class StepDetail(StepView):
     attempt_history: list[AttemptView]
 
 
-class StepList(View):
+class StepList(RootModel[list[StepView]]):
     """The steps of a task, each after those it depends on."""
-
-    steps: list[StepView]
 
 
 class TaskView(View):
-    """A task with what its steps say about it."""
+    """A task with what its steps say about it.
+
+    Who did not say who, where from or why is shown as `unknown`. The context of a task that does not fit into a page by
+    number is left out: `context_omitted` is true then.
+    """
 
     task_uuid: str
     name: str
@@ -78,9 +125,10 @@ class TaskView(View):
     updated_at: datetime
     completed_at: datetime | None
     context: dict[str, Any]
-    initiator: str | None
-    source_system: str | None
-    reason: str | None
+    context_omitted: bool
+    initiator: str
+    source_system: str
+    reason: str
     priority: int
     tags: list[str]
     correlation_id: str
@@ -99,11 +147,27 @@ class TaskView(View):
     steps: list[StepBrief]
 
 
+class Pagination(View):
+    """Where a page by number stands. Beyond 10,000 tasks `total_count` is a part of them: `is_exact` is false then."""
+
+    page: int
+    per_page: int
+    total_count: int
+    total_pages: int
+    has_next: bool
+    has_previous: bool
+    is_exact: bool
+
+
 class TaskList(View):
-    """A page of tasks, the newest first; the next one begins at `next_cursor`, null after the last."""
+    """A page of tasks, the newest first; the next one begins at `next_cursor`, null after the last.
+
+    `pagination` is null where the page was asked for with `limit` or `cursor`.
+    """
 
     tasks: list[TaskView]
     next_cursor: str | None
+    pagination: Pagination | None
 
 
 class CreatedTask(View):
@@ -193,84 +257,6 @@ class RedriveView(View):
     next_after_msg_id: int | None
 
 
-class TemplateEventView(View):
-    """An event that a step declares."""
-
-    name: str
-    delivery_mode: str
-    condition: str
-
-
-class TemplateStepView(View):
-    """A step of a template."""
-
-    name: str
-    description: str | None
-    handler: str
-    dependencies: list[str]
-    max_attempts: int
-    publishes_events: list[TemplateEventView]
-
-
-class TemplateView(View):
-    """A template that tasks can be created from."""
-
-    namespace: str
-    name: str
-    version: str
-    description: str | None
-    input_schema: dict[str, Any] | None
-    steps: list[TemplateStepView]
-
-
-class TemplateList(View):
-    """Every version of every template of this supervisor."""
-
-    templates: list[TemplateView]
-
-
-class WorkerView(View):
-    """A worker of any supervisor on this database."""
-
-    slot: int
-    worker_id: str
-    incarnation: int
-    pid: int | None
-    alive: bool
-    state: str
-    in_flight: int
-    started_at: datetime
-    restarts: int
-    last_reason: str | None
-    host: str
-    supervisor_id: str
-    heartbeat_at: datetime
-    ended_at: datetime | None
-
-
-class WorkerList(View):
-    """Workers that are alive, and those that ended in the last 10 minutes."""
-
-    workers: list[WorkerView]
-
-
-class HealthCheckView(View):
-    """One thing that was looked at."""
-
-    name: str
-    healthy: bool
-    message: str
-    duration_ms: float
-
-
-class HealthView(View):
-    """How the supervisor is; `failing` names the checks that are not healthy."""
-
-    status: str
-    checks: list[HealthCheckView]
-    failing: list[str]
-
-
 class FaultView(View):
     """One thing that is wrong with a request; `path` is a JSON pointer into its body, or names a parameter."""
 
@@ -281,7 +267,12 @@ class FaultView(View):
 class ErrorBody(View):
     """What went wrong; `code` is for programs. Some codes have more keys: `faults`, `index` in a batch."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [{"code": "unknown_task", "message": "there is no task 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5"}]
+        },
+    )
 
     code: str
     message: str

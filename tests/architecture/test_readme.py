@@ -83,7 +83,17 @@ def made() -> Mapping[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["conditions", "commands", "exit codes", "signals", "settings", "telemetry", "endpoints", "metrics"],
+    [
+        "conditions",
+        "commands",
+        "exit codes",
+        "signals",
+        "settings",
+        "telemetry",
+        "endpoints",
+        "error codes",
+        "metrics",
+    ],
 )
 def test_a_table_is_what_the_code_says(made: Mapping[str, str], name: str) -> None:
     assert in_place(README, name) == made[name], "run scripts/readme-tables"

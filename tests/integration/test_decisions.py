@@ -7,7 +7,8 @@ from support.dynamic import APPROVAL, APPROVAL_TYPES, chosen
 from support.flow import Flow, Worker, by_name
 from support.leases import AGAIN, NEVER, event, finish
 
-from tasker_actors.postgres.tasks import TaskFilter, find_task, list_tasks, read_steps
+from tasker_actors.postgres.task_list import TaskFilter, list_tasks
+from tasker_actors.postgres.tasks import find_task, read_steps
 from tasker_actors.workflow.outcome import StepSuccess
 
 DECISION = {"type": "decision"}

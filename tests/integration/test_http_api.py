@@ -16,7 +16,7 @@ from tasker_actors.postgres.connect import open_pool
 from tasker_actors.postgres.session import Pool
 from tasker_actors.telemetry.span_ids import publish_domain_event_id, task_span, task_span_id
 from tasker_actors.telemetry.trace_context import parse_traceparent
-from tasker_actors.web import views
+from tasker_actors.web import status_views, views
 from tasker_actors.web.runtime import PublicationRefusedError, PublishUnavailableError
 
 TRACEPARENT = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
@@ -186,7 +186,11 @@ def test_the_list_has_the_newest_first_and_takes_filters(client: httpx.Client) -
     views.TaskList.model_validate_json(response.content)
     assert response.json()["tasks"] == [tasks[2], tasks[1]]
     rest = client.get("/v1/tasks", params={"limit": 2, "cursor": response.json()["next_cursor"]}).json()
-    assert rest == {"tasks": [tasks[0]], "next_cursor": None}
+    assert rest == {"tasks": [tasks[0]], "next_cursor": None, "pagination": None}
+    first = client.get("/v1/tasks", params={"per_page": 2}).json()
+    assert (first["tasks"], first["pagination"]["total_pages"]) == ([tasks[2], tasks[1]], 2)
+    rest = client.get("/v1/tasks", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert rest["tasks"] == [tasks[0]]
     found = client.get("/v1/tasks", params={"tag": "t1", "status": "pending"}).json()["tasks"]
     assert [task["task_uuid"] for task in found] == [tasks[1]["task_uuid"]]
     yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
@@ -197,12 +201,18 @@ def test_the_list_has_the_newest_first_and_takes_filters(client: httpx.Client) -
     "query",
     [
         "status=done", "limit=0", "limit=201", "limit=x", "cursor=x", "correlation_id=x", "created_after=yesterday",
-        "created_after=2025-12-01T10:30:00", "tag=%00", "name=",
+        "created_after=2025-12-01T10:30:00", "tag=%00", "name=", "page=0", "per_page=201", "initiator=",
     ],
 )  # fmt: skip
 def test_a_filter_that_cannot_be_used_is_refused_by_name(client: httpx.Client, query: str) -> None:
     fault = error(client.get(f"/v1/tasks?{query}"), 422, "invalid")
     assert fault["faults"][0]["path"] == query.partition("=")[0]
+
+
+@pytest.mark.parametrize("query", ["page=1&limit=5", f"per_page=5&cursor={ONE}", "page=2002"])
+def test_pages_that_do_not_go_together_or_come_too_late_are_refused(client: httpx.Client, query: str) -> None:
+    fault = error(client.get(f"/v1/tasks?{query}"), 422, "invalid")
+    assert "cursor" in fault["message"]
 
 
 def test_steps_are_shown_with_results_and_attempts(client: httpx.Client, pool: Pool) -> None:
@@ -213,12 +223,12 @@ def test_steps_are_shown_with_results_and_attempts(client: httpx.Client, pool: P
     (step,) = worker.claim()
     path = f"/v1/tasks/{task['task_uuid']}/workflow_steps"
     name = f"worker-{worker.worker_id}"
-    assert [step["worker_id"] for step in client.get(path).json()["steps"]] == [name, None, None]
+    assert [step["worker_id"] for step in client.get(path).json()] == [name, None, None]
     worker.commit(result(step, result={"large": 18446744073709551615, "text": "Ü"}, bytes=40))
 
     response = client.get(f"/v1/tasks/{task['task_uuid']}/workflow_steps")
     views.StepList.model_validate_json(response.content)
-    steps = response.json()["steps"]
+    steps = response.json()
     assert [step["name"] for step in steps] == ["reserve", "charge", "notify"]
     assert steps[0]["result"] == {"large": 18446744073709551615, "text": "Ü"}
     assert steps[1]["dependencies"] == ["reserve"]
@@ -464,7 +474,7 @@ def test_a_redrive_of_an_unknown_namespace_or_with_too_large_a_payload_is_refuse
 
 def test_templates_and_workers_are_listed(client: httpx.Client, pool: Pool) -> None:
     response = client.get("/v1/templates")
-    views.TemplateList.model_validate_json(response.content)
+    status_views.TemplateList.model_validate_json(response.content)
     (template,) = response.json()["templates"]
     assert [step["name"] for step in template["steps"]] == ["reserve", "charge", "notify"]
     assert template["steps"][1]["publishes_events"] == [
@@ -479,7 +489,7 @@ def test_templates_and_workers_are_listed(client: httpx.Client, pool: Pool) -> N
                 [age, worker.worker_id],
             )
     response = client.get("/v1/workers")
-    views.WorkerList.model_validate_json(response.content)
+    status_views.WorkerList.model_validate_json(response.content)
     shown = {worker["worker_id"]: worker["alive"] for worker in response.json()["workers"]}
     assert shown == {f"worker-{workers[0].worker_id}": True, f"worker-{workers[1].worker_id}": False}
 

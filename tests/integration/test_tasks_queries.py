@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import psycopg
 import pytest
+from psycopg import sql
 from support.stored_work import FakeWorker, create, register, result, task_row
 
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.postgres import tasks
+from tasker_actors.postgres import task_list, tasks
 from tasker_actors.postgres.connect import open_pool
-from tasker_actors.postgres.session import DatabaseBusyError, Pool, QueryTimeoutError, named_statements, session
+from tasker_actors.postgres.session import DatabaseBusyError, Pool, QueryTimeoutError, session
 from tasker_actors.workflow.states import TaskState
 from tasker_actors.workflow.summary import HealthStatus
 
@@ -25,13 +26,15 @@ def pool(any_database_url: str) -> Iterator[Pool]:
         yield opened
 
 
-def uuids(page: tasks.TaskPage) -> list[str]:
+def uuids(page: task_list.TaskPage) -> list[str]:
     return [record.columns["task_uuid"] for record in page.tasks]
 
 
 def statuses(pool: Pool) -> dict[TaskState, set[str]]:
     """What each filter by status finds."""
-    return {status: set(uuids(tasks.list_tasks(pool, tasks.TaskFilter(status=status), 100))) for status in TaskState}
+    return {
+        status: set(uuids(task_list.list_tasks(pool, task_list.TaskFilter(status=status), 100))) for status in TaskState
+    }
 
 
 def test_a_created_task_is_read_back_as_it_was_given(pool: Pool) -> None:
@@ -77,7 +80,7 @@ def test_a_repeated_key_in_a_batch_creates_nothing_and_is_named(pool: Pool) -> N
         tasks.create_tasks(pool, rows)
 
     assert caught.value.index == 2
-    assert uuids(tasks.list_tasks(pool, tasks.TaskFilter(), 10)) == [other.task_uuid]
+    assert uuids(task_list.list_tasks(pool, task_list.TaskFilter(), 10)) == [other.task_uuid]
 
 
 def test_the_same_key_of_another_template_is_another_key(pool: Pool) -> None:
@@ -158,7 +161,7 @@ def test_pages_have_every_task_once_though_others_are_created_meanwhile(pool: Po
     seen: list[str] = []
     below = None
     for _ in range(3):
-        page = tasks.list_tasks(pool, tasks.TaskFilter(below=below), 3)
+        page = task_list.list_tasks(pool, task_list.TaskFilter(below=below), 3)
         seen.extend(uuids(page))
         below = page.next_below
         create(pool, registered)
@@ -170,24 +173,24 @@ def test_a_full_last_page_says_that_it_is_the_last(pool: Pool) -> None:
     registered = register(pool)
     for _ in range(3):
         create(pool, registered)
-    assert tasks.list_tasks(pool, tasks.TaskFilter(), 3).next_below is None
-    assert tasks.list_tasks(pool, tasks.TaskFilter(), 2).next_below is not None
+    assert task_list.list_tasks(pool, task_list.TaskFilter(), 3).next_below is None
+    assert task_list.list_tasks(pool, task_list.TaskFilter(), 2).next_below is not None
 
 
 def test_a_page_ends_before_its_contexts_are_too_large(pool: Pool) -> None:
     registered = register(pool)
     large = orjson.dumps({"amount": 1, "text": "x" * 1_500_000})
     rows = [create(pool, registered, context=large) for _ in range(3)]
-    first = tasks.list_tasks(pool, tasks.TaskFilter(), 10)
+    first = task_list.list_tasks(pool, task_list.TaskFilter(), 10)
     assert uuids(first) == [rows[2].task_uuid, rows[1].task_uuid]
-    second = tasks.list_tasks(pool, tasks.TaskFilter(below=first.next_below), 10)
+    second = task_list.list_tasks(pool, task_list.TaskFilter(below=first.next_below), 10)
     assert uuids(second) == [rows[0].task_uuid]
     assert second.next_below is None
 
 
 def test_a_state_that_follows_from_steps_is_looked_for_in_chunks(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "_LISTING_CHUNK", 2)
-    monkeypatch.setattr(tasks, "_MAX_LISTING_CHUNKS", 2)
+    monkeypatch.setattr(task_list, "_LISTING_CHUNK", 2)
+    monkeypatch.setattr(task_list, "_MAX_LISTING_CHUNKS", 2)
     registered = register(pool)
     worker = FakeWorker(pool)
     pending = create(pool, registered)
@@ -195,11 +198,11 @@ def test_a_state_that_follows_from_steps_is_looked_for_in_chunks(pool: Pool, mon
         create(pool, registered, priority=1)
     assert len(worker.claim(5)) == 5
 
-    first = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.PENDING), 10)
+    first = task_list.list_tasks(pool, task_list.TaskFilter(status=TaskState.PENDING), 10)
     assert uuids(first) == []
     assert first.next_below is not None
 
-    second = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.PENDING, below=first.next_below), 10)
+    second = task_list.list_tasks(pool, task_list.TaskFilter(status=TaskState.PENDING, below=first.next_below), 10)
     assert uuids(second) == [pending.task_uuid]
     assert second.next_below is None
 
@@ -211,7 +214,7 @@ def test_filters(pool: Pool) -> None:
     now = datetime.now(UTC)
 
     def found(**wanted: object) -> list[str]:
-        return uuids(tasks.list_tasks(pool, tasks.TaskFilter(**wanted), 10))  # type: ignore[arg-type]  # one of each
+        return uuids(task_list.list_tasks(pool, task_list.TaskFilter(**wanted), 10))  # type: ignore[arg-type]  # one of each
 
     assert found(name="order") == [one.task_uuid]
     assert found(version="2.0.0") == [two.task_uuid]
@@ -233,7 +236,7 @@ def test_a_time_filter_finds_what_another_host_with_a_wrong_clock_created(pool: 
     stamp = int((datetime.now(UTC) - timedelta(hours=8)).timestamp() * 1000)
     task_uuid = f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7000-8000-000000000001"
     create(pool, registered, task_uuid=task_uuid)
-    page = tasks.list_tasks(pool, tasks.TaskFilter(created_after=datetime.now(UTC) - timedelta(minutes=5)), 10)
+    page = task_list.list_tasks(pool, task_list.TaskFilter(created_after=datetime.now(UTC) - timedelta(minutes=5)), 10)
     assert uuids(page) == [task_uuid]
 
 
@@ -255,7 +258,7 @@ def test_cancelling_ends_leases_and_is_told_apart_from_being_finished(pool: Pool
 
     create(pool, registered)
     worker.run()
-    finished = tasks.list_tasks(pool, tasks.TaskFilter(status=TaskState.COMPLETE), 1).tasks[0]
+    finished = task_list.list_tasks(pool, task_list.TaskFilter(status=TaskState.COMPLETE), 1).tasks[0]
     refused = tasks.cancel_task(pool, finished.columns["task_uuid"])
     assert refused is not None
     assert (refused.status, refused.cancelled, refused.leases) == ("complete", False, ())
@@ -324,12 +327,12 @@ def test_a_list_by_one_filter_reads_an_index_and_not_the_tasks_before_it(pool: P
     with pool.connection() as connection:
         connection.execute("VACUUM ANALYZE tasker.tasks")
         for name, (value, index) in indexes.items():
-            one = tasks.TaskFilter(**{name: value})
-            parameters = tasks._parameters(one, tasks._templates(connection, one), None, 50)
-            query = b"EXPLAIN " + named_statements()["list_tasks"]
+            one = task_list.TaskFilter(**{name: value})
+            parameters = task_list._parameters(one, task_list._templates(connection, one), None, 50)
+            query = sql.SQL("EXPLAIN ") + task_list._filtered("list_tasks")
             plan = "\n".join(line for (line,) in connection.execute(query, parameters, prepare=False))
             assert index in plan, f"{name}\n{plan}"
-            assert uuids(tasks.list_tasks(pool, one, 10)) == [wanted.task_uuid]
+            assert uuids(task_list.list_tasks(pool, one, 10)) == [wanted.task_uuid]
 
 
 def test_a_common_filter_reads_no_more_than_a_page(pool: Pool) -> None:
@@ -338,9 +341,9 @@ def test_a_common_filter_reads_no_more_than_a_page(pool: Pool) -> None:
     tasks.create_tasks(pool, [task_row(common) for _ in range(1_000)])
     with pool.connection() as connection:
         connection.execute("VACUUM ANALYZE tasker.tasks")
-        for one in (tasks.TaskFilter(name="order"), tasks.TaskFilter(status=TaskState.COMPLETE)):
-            parameters = tasks._parameters(one, tasks._templates(connection, one), None, 50)
-            query = b"EXPLAIN " + named_statements()["list_tasks"]
+        for one in (task_list.TaskFilter(name="order"), task_list.TaskFilter(status=TaskState.COMPLETE)):
+            parameters = task_list._parameters(one, task_list._templates(connection, one), None, 50)
+            query = sql.SQL("EXPLAIN ") + task_list._filtered("list_tasks")
             plan = "\n".join(line for (line,) in connection.execute(query, parameters, prepare=False))
             assert "Sort" not in plan, plan
 
@@ -356,3 +359,49 @@ def test_a_query_past_its_time_limit_is_told_apart(pool: Pool) -> None:
 def test_a_fault_of_a_statement_is_no_outage(pool: Pool) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable), session(pool) as connection:
         connection.execute("SELECT FROM nothing")
+
+
+def test_a_page_by_number_counts_no_further_than_a_bound(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = register(pool)
+    rows = [create(pool, registered) for _ in range(7)]
+    newest = [row.task_uuid for row in reversed(rows)]
+
+    def found(page: int, per_page: int, **wanted: TaskState) -> tuple[list[str], int, bool, bool]:
+        numbered = task_list.numbered_page(pool, task_list.TaskFilter(**wanted), page, per_page)
+        return uuids(numbered), numbered.total, numbered.is_exact, numbered.next_below is not None
+
+    assert found(1, 3) == (newest[:3], 7, True, True)
+    monkeypatch.setattr(task_list, "MAX_COUNTED", 4)
+    assert found(1, 3) == (newest[:3], 5, False, True)
+    assert found(2, 3) == (newest[3:6], 7, False, True)
+    assert found(3, 3) == (newest[6:], 7, True, False)
+    assert found(9, 3) == ([], 5, False, False)
+    monkeypatch.setattr(task_list, "_LISTING_CHUNK", 2)
+    monkeypatch.setattr(task_list, "_MAX_LISTING_CHUNKS", 2)
+    assert found(1, 3, status=TaskState.PENDING) == (newest[:3], 4, False, True)
+    assert found(2, 3, status=TaskState.PENDING) == (newest[3:4], 4, False, False)
+
+
+def test_a_page_by_number_leaves_out_contexts_and_no_tasks(pool: Pool) -> None:
+    registered = register(pool)
+    large = orjson.dumps({"amount": 1, "text": "x" * 1_500_000})
+    rows = [create(pool, registered, context=large) for _ in range(3)]
+    page = task_list.numbered_page(pool, task_list.TaskFilter(), 1, 10)
+    assert uuids(page) == [row.task_uuid for row in reversed(rows)]
+    assert [record.columns["context"] is None for record in page.tasks] == [False, False, True]
+
+
+def test_a_page_by_number_passes_over_tasks_by_an_index(pool: Pool) -> None:
+    common = register(pool)
+    tasks.create_tasks(pool, [task_row(common) for _ in range(3_000)])
+    with pool.connection() as connection:
+        connection.execute("VACUUM ANALYZE tasker.tasks")
+        for one in (
+            task_list.TaskFilter(),
+            task_list.TaskFilter(name="order"),
+            task_list.TaskFilter(status=TaskState.COMPLETE),
+        ):
+            parameters = task_list._parameters(one, task_list._templates(connection, one), None, 50, 1_000)
+            query = sql.SQL("EXPLAIN ") + task_list._filtered("list_tasks")
+            plan = "\n".join(line for (line,) in connection.execute(query, parameters, prepare=False))
+            assert "Sort" not in plan, plan

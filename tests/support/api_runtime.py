@@ -14,10 +14,12 @@ import httpx
 from fastapi import APIRouter
 
 from tasker_actors.identifiers import new_uuid7
+from tasker_actors.postgres.pool_figures import MeasuredPool
 from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.step_control import Resolution
 from tasker_actors.postgres.tasks import Cancellation, Lease
 from tasker_actors.settings import Settings
+from tasker_actors.stats.counters import EventRouterStats, InProcessEventBusStats
 from tasker_actors.stats.figures import Figures
 from tasker_actors.telemetry.metrics import WORKERS_ALIVE
 from tasker_actors.telemetry.trace_context import TraceContext, new_trace
@@ -28,12 +30,12 @@ from tasker_actors.workflow.versions import version_key
 
 
 class RecordingRuntime:
-    """Knows the templates it is given, and remembers what the API told it."""
+    """Knows the templates it is given, and remembers what the API told it; without a pool nothing asks a database."""
 
-    def __init__(self, pool: Pool, settings: Settings | None = None) -> None:
+    def __init__(self, pool: Pool | None, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.supervisor_id = str(uuid4())
-        self.pool = pool
+        self.pool: Pool = MeasuredPool(min_size=0, max_size=8, open=False) if pool is None else pool
         self.registered: list[RegisteredTemplate] = []
         self.created: list[tuple[str, str]] = []
         self.cancelled: list[Lease] = []
@@ -96,7 +98,13 @@ class RecordingRuntime:
         return Figures(gauges={WORKERS_ALIVE: {("0",): 1.0}})
 
     def event_stats(self) -> dict[str, Any]:
-        return {"router": {"total_routed": 1}, "worker_id": self.supervisor_id}
+        return {
+            "router": EventRouterStats().to_dict(),
+            "in_process_bus": InProcessEventBusStats().to_dict(),
+            "captured_at": "2025-12-01T10:30:00Z",
+            "worker_id": self.supervisor_id,
+            "workers": [],
+        }
 
 
 @contextmanager

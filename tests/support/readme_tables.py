@@ -33,6 +33,7 @@ from tasker_actors.supervision.signals import HANDLED
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.metrics import TABLE
 from tasker_actors.web.app import create_app
+from tasker_actors.web.error_codes import ERROR_CODES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -112,6 +113,7 @@ def tables() -> dict[str, str]:
         "settings": _settings,
         "telemetry": _telemetry,
         "endpoints": _endpoints,
+        "error codes": _error_codes,
         "metrics": _metrics,
     }
     return {name: make() for name, make in made.items()}
@@ -181,7 +183,7 @@ def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of the API; nothing is started for it."""
 
     async def get() -> dict[str, Any]:
-        transport = httpx.ASGITransport(create_app(RecordingRuntime(None)))  # type: ignore[arg-type]  # no database is asked
+        transport = httpx.ASGITransport(create_app(RecordingRuntime(None)))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             document: dict[str, Any] = (await client.get("/api-docs")).raise_for_status().json()
             return document
@@ -257,6 +259,14 @@ def _endpoints() -> str:
             rows.append((f"`{method.upper()} {path}`", "yes" if "security" in operation else "no", text))
     rows.append(("`GET /api-docs`", "yes", "Return the OpenAPI document."))
     return _table(("endpoint", "needs the key", "what it does"), rows)
+
+
+def _error_codes() -> str:
+    rows = [
+        (", ".join(str(status.value) for status in each.statuses), f"`{each.code}`", each.meaning)
+        for each in ERROR_CODES
+    ]
+    return _table(("status", "code", "what it means"), rows)
 
 
 def _metrics() -> str:

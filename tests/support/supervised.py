@@ -174,7 +174,7 @@ class Supervised:
 
     def steps(self, task_uuid: str) -> dict[str, dict[str, Any]]:
         """Read a task's steps by name, with their results."""
-        return {step["name"]: step for step in self.get(f"/v1/tasks/{task_uuid}/workflow_steps")["steps"]}
+        return {step["name"]: step for step in self.get(f"/v1/tasks/{task_uuid}/workflow_steps")}
 
     def workers(self) -> dict[int, dict[str, Any]]:
         """This supervisor's live workers by slot."""

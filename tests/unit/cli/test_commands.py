@@ -264,13 +264,15 @@ def test_a_task_is_shown_with_its_steps(supervisor, run):
 
 
 def test_the_steps_of_a_task_are_shown(supervisor, run):
-    supervisor.answer = lambda _: (200, {"steps": [step("complete")]})
+    supervisor.answer = lambda _: (200, [step("complete")])
 
     code, out, _ = run("task", "steps", UUID)
 
     assert code == 0
     assert supervisor.requests[0].path == f"/v1/tasks/{UUID}/workflow_steps"
     assert OTHER in out
+    code, out, _ = run("task", "steps", UUID, "--json")
+    assert (code, json.loads(out)) == (0, {"steps": [step("complete")]})
 
 
 def test_a_task_is_cancelled(supervisor, run):
@@ -409,7 +411,6 @@ def test_stats_show_the_sum_and_each_slot(supervisor, run):
         ["stats"],
         ["task", "list"],
         ["task", "get", UUID],
-        ["task", "steps", UUID],
         ["task", "cancel", UUID],
         ["events", "list"],
         ["events", "dlq", "list"],

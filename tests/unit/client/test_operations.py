@@ -82,15 +82,14 @@ def operations(retry_for: float = 60.0) -> Operations:
     "flow",
     [
         operations().get_task(TASK),
-        operations().steps(TASK),
         operations().page(TaskFilters(), None),
         operations().cancel(TASK),
         operations().create_task(TaskRequest("shop/order", idempotency_key="k")),
     ],
-    ids=["get", "steps", "list", "cancel", "create with a key"],
+    ids=["get", "list", "cancel", "create with a key"],
 )
 def test_what_does_no_harm_is_repeated_with_growing_pauses(flow: Flow[Any]) -> None:
-    answer = {**task(), "steps": [step()], "tasks": [task()], "next_cursor": None}
+    answer = {**task(), "tasks": [task()], "next_cursor": None}
     script = Script(NOBODY, LOST, BUSY, LOST, LOST, LOST, LOST, answer)
 
     script.run(flow)
@@ -98,6 +97,12 @@ def test_what_does_no_harm_is_repeated_with_growing_pauses(flow: Flow[Any]) -> N
     assert script.pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert script.answers == []
     assert len(set(map(repr, script.requests))) == 1
+
+
+def test_a_list_is_repeated_too() -> None:
+    script = Script(NOBODY, BUSY, [step()])
+    assert [one.name for one in script.run(operations().steps(TASK))] == [step()["name"]]
+    assert len(script.requests) == 3
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def client(runtime: RecordingRuntime) -> Iterator[httpx.Client]:
 @pytest.fixture
 def locked_client() -> Iterator[httpx.Client]:
     settings = Settings.model_validate({"http": {"api_key": KEY}})
-    with serving(RecordingRuntime(None, settings)) as opened:  # type: ignore[arg-type]  # the same
+    with serving(RecordingRuntime(None, settings)) as opened:
         yield opened
 
 
@@ -187,7 +187,7 @@ def test_unknown_paths_and_methods_are_answered_like_everything_else(client) -> 
     error(client.get("/docs"), 404, "not_found")
     response = client.put("/v1/tasks")
     error(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "GET, POST"
+    assert response.headers["allow"] == "GET, HEAD, POST"
     error(client.post("/metrics", content=b""), 405, "method_not_allowed")
     error(client.options("/v1/tasks"), 405, "method_not_allowed")
 
@@ -205,6 +205,27 @@ def test_a_fault_of_ours_is_500_and_shows_nothing(client, runtime) -> None:
         until(lambda: len([line for line in lines if line["log_level"] == "error"]) == 2)
     assert "secret" not in response.text
     assert response.headers["x-correlation-id"]
+
+
+def test_head_is_answered_like_get_without_a_body(client) -> None:
+    for path in ("/v1/templates", "/health", "/metrics", "/api-docs", "/v1/templates/a/b/1.0.0"):
+        got, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert (
+        client.head("/v1/templates").headers["content-length"] == client.get("/v1/templates").headers["content-length"]
+    )
+    assert client.head("/v1/events/dlq/redrive").status_code == 405
+    assert client.head("/v1/events/stream").status_code in (404, 405)
+
+
+def test_who_takes_no_json_gets_none_and_nothing_is_done(client, runtime) -> None:
+    for path in ("/v1/templates", "/config", "/nope/v1", "/health", "/metrics"):
+        response = client.get(path, headers={"accept": "text/html"})
+        assert response.status_code == (406 if path in ("/v1/templates", "/config") else client.get(path).status_code)
+    error(client.post("/v1/tasks", content=ORDER, headers={**JSON, "accept": "text/xml"}), 406, "not_acceptable")
+    assert runtime.created == []
+    assert client.get("/v1/templates", headers={"accept": "text/html, */*;q=0.1"}).status_code == 200
 
 
 def test_answers_are_neither_sniffed_nor_kept(client) -> None:
@@ -303,7 +324,7 @@ def test_more_routes_can_be_added_under_the_same_guard() -> None:
         return {"x": 1}
 
     settings = Settings.model_validate({"http": {"api_key": KEY}})
-    server = HttpServer(RecordingRuntime(None, settings), "127.0.0.1", 0, [router])  # type: ignore[arg-type]  # the same
+    server = HttpServer(RecordingRuntime(None, settings), "127.0.0.1", 0, [router])
     server.bind()
     server.start()
     try:

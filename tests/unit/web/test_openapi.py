@@ -9,13 +9,15 @@ import httpx
 import pytest
 from support.api_runtime import RecordingRuntime, serving
 
+from tasker_actors.web.dlq_requests import DlqUpdate
 from tasker_actors.web.event_requests import NewEvent, RedriveBody
+from tasker_actors.web.step_control_requests import StepControl
 from tasker_actors.workflow.task_requests import NewTask, NewTasks
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with serving(RecordingRuntime(None)) as opened:  # type: ignore[arg-type]  # nothing here reaches the database
+    with serving(RecordingRuntime(None)) as opened:
         yield opened
 
 
@@ -71,9 +73,32 @@ def test_bodies_are_described(document, path, model) -> None:
 def test_filters_are_described(document) -> None:
     names = {parameter["name"] for parameter in document["paths"]["/v1/tasks"]["get"]["parameters"]}
     assert names == {
-        "namespace", "name", "version", "status", "correlation_id", "tag", "created_after", "created_before", "limit",
-        "cursor",
+        "namespace", "name", "version", "status", "initiator", "source_system", "correlation_id", "tag",
+        "created_after", "created_before", "page", "per_page", "limit", "cursor",
     }  # fmt: skip
+
+
+def test_every_operation_has_an_id_a_description_and_answers_that_are_described(document) -> None:
+    found = [operation for path in document["paths"].values() for operation in path.values()]
+    ids = [operation["operationId"] for operation in found]
+    assert len(ids) == len(set(ids)) > 35
+    for operation in found:
+        assert operation["description"]
+        for status, answer in operation["responses"].items():
+            assert all(kind.get("schema") for kind in answer["content"].values()), (operation["operationId"], status)
+            assert answer["content"], (operation["operationId"], status)
+
+
+def test_bodies_have_examples_that_fit(document) -> None:
+    found = {name: schema for name, schema in document["components"]["schemas"].items() if "examples" in schema}
+    assert {"NewTask", "StepControl", "DlqUpdate", "NewEvent", "ErrorBody"} <= found.keys()
+    for model in (NewTask, StepControl, DlqUpdate, NewEvent):
+        for example in found[model.__name__]["examples"]:
+            model.model_validate(example)
+
+
+def test_the_document_has_a_second_address(client, document) -> None:
+    assert client.get("/api-docs/openapi.json").json() == document
 
 
 def test_open_paths_ask_for_no_key_and_others_do(document) -> None:

@@ -17,7 +17,7 @@ from tasker_actors.web.server import HttpServer
 
 @pytest.fixture
 def runtime() -> RecordingRuntime:
-    return RecordingRuntime(None)  # type: ignore[arg-type]  # nothing here reaches the database
+    return RecordingRuntime(None)
 
 
 def test_a_port_in_use_is_an_error_with_host_and_port(runtime) -> None:
