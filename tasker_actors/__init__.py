@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     )
     from tasker_actors.steps.step_errors import TimeoutError as StepTimeoutError
     from tasker_actors.steps.step_errors import ValidationError as StepValidationError
-    from tasker_actors.steps.task_starter import TaskReference, TaskRefusedError
+    from tasker_actors.steps.task_reference import TaskReference, TaskRefusedError
 
 _LATER = {
     "client.async_task_client": ("AsyncTaskerClient",),
@@ -110,7 +110,7 @@ _LATER = {
         "is_permanent",
         "is_retryable",
     ),
-    "steps.task_starter": ("TaskReference", "TaskRefusedError"),
+    "steps.task_reference": ("TaskReference", "TaskRefusedError"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
 _OTHER_NAMES = {"StepTimeoutError": "TimeoutError", "StepValidationError": "ValidationError"}

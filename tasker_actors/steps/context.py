@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
 from tasker_actors.events.facts import CodeEvent
@@ -14,7 +14,9 @@ from tasker_actors.steps.child_task import ChildTask
 from tasker_actors.steps.clock import SYSTEM_CLOCK, Clock
 from tasker_actors.steps.sequence_step import TaskSequenceStepWrapper
 from tasker_actors.steps.task_access import TaskAccess
-from tasker_actors.steps.task_starter import TaskStarter
+
+if TYPE_CHECKING:
+    from tasker_actors.steps.task_starter import TaskStarter
 
 _Choice = TypeVar("_Choice", DeliveryMode, EventCondition)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasker_actors.steps.result import StepHandlerResult
-from tasker_actors.steps.task_starter import TaskReference, TaskRefusedError, TaskStarter
+from tasker_actors.steps.task_reference import TaskReference, TaskRefusedError
+
+if TYPE_CHECKING:
+    from tasker_actors.steps.task_starter import TaskStarter
 
 
 class TaskAccess:

@@ -11,8 +11,8 @@ import orjson
 from tasker_actors.events.codec import PayloadError, encode_payload
 from tasker_actors.events.json_size import stored_bytes
 from tasker_actors.identifiers import new_uuid7
-from tasker_actors.steps.failures import PermanentError
 from tasker_actors.steps.lease import LeasedStep
+from tasker_actors.steps.task_reference import TaskReference, TaskRefusedError
 from tasker_actors.telemetry.span_ids import handler_call_id
 from tasker_actors.workflow.identity import is_key_missing, task_identity
 from tasker_actors.workflow.input_schema import validate_context
@@ -24,20 +24,6 @@ from tasker_actors.workflow.template_reference import parse_template_reference
 MAX_PRIORITY: Final = 1_000
 MAX_TAGS: Final = 50
 MAX_TEXT: Final = 255
-
-
-class TaskRefusedError(PermanentError):
-    """A handler starts a task that cannot be; `error_code` says in a word why."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskReference:
-    """A task that a handler has started: it exists once the attempt is committed."""
-
-    task_uuid: str
-    namespace: str
-    name: str
-    version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ ERROR_CODES: Final = (
     _code("unknown_step", "the task has no such step", _S.NOT_FOUND),
     _code("unknown_template", "there is no such template, or no such version of it", _S.NOT_FOUND),
     _code("unknown_namespace", "no template of this namespace was ever registered", _S.NOT_FOUND),
+    _code("unknown_schedule", "there is no such schedule", _S.NOT_FOUND),
     _code("unknown_entry", "there is no such entry among the dead", _S.NOT_FOUND),
     _code("method_not_allowed", "the path takes other methods, which `Allow` names", _S.METHOD_NOT_ALLOWED),
     _code("not_acceptable", "the answer is JSON, which the Accept header does not take", _S.NOT_ACCEPTABLE),

@@ -56,7 +56,7 @@ def new_task_json(row: NewTaskRow, registered: RegisteredTemplate, created_at: d
         "start_at": row.start_at,
         **asdict(_initial_summary(registered, waits=row.start_at is not None)),
         "steps": [
-            _new_step_json(row.task_uuid, step_uuid, step, registered, created_at)
+            _new_step_json(row, step_uuid, step, registered, created_at)
             for step_uuid, step in zip(row.step_uuids, registered.plan, strict=True)
             if not step.conditional
         ],
@@ -69,13 +69,13 @@ def named_step_uuid(template_id: int, position: int) -> str:
 
 
 def _new_step_json(
-    task_uuid: str, step_uuid: str, step: PlannedStep, registered: RegisteredTemplate, created_at: datetime
+    row: NewTaskRow, step_uuid: str, step: PlannedStep, registered: RegisteredTemplate, created_at: datetime
 ) -> dict[str, Any]:
     state = StepState.PENDING if step.dependencies else StepState.ENQUEUED
     return {
         "step_uuid": step_uuid,
         "workflow_step_uuid": step_uuid,
-        "task_uuid": task_uuid,
+        "task_uuid": row.task_uuid,
         "named_step_uuid": named_step_uuid(registered.template_id, step.position),
         "name": step.name,
         "status": state,
@@ -85,7 +85,7 @@ def _new_step_json(
         "blocked": False,
         "dependencies_satisfied": not step.dependencies,
         "retry_eligible": True,
-        "ready_for_execution": not step.dependencies,
+        "ready_for_execution": not step.dependencies and row.start_at is None,
         "total_parents": len(step.dependencies),
         "completed_parents": 0,
         "retry_at": None,

@@ -267,4 +267,4 @@ def test_an_unknown_schedule_is_told(client: httpx.Client) -> None:
 def test_other_methods_are_told_what_is_taken(client: httpx.Client) -> None:
     response = client.post("/v1/schedules/nightly", json={})
     error(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "DELETE, GET, PATCH, PUT"
+    assert response.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"

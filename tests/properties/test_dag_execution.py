@@ -43,7 +43,7 @@ from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.steps.claimer import Beginning
 from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
-from tasker_actors.steps.task_starter import TaskReference
+from tasker_actors.steps.task_reference import TaskReference
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.outcome import StepOutcome
 

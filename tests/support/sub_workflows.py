@@ -13,7 +13,8 @@ from tasker_actors.postgres.tasks import NewTaskRow
 from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.result import StepHandlerResult, TaskNamed
-from tasker_actors.steps.task_starter import TaskReference, TaskStarter
+from tasker_actors.steps.task_reference import TaskReference
+from tasker_actors.steps.task_starter import TaskStarter
 from tasker_actors.workflow.outcome import StepOutcome, StepSuccess
 from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.template_index import TemplateIndex

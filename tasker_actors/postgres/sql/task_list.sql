@@ -39,7 +39,7 @@ WHERE (%(namespace)s::text IS NULL OR namespace = %(namespace)s::text)
 -- The rows of a page are chosen before their steps are counted: what is passed over costs an entry of an index.
 SELECT t.task_uuid::text, t.context_bytes, t.status, c.*
 FROM (
-    SELECT t.task_uuid, t.context_bytes, t.status
+    SELECT t.task_uuid, t.context_bytes, t.status, t.start_at
     FROM tasker.tasks t
     WHERE {task_filter}
     ORDER BY t.task_uuid DESC

@@ -10,7 +10,7 @@ from tasker_actors.delivery.batch import batch_json, fallbacks
 from tasker_actors.delivery.routing import commit_item, result_document
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.result import StepHandlerResult
-from tasker_actors.steps.task_starter import TaskRefusedError
+from tasker_actors.steps.task_reference import TaskRefusedError
 from tasker_actors.workflow.dag import plan
 from tasker_actors.workflow.registered import RegisteredTemplate
 

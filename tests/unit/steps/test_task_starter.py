@@ -9,7 +9,8 @@ import pytest
 from support.leases import MIB, leased, template
 from support.sub_workflows import Templates, starter_of
 
-from tasker_actors.steps.task_starter import TaskRefusedError, TaskStarter
+from tasker_actors.steps.task_reference import TaskRefusedError
+from tasker_actors.steps.task_starter import TaskStarter
 from tasker_actors.telemetry.span_ids import handler_call_id
 from tasker_actors.workflow.dag import plan
 from tasker_actors.workflow.identity import task_identity
