@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.stats.figures import Exemplar
+from tasker_actors.values import value
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived, FastEvent, OutgoingEvent, RefusedEvent
@@ -63,7 +64,7 @@ class StopClaiming:
     """Worker's main thread → StepSource: claim and start nothing more, give back what has not begun."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class StepFinished:
     """StepExecutor (or the clock, for a handler that hangs) → EventRouter. Lost: the result; the step runs again."""
 
@@ -73,7 +74,7 @@ class StepFinished:
 # 2. Commit
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class CommitItem:
     """One entry of a batch; `finished` is None for steps that are given back and for events from outside a step."""
 

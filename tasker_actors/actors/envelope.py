@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.values import value
 
 
 class Reply(Protocol):
@@ -21,7 +21,7 @@ class Reply(Protocol):
         """Make the asker's call raise an ActorUnavailableError, since nobody will answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Envelope:
     """One message on its way to one actor.
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasker_actors.events.declaration import DeliveryMode, EventCondition
+from tasker_actors.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class StepFacts:
     """One attempt of a step: whose it is, which one, and how long it took.
 

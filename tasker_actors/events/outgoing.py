@@ -11,6 +11,7 @@ from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.publisher import BasePublisher, DefaultPublisher
 from tasker_actors.events.schema import SchemaValidator
+from tasker_actors.values import value
 
 if TYPE_CHECKING:
     from tasker_actors.telemetry.trace_context import TraceContext
@@ -34,7 +35,7 @@ class BoundDeclaration:
         object.__setattr__(self, "publisher_name", checked_name(self.publisher))
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class OutgoingEvent:
     """An event to publish: `message` is the JSON of SPEC 2.4, `event` the same for subscribers, parsed when read."""
 
@@ -81,7 +82,7 @@ class RefusedEvent:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class Derived:
     """All events of one attempt, the declared ones as declared, then those from code as they were called."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from tasker_actors.events.codec import PayloadError, encode_payload
 from tasker_actors.events.derive import BoundDeclaration, CodeEvent, StepFacts, derive
@@ -17,6 +17,7 @@ from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.steps.follow_up import FollowUp, checkpoint, follow_up, wait
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.task_starter import StartedTask
+from tasker_actors.values import value
 from tasker_actors.workflow.checkpoint import YIELDED, asks_to_yield
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
 from tasker_actors.workflow.outcome_fault import OutcomeFault
@@ -24,8 +25,10 @@ from tasker_actors.workflow.retry import next_delay_ms
 from tasker_actors.workflow.states import StepState
 from tasker_actors.workflow.waiting import asks_to_wait
 
+_NO_EVENTS: Final = Derived()
 
-@dataclass(frozen=True, slots=True)
+
+@value()
 class HandledStep:
     """What the handler of one attempt gave, before events are made of it; `started` tasks go with a success."""
 
@@ -75,12 +78,16 @@ def conclude(
     started = handled.started if isinstance(outcome, StepSuccess) else ()
     follows = follows.with_tasks(started)
     if follows.state == YIELDED:
-        return _finished(
-            step,
-            handled,
-            outcome,
-            ended_at,
+        return FinishedStep(
+            step=step,
+            outcome=outcome,
             state=YIELDED,
+            result=None,
+            derived=_NO_EVENTS,
+            delay_ms=0,
+            duration_ms=handled.duration_ms,
+            began_at=handled.began_at,
+            finished_at=ended_at,
             follows=follows.documents,
             started=started,
             awaited=follows.awaited,
@@ -107,15 +114,16 @@ def conclude(
         encoded_result=result,
         new_id=new_id,
     )
-    return _finished(
-        step,
-        handled,
-        outcome,
-        ended_at,
+    return FinishedStep(
+        step=step,
+        outcome=outcome,
         state=state,
         result=result,
         derived=derived,
         delay_ms=delay_ms,
+        duration_ms=handled.duration_ms,
+        began_at=handled.began_at,
+        finished_at=ended_at,
         follows=follows.documents,
         started=started,
     )
@@ -149,21 +157,6 @@ class _HungPublisher(BasePublisher):
 
     def should_publish(self, context: PublishContext) -> NoReturn:  # noqa: ARG002 - the hook's signature
         raise TimeoutError("a hook of this step's publishers did not return in time")
-
-
-def _finished(
-    step: LeasedStep, handled: HandledStep, outcome: StepOutcome, ended_at: float, *, state: str, **what: Any
-) -> FinishedStep:
-    known = {"result": None, "derived": Derived(), "delay_ms": 0, **what}
-    return FinishedStep(
-        step=step,
-        outcome=outcome,
-        state=state,
-        duration_ms=handled.duration_ms,
-        began_at=handled.began_at,
-        finished_at=ended_at,
-        **known,
-    )
 
 
 def _stored(

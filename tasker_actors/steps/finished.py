@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from tasker_actors.values import value
 
 if TYPE_CHECKING:
     from tasker_actors.events.outgoing import Derived
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from tasker_actors.workflow.outcome import StepOutcome
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class FinishedStep:
     """What one attempt came to, and the events that follow from it; kept in the ledger until it is committed.
 

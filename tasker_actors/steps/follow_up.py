@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasker_actors.events.codec import PayloadError, check_size
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.task_starter import StartedTask
+from tasker_actors.values import value
 from tasker_actors.workflow.batches import Batches
 from tasker_actors.workflow.checkpoint import INVALID_CHECKPOINT, YIELDED, next_checkpoint
 from tasker_actors.workflow.dynamic import DynamicStep
@@ -22,7 +23,7 @@ from tasker_actors.workflow.states import StepState
 from tasker_actors.workflow.waiting import awaited_tasks
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class FollowUp:
     """The state that a success comes to, and what goes with it into the commit: JSON by the key of the document.
 

@@ -10,6 +10,7 @@ from tasker_actors.events.outgoing import BoundDeclaration
 from tasker_actors.steps.bound import BoundHandler
 from tasker_actors.steps.task_templates import NO_TEMPLATES, TaskTemplates
 from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.values import value
 from tasker_actors.workflow.dynamic import PLAIN, DynamicStep
 from tasker_actors.workflow.dynamic_limits import DEFAULT_LIMITS, DynamicLimits
 from tasker_actors.workflow.outcome import StepFailure
@@ -44,7 +45,7 @@ class StepPlan:
     templates: TaskTemplates = NO_TEMPLATES
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class TaskFacts:
     """What all steps of one task share in this worker; each attempt decodes a context of its own from `context`.
 
@@ -62,7 +63,7 @@ class TaskFacts:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(eq=False)
 class LeasedStep:
     """One claim on one step: valid as long as its token stands in the step's row (DESIGN 3 rule 3).
 

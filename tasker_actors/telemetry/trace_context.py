@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
+from tasker_actors.values import value
+
 SAMPLED = 0x01
 RANDOM = 0x02
 MAX_TRACESTATE_CHARACTERS = 512
@@ -26,7 +28,7 @@ _MAX_TRACESTATE_MEMBERS = 32
 _TRACESTATE_MEMBER = re.compile(r"([a-z0-9][a-z0-9_\-*/@]{0,255})=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[!-+\--<>-~])")
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class TraceContext:
     """Names one span of one trace: 32 and 16 lower-case hex digits, flags of 0 to 255.
 

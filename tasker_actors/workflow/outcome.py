@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasker_actors.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value()
 class StepSuccess:
     """The handler returned; `result` is any JSON value and becomes the step's result."""
 

@@ -178,7 +178,8 @@ EXECUTE FUNCTION tasker.open_limits();
 CREATE FUNCTION tasker.admit_steps_v1(
     p_namespaces text[], p_limit integer, p_candidates tid[], OUT admitted tid[], OUT keys text[], OUT again boolean)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+SET enable_bitmapscan = off SET jit = off SET lock_timeout = '5s'
 AS $$
 DECLARE
     v_now    timestamptz := statement_timestamp();
@@ -321,7 +322,8 @@ $$;
 -- open now.
 CREATE FUNCTION tasker.reopen_limits_v1(p_keys text[], p_tasks uuid[], p_positions smallint[]) RETURNS boolean
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
+SET enable_bitmapscan = off SET jit = off SET lock_timeout = '5s'
 AS $$
 DECLARE
     v_now  timestamptz := statement_timestamp();
@@ -621,6 +623,8 @@ DECLARE
     v_now        timestamptz := statement_timestamp();
     v_worker     bigint := (p ->> 'worker')::bigint;
     v_lease      interval := make_interval(secs => (p ->> 'lease_ms')::double precision / 1000);
+    v_continue   integer := (p ->> 'continue')::integer;
+    v_bytes      bigint := (p ->> 'continue_bytes')::bigint;
     v_tasks      uuid[];
     v_won        bigint[];
     v_won_tasks  uuid[];
@@ -761,10 +765,9 @@ BEGIN
             WHERE s.state IN ('pending', 'undecided')
         ), judged AS (
             SELECT task, position, paths, ordinal, released, state,
-                   free AND count(*) FILTER (WHERE released AND free) OVER in_order <= (p ->> 'continue')::integer
+                   free AND count(*) FILTER (WHERE released AND free) OVER in_order <= v_continue
                    AND (count(*) FILTER (WHERE released AND free) OVER in_order = 1
-                        OR sum(bytes) FILTER (WHERE released AND free) OVER in_order
-                           <= (p ->> 'continue_bytes')::bigint)
+                        OR sum(bytes) FILTER (WHERE released AND free) OVER in_order <= v_bytes)
                        AS continued
             FROM weighed
             WINDOW in_order AS (ORDER BY ordinal, task, position)
