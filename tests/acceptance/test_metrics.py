@@ -116,7 +116,7 @@ GAUGES = {
 }
 ACTORS = {
     "step_source", "step_executor", "event_router", "durable_publisher", "event_bus", "publisher_hooks", "lifecycle",
-    "slot", "maintenance",
+    "slot", "maintenance", "schedules",
 }  # fmt: skip
 ACTOR_RESTART_REASONS = {"error", "system", "memory", "exit"}
 RESTART_REASONS = {"exit", "signal", "hang", "memory", "age", "count", "escalated", "hup"}
