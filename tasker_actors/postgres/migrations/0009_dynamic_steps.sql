@@ -73,14 +73,11 @@ RETURN CASE WHEN p_inputs IS NULL AND p_checkpoint IS NULL THEN 0
 
 -- What an executor needs to run steps that were just leased, as before. `own` is what a row has for itself: the name of
 -- an instance, its inputs, the checkpoint where the last slice of work ended. The LIMIT keeps the planner from looking
--- for a step by its template instead of by its key. PL/pgSQL keeps the plan for the life of the connection, where a
--- function in SQL is planned again in each transaction: a twelfth of the time that the server has for a step.
+-- for a step by its template instead of by its key.
 CREATE OR REPLACE FUNCTION tasker.leased_steps_v1(p_tasks uuid[], p_positions smallint[]) RETURNS json
-LANGUAGE plpgsql STABLE
+LANGUAGE sql STABLE
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
-BEGIN
-    RETURN (
     SELECT coalesce(json_agg(json_build_object(
         'token', s.token, 'task_uuid', s.task_uuid, 'position', s.position, 'step_uuid', s.step_uuid,
         'attempt', s.attempts + 1, 'suspect', s.suspect,
@@ -110,23 +107,7 @@ BEGIN
             SELECT n.name, n.result, n.result_bytes
             FROM tasker.steps n
             WHERE d.gathers IS NOT NULL AND n.task_uuid = s.task_uuid AND n.definition = ANY (d.gathers)
-              AND n.state IN ('complete', 'resolved_manually')) a) i);
-END
-$$;
-
--- What all steps of a task share, as before; its plan is kept too.
-CREATE OR REPLACE FUNCTION tasker.task_facts_v1(p_tasks uuid[]) RETURNS json
-LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET jit = off
-AS $$
-BEGIN
-    RETURN (SELECT coalesce(json_agg(json_build_object(
-        'task_uuid', task_uuid, 'template_id', template_id, 'context', context, 'bytes', context_bytes,
-        'correlation_id', correlation_id, 'parent_correlation_id', parent_correlation_id,
-        'traceparent', traceparent, 'tracestate', tracestate)), '[]')
-    FROM tasker.tasks
-    WHERE task_uuid = ANY (p_tasks));
-END
+              AND n.state IN ('complete', 'resolved_manually')) a) i
 $$;
 
 -- Leases up to p_limit steps, as before.

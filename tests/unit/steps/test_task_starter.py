@@ -47,7 +47,7 @@ def test_a_task_is_planned_with_all_that_its_rows_need():
         "template_id": 7,
         "context": {"n": 1},
         "context_bytes": 7,
-        "initiator": "shop/work/only",
+        "initiator": f"{step.plan.namespace}/{step.plan.task_type}/{step.plan.name}",
         "source_system": None,
         "reason": None,
         "parent_correlation_id": step.correlation_id,
