@@ -51,21 +51,27 @@ def flow(any_database_url: str) -> Iterator[Flow]:
         flow.close()
 
 
-def leave_statistics_of_an_emptied_table(flow: Flow, registered: RegisteredTemplate) -> None:
-    """Let the planner believe in a handful of rows: the tables were full, pruned, vacuumed, and are full again."""
+STATISTICS = ["none", "fresh", "of an emptied table", "of an emptied table that kept its pages"]
+
+
+def leave_statistics_of_an_emptied_table(flow: Flow, registered: RegisteredTemplate, truncate: bool) -> None:
+    """Let the planner believe in a handful of rows: the tables were full, pruned, vacuumed, and are full again.
+
+    A vacuum that cannot have the table for itself at its end leaves the empty pages, and the planner's guess at one row.
+    """
     flow.create(registered, count=TASKS)
     with connect(flow.url, application_name="tests") as connection:
         (last,) = connection.execute("SELECT max(task_uuid::text) FROM tasker.tasks").fetchone() or ("",)
         connection.execute("DELETE FROM tasker.steps WHERE task_uuid <> %s", [last])
         connection.execute("DELETE FROM tasker.tasks WHERE task_uuid <> %s", [last])
-        connection.execute("VACUUM (ANALYZE) tasker.steps, tasker.tasks, tasker.template_steps")
+        connection.execute(f"VACUUM (ANALYZE, TRUNCATE {truncate}) tasker.steps, tasker.tasks, tasker.template_steps")
 
 
-@pytest.mark.parametrize("statistics", ["none", "fresh", "of an emptied table"])
+@pytest.mark.parametrize("statistics", STATISTICS)
 def test_20000_steps_cost_a_claim_and_a_commit_no_table_scan(flow: Flow, statistics: str):
     registered = flow.register(GRAPH, publishes_events=[event()])
-    if statistics == "of an emptied table":
-        leave_statistics_of_an_emptied_table(flow, registered)
+    if statistics.startswith("of an emptied table"):
+        leave_statistics_of_an_emptied_table(flow, registered, truncate=statistics.endswith("table"))
     flow.create(registered, count=TASKS)
     with connect(flow.url, application_name="tests") as connection:
         if statistics == "fresh":
@@ -112,11 +118,11 @@ def check_every_function(connection: Connection[Any], worker: Worker) -> None:
         call("SELECT tasker.settle_results_v1(%s::jsonb)", [settled])
 
 
-@pytest.mark.parametrize("statistics", ["none", "fresh", "of an emptied table"])
+@pytest.mark.parametrize("statistics", STATISTICS)
 def test_what_decisions_and_batches_cost_grows_with_their_task_and_not_with_the_table(flow: Flow, statistics: str):
     registered = flow.register(BRANCHES, steps=BRANCH_TYPES)
-    if statistics == "of an emptied table":
-        leave_statistics_of_an_emptied_table(flow, registered)
+    if statistics.startswith("of an emptied table"):
+        leave_statistics_of_an_emptied_table(flow, registered, truncate=statistics.endswith("table"))
     flow.create(registered, count=TASKS)
     with connect(flow.url, application_name="tests") as connection:
         if statistics == "fresh":

@@ -60,6 +60,14 @@ def one(url, query):
         return connection.execute(query).fetchone()[0]
 
 
+def refuses(url):
+    try:
+        one(url, "SELECT 1")
+    except psycopg.OperationalError:
+        return True
+    return False
+
+
 def child(code, *arguments):
     """Start code in a process of its own, which says `ready` on standard error and then waits for a line."""
     return subprocess.Popen(
@@ -184,6 +192,7 @@ def test_a_server_that_is_stopping_is_waited_for_and_started_again(home, start):
     with psycopg.connect(server.url) as connection:
         # A smart shutdown waits for this connection to end, so the next start finds a server that is stopping.
         os.kill(postmaster_pid(home), signal.SIGTERM)
+        until(lambda: refuses(server.url))
         with pytest.raises(DatabaseUnavailableError, match="not ready in time"):
             EmbeddedServer.start(home, 300)
         connection.close()

@@ -484,6 +484,8 @@ $$;
 
 -- Leases up to p_limit steps, as before. Those with limits are not in the way of others: see admit_steps_v1. A claim that
 -- meets none of them, and no opening, does what it always did.
+-- What belongs to a step is looked up by LATERAL and LIMIT, which leave the planner no choice: a table that was full once
+-- and is empty except for its pages counts as one row, and reading all of it first then seems as good as a key.
 CREATE OR REPLACE FUNCTION tasker.claim_steps_v1(
     p_worker bigint, p_namespaces text[], p_limit integer, p_lease_ms integer, p_max_bytes bigint) RETURNS text
 LANGUAGE plpgsql
@@ -561,9 +563,10 @@ BEGIN
                    + CASE WHEN d.gathers IS NULL THEN 0 ELSE coalesce((
                        SELECT sum(n.result_bytes) FROM tasker.steps n
                        WHERE n.task_uuid = s.task_uuid AND n.definition = ANY (d.gathers)), 0) END
-                   + tasker.own_bytes(s.inputs, s.checkpoint) AS bytes
+                   + tasker.own_bytes(s.inputs, s.checkpoint) + coalesce(octet_length(s.children::text), 0) AS bytes
             FROM tasker.steps s
-            JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
+            CROSS JOIN LATERAL (
+                SELECT template_id, context_bytes FROM tasker.tasks WHERE task_uuid = s.task_uuid LIMIT 1) t
             CROSS JOIN LATERAL (
                 SELECT ancestors, gathers
                 FROM tasker.template_steps
@@ -629,6 +632,7 @@ DECLARE
     v_won        bigint[];
     v_won_tasks  uuid[];
     v_won_places smallint[];
+    v_templates  bigint[];
     v_outcomes   text[];
     v_dynamic    boolean[];
     v_special    boolean;
@@ -637,6 +641,9 @@ DECLARE
     v_touched_at smallint[];
     v_closed_in  uuid[];
     v_closed     integer[];
+    v_ended      uuid[];
+    v_ends       integer[];
+    v_failures   integer[];
     v_cancelled  jsonb := '[]';
     v_created    integer := 0;
     v_limits     text[];
@@ -680,7 +687,10 @@ BEGIN
         WHERE s.task_uuid = r.task AND s.position = r.position AND s.token = r.token AND s.state = 'in_progress'
         RETURNING r.token, r.task, coalesce(s.definition, s.position) AS definition, r.position, r.attempt, r.outcome,
                   r.error, r.duration_ms, r.events, r.dead_letters, r.dynamic, s.namespace,
-                  s.limit_keys::text AS limit_keys
+                  s.limit_keys::text AS limit_keys, (
+                      SELECT t.template_id
+                      FROM tasker.tasks t
+                      WHERE t.task_uuid = r.task AND t.status IN ('pending', 'in_progress')) AS template
     ), noted AS (
         INSERT INTO tasker.step_attempts (
             task_uuid, position, token, attempt, outcome, worker_id, error, duration_ms, finished_at)
@@ -688,12 +698,12 @@ BEGIN
         FROM won
         WHERE outcome NOT IN ('returned', 'yielded')
     )
-    SELECT array_agg(token), array_agg(task), array_agg(definition),
+    SELECT array_agg(token), array_agg(task), array_agg(definition), array_agg(template),
            array_agg(CASE WHEN outcome = 'error' AND dynamic ->> 'on_failure' = 'continue_on_failure' THEN 'tolerated'
                           ELSE outcome END),
            array_agg(namespace), array_agg(events), array_agg(dead_letters), array_agg(dynamic IS NOT NULL),
            array_agg(limit_keys) FILTER (WHERE limit_keys IS NOT NULL)
-    INTO v_won, v_won_tasks, v_won_places, v_outcomes, v_spaces, v_events, v_letters, v_dynamic, v_limits
+    INTO v_won, v_won_tasks, v_won_places, v_templates, v_outcomes, v_spaces, v_events, v_letters, v_dynamic, v_limits
     FROM won;
 
     v_special := true = ANY (v_dynamic);
@@ -711,9 +721,13 @@ BEGIN
         -- Marked once: a step below two failed parents is subtracted from its task's open steps one time only.
         WITH below AS (
             SELECT DISTINCT w.task, unnest(d.descendants) AS position
-            FROM unnest(v_won_tasks, v_won_places, v_outcomes, v_dynamic) AS w(task, position, outcome, dynamic)
-            JOIN tasker.tasks t ON t.task_uuid = w.task
-            JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = w.position
+            FROM unnest(v_won_tasks, v_won_places, v_templates, v_outcomes, v_dynamic)
+                AS w(task, position, template, outcome, dynamic)
+            CROSS JOIN LATERAL (
+                SELECT descendants
+                FROM tasker.template_steps
+                WHERE template_id = w.template AND position = w.position
+                LIMIT 1) d
             WHERE w.outcome = 'error' AND NOT w.dynamic
         ), marked AS (
             UPDATE tasker.steps s
@@ -731,40 +745,49 @@ BEGIN
         -- is touched may run although nothing that it needs was completed now: by a decision that left out the last
         -- step it waited for, or because it is a step that goes on from its checkpoint.
         WITH reached AS (
-            SELECT e.task, e.position, sum(e.paths) AS paths, min(e.ordinal) AS ordinal
+            SELECT e.task, e.position, min(e.template) AS template, sum(e.paths) AS paths, min(e.ordinal) AS ordinal
             FROM (
-                SELECT w.task, x.position, 1 AS paths, w.ordinal
-                FROM unnest(v_won_tasks, v_won_places, v_outcomes) WITH ORDINALITY
-                    AS w(task, position, outcome, ordinal)
-                JOIN tasker.tasks t ON t.task_uuid = w.task AND t.status IN ('pending', 'in_progress')
-                JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = w.position
+                SELECT w.task, x.position, w.template, 1 AS paths, w.ordinal
+                FROM unnest(v_won_tasks, v_won_places, v_templates, v_outcomes) WITH ORDINALITY
+                    AS w(task, position, template, outcome, ordinal)
+                CROSS JOIN LATERAL (
+                    SELECT successors
+                    FROM tasker.template_steps
+                    WHERE template_id = w.template AND position = w.position
+                    LIMIT 1) d
                 CROSS JOIN LATERAL unnest(d.successors) AS x(position)
                 WHERE w.outcome IN ('complete', 'tolerated')
                 UNION ALL
-                SELECT k.task, k.position, 0, k.ordinal
+                SELECT k.task, k.position, (SELECT template_id FROM tasker.tasks WHERE task_uuid = k.task), 0, k.ordinal
                 FROM unnest(v_touched, v_touched_at) WITH ORDINALITY AS k(task, position, ordinal)) e
             GROUP BY e.task, e.position
         ), weighed AS (
-            SELECT k.task, k.position, k.paths, k.ordinal, s.state, s.limit_keys IS NULL AS free,
+            SELECT s.row_id, k.task, k.position, k.paths, k.ordinal, s.state, s.limit_keys IS NULL AS free,
                    s.open_dependencies = k.paths AND NOT s.blocked AND s.state = 'pending' AS released,
                    coalesce((
                        SELECT sum(a.result_bytes)
-                       FROM tasker.tasks t
-                       JOIN tasker.template_steps d
-                         ON d.template_id = t.template_id AND d.position = coalesce(s.definition, s.position)
-                       JOIN tasker.steps a ON a.task_uuid = t.task_uuid AND a.position = ANY (d.ancestors)
-                       WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths), 0)
+                       FROM tasker.steps a
+                       WHERE s.open_dependencies = k.paths AND a.task_uuid = k.task AND a.position = ANY (d.ancestors)
+                   ), 0)
                    + CASE WHEN v_special THEN tasker.own_bytes(s.inputs, s.checkpoint) + coalesce((
                        SELECT sum(n.result_bytes)
-                       FROM tasker.tasks t
-                       JOIN tasker.template_steps d ON d.template_id = t.template_id AND d.position = s.position
-                       JOIN tasker.steps n ON n.task_uuid = t.task_uuid AND n.definition = ANY (d.gathers)
-                       WHERE t.task_uuid = k.task AND s.open_dependencies = k.paths), 0) ELSE 0 END AS bytes
+                       FROM tasker.steps n
+                       WHERE s.open_dependencies = k.paths AND n.task_uuid = k.task AND n.definition = ANY (d.gathers)
+                   ), 0) ELSE 0 END AS bytes
             FROM reached k
-            JOIN tasker.steps s ON s.task_uuid = k.task AND s.position = k.position
+            CROSS JOIN LATERAL (
+                SELECT ctid AS row_id, definition, position, state, blocked, open_dependencies, limit_keys, inputs, checkpoint
+                FROM tasker.steps
+                WHERE task_uuid = k.task AND position = k.position
+                LIMIT 1) s
+            CROSS JOIN LATERAL (
+                SELECT ancestors, gathers
+                FROM tasker.template_steps
+                WHERE template_id = k.template AND position = coalesce(s.definition, s.position)
+                LIMIT 1) d
             WHERE s.state IN ('pending', 'undecided')
         ), judged AS (
-            SELECT task, position, paths, ordinal, released, state,
+            SELECT row_id, task, paths, ordinal, released, state,
                    free AND count(*) FILTER (WHERE released AND free) OVER in_order <= v_continue
                    AND (count(*) FILTER (WHERE released AND free) OVER in_order = 1
                         OR sum(bytes) FILTER (WHERE released AND free) OVER in_order <= v_bytes)
@@ -779,11 +802,10 @@ BEGIN
                 worker_id = CASE WHEN j.released AND j.continued THEN v_worker END,
                 run_at = CASE WHEN NOT j.released THEN NULL
                               WHEN j.continued THEN v_now + v_lease
-                              ELSE greatest(t.created_at, t.start_at) - make_interval(hours => t.priority) END,
+                              ELSE tasker.queue_place(j.task) END,
                 updated_at = v_now
             FROM judged j
-            JOIN tasker.tasks t ON t.task_uuid = j.task
-            WHERE s.task_uuid = j.task AND s.position = j.position AND s.state = j.state
+            WHERE s.ctid = j.row_id AND s.state = j.state
             RETURNING s.task_uuid, s.position, s.state, j.ordinal
         )
         SELECT count(*) FILTER (WHERE state = 'enqueued'),
@@ -806,9 +828,12 @@ BEGIN
     END IF;
     v_released := v_released + v_created + v_freed;
 
-    -- One update a task: what ended in this batch is subtracted, and zero open steps finish it.
-    WITH ended AS (
-        SELECT task, sum(closed) AS closed, sum(failed) AS failed
+    -- One update a task: what ended in this batch is subtracted, and zero open steps finish it. No join, so that the
+    -- tasks are read by their keys whatever the planner thinks of the table.
+    SELECT array_agg(task), array_agg(closed), array_agg(failed)
+    INTO v_ended, v_ends, v_failures
+    FROM (
+        SELECT task, sum(closed)::integer AS closed, sum(failed)::integer AS failed
         FROM (
             SELECT w.task, CASE WHEN w.outcome IN ('complete', 'error', 'tolerated') THEN 1 ELSE 0 END AS closed,
                    CASE WHEN w.outcome = 'error' THEN 1 ELSE 0 END AS failed
@@ -818,18 +843,17 @@ BEGIN
             SELECT b.task, 1, 0 FROM unnest(v_blocked) AS b(task)
             UNION ALL
             SELECT m.task, m.closed, 0 FROM unnest(v_closed_in, v_closed) AS m(task, closed)) each
-        GROUP BY task
-    ), updated AS (
+        GROUP BY task) ended;
+    WITH updated AS (
         UPDATE tasker.tasks t
-        SET open_steps = t.open_steps - e.closed,
-            failed_steps = t.failed_steps + e.failed,
-            status = CASE WHEN t.open_steps > e.closed THEN 'in_progress'
-                          WHEN t.failed_steps + e.failed > 0 THEN 'error'
-                          ELSE 'complete' END,
-            completed_at = CASE WHEN t.open_steps = e.closed THEN v_now END,
-            updated_at = v_now
-        FROM ended e
-        WHERE t.task_uuid = e.task AND t.status IN ('pending', 'in_progress')
+        SET (open_steps, failed_steps, status, completed_at, updated_at) = (
+            SELECT t.open_steps - v_ends[i], t.failed_steps + v_failures[i],
+                   CASE WHEN t.open_steps > v_ends[i] THEN 'in_progress'
+                        WHEN t.failed_steps + v_failures[i] > 0 THEN 'error'
+                        ELSE 'complete' END,
+                   CASE WHEN t.open_steps = v_ends[i] THEN v_now END, v_now
+            FROM array_position(v_ended, t.task_uuid) AS i)
+        WHERE t.task_uuid = ANY (v_ended) AND t.status IN ('pending', 'in_progress')
         RETURNING t.task_uuid, t.status
     )
     SELECT jsonb_agg(jsonb_build_array(task_uuid, status)) FILTER (WHERE status IN ('complete', 'error'))

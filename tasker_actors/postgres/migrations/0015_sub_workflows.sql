@@ -317,8 +317,9 @@ BEGIN
                                            'checkpoint', s.checkpoint, 'children', s.children) END)
         ORDER BY k.ordinal), '[]')
     FROM unnest(p_tasks, p_positions) WITH ORDINALITY AS k(task_uuid, position, ordinal)
-    JOIN tasker.steps s ON s.task_uuid = k.task_uuid AND s.position = k.position
-    JOIN tasker.tasks t ON t.task_uuid = s.task_uuid
+    CROSS JOIN LATERAL (
+        SELECT * FROM tasker.steps WHERE task_uuid = k.task_uuid AND position = k.position LIMIT 1) s
+    CROSS JOIN LATERAL (SELECT template_id, start_at FROM tasker.tasks WHERE task_uuid = s.task_uuid LIMIT 1) t
     CROSS JOIN LATERAL (
         SELECT ancestors, gathers
         FROM tasker.template_steps
