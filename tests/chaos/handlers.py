@@ -39,6 +39,9 @@ MODULUS = 1_000_003
 SLICES = 3
 PAUSE = threading.Event()
 KEPT: list[bytearray] = []
+MEMORY = threading.Lock()
+"""Who takes much memory does so alone: one that fills it would fail others in its process, which no script foresees."""
+
 JOURNAL = os.open(f"journal-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
@@ -84,10 +87,12 @@ def behave(behaviour: str) -> None:
             while True:
                 PAUSE.wait(0.05)
         case "grow":
-            grow()
+            with MEMORY:
+                grow()
         case "keep":
-            KEPT.append(bytearray(200 * 2**20))
-            KEPT[-1][::4096] = b"\1" * (len(KEPT[-1]) // 4096)  # a page is there once it is written to
+            with MEMORY:
+                KEPT.append(bytearray(200 * 2**20))
+                KEPT[-1][::4096] = b"\1" * (len(KEPT[-1]) // 4096)  # a page is there once it is written to
         case "long":
             PAUSE.wait(6.0)
 
