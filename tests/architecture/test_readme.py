@@ -121,8 +121,10 @@ def test_every_dependency_has_its_reason_and_nothing_else_has() -> None:
         return {re.split(r"[\[<>=;! ]", each)[0] for each in wanted}
 
     assert set(first_column(text)) == names(project["dependencies"])
-    for_development = text.partition("For development:")[2]
+    for_development, _, for_comparison = text.partition("For development:")[2].partition("For comparison,")
     assert set(re.findall(r"`([^`]+)`", for_development)) == names(project["optional-dependencies"]["dev"])
+    named = set(re.findall(r"`([^`]+)`", for_comparison)) - {"scripts/bench"}
+    assert named == names(project["optional-dependencies"]["peers"])
 
 
 # Names

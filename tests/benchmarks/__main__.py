@@ -21,6 +21,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support
 
 import cancelling
+import compare
 import fast_events
 import latency
 import messaging
@@ -104,6 +105,9 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "recovery": recovery.run,
     "server_restart": server_restart.run,
     "soak": soak.run,
+    "peer_jobs": compare.jobs,
+    "peer_steps": compare.steps,
+    "peer_starts": compare.starts,
 }
 
 

@@ -1,0 +1,76 @@
+"""Ours beside what a user would pick instead: in one run, in turns, on one PostgreSQL server."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+from peers.dbos import DbosPeer
+from peers.peer import Peer, drain, start_latencies
+from peers.pgqueuer import PgQueuerPeer
+from peers.place import place
+from peers.procrastinate import ProcrastinatePeer
+from peers.redis_peers import CeleryPeer, DramatiqPeer
+from peers.tasker_actors import chains, tasks
+from system import home_directory
+
+STARTS = 40
+PAUSE_SECONDS = 0.05
+
+Figures = dict[str, list[float]]
+
+
+def jobs(rounds: int) -> Figures:
+    """Jobs a second: created by one client in bulk, then run by two processes."""
+    return _drained([tasks(), PgQueuerPeer(), ProcrastinatePeer(), *_with_redis()], rounds)
+
+
+def steps(rounds: int) -> Figures:
+    """Steps a second, of chains of four, beside PgQueuer's single jobs and DBOS's workflows of four."""
+    return _drained([chains(), PgQueuerPeer(), DbosPeer()], rounds)
+
+
+def starts(rounds: int) -> Figures:
+    """Milliseconds from a job's creation to its handler, on an idle system."""
+    figures: Figures = defaultdict(list)
+    with home_directory() as home, place(home) as here:
+        peers: list[Peer] = [tasks(), PgQueuerPeer(), ProcrastinatePeer(), *_with_redis()]
+        for peer in peers:
+            peer.prepare(here)
+        for _ in range(rounds):
+            for peer in peers:
+                measured = sorted(start_latencies(peer, STARTS, PAUSE_SECONDS))
+                figures[f"start_{peer.name}_p50_ms"].append(statistics.median(measured))
+                figures[f"start_{peer.name}_p99_ms"].append(measured[len(measured) * 99 // 100])
+    return dict(figures)
+
+
+def _drained(peers: Sequence[Peer], rounds: int) -> Figures:
+    """One round that does not count, then as many as were asked for, each peer in turn."""
+    ours, *others = peers
+    figures: Figures = defaultdict(list)
+    with home_directory() as home, place(home) as here:
+        for peer in peers:
+            peer.prepare(here)
+        for number in range(rounds + 1):
+            measured = {peer.name: drain(peer) for peer in peers}
+            if not number:
+                continue
+            for peer in peers:
+                if peer.creates:
+                    figures[f"{peer.name}_created_per_s"].append(measured[peer.name].created_per_s)
+                figures[f"{peer.name}_run_per_s"].append(measured[peer.name].run_per_s)
+            for peer in others:
+                ratio = measured[ours.name].run_per_s / measured[peer.name].run_per_s
+                figures[f"{ours.name}_run_per_{peer.name}"].append(ratio)
+    return dict(figures)
+
+
+def _with_redis() -> list[Peer]:
+    if shutil.which("redis-server"):
+        return [CeleryPeer(), DramatiqPeer()]
+    sys.stderr.write("redis-server is not installed, so Celery and Dramatiq are not measured\n")
+    return []
