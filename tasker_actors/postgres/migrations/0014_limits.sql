@@ -802,7 +802,10 @@ BEGIN
                 worker_id = CASE WHEN j.released AND j.continued THEN v_worker END,
                 run_at = CASE WHEN NOT j.released THEN NULL
                               WHEN j.continued THEN v_now + v_lease
-                              ELSE tasker.queue_place(j.task) END,
+                              ELSE (
+                                  SELECT greatest(t.created_at, t.start_at) - make_interval(hours => t.priority)
+                                  FROM tasker.tasks t
+                                  WHERE t.task_uuid = j.task) END,
                 updated_at = v_now
             FROM judged j
             WHERE s.ctid = j.row_id AND s.state = j.state
