@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 
+import messaging
 from peers.dbos import DbosPeer
-from peers.peer import Peer, drain, start_latencies
+from peers.peer import Peer, drain, python, start_latencies
 from peers.pgqueuer import PgQueuerPeer
 from peers.place import place
 from peers.procrastinate import ProcrastinatePeer
@@ -45,6 +48,23 @@ def starts(rounds: int) -> Figures:
                 measured = sorted(start_latencies(peer, STARTS, PAUSE_SECONDS))
                 figures[f"start_{peer.name}_p50_ms"].append(statistics.median(measured))
                 figures[f"start_{peer.name}_p99_ms"].append(measured[len(measured) * 99 // 100])
+    return dict(figures)
+
+
+def actors(rounds: int) -> Figures:
+    """Messages of 500 bytes a second to an actor in another process."""
+    figures: Figures = defaultdict(list)
+    for _ in range(rounds):
+        measured = messaging.run(1)
+        ours = {"tell": measured["tell_per_second"], "ask": measured["ask_per_second_one_asker"]}
+        ours["asks"] = measured["ask_per_second_eight_askers"]
+        for name in ("xoscar", "thespian"):
+            answer = subprocess.run(python(f"{name}_messages.py"), check=True, capture_output=True, text=True).stdout
+            for kind, rate in json.loads(answer).items():
+                figures[f"{name}_{kind}_per_s"].append(rate)
+                figures[f"our_{kind}_per_{name}"].append(ours[kind] / rate)
+        for kind, rate in ours.items():
+            figures[f"our_{kind}_per_s"].append(rate)
     return dict(figures)
 
 
