@@ -108,6 +108,7 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "peer_jobs": compare.jobs,
     "peer_steps": compare.steps,
     "peer_starts": compare.starts,
+    "peer_chains_alone": compare.chains_alone,
     "peer_actors": compare.actors,
 }
 

@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 
+import latency
 import messaging
 from peers.dbos import DbosPeer
 from peers.peer import Peer, drain, python, start_latencies
@@ -48,6 +49,21 @@ def starts(rounds: int) -> Figures:
                 measured = sorted(start_latencies(peer, STARTS, PAUSE_SECONDS))
                 figures[f"start_{peer.name}_p50_ms"].append(statistics.median(measured))
                 figures[f"start_{peer.name}_p99_ms"].append(measured[len(measured) * 99 // 100])
+    return dict(figures)
+
+
+def chains_alone(rounds: int) -> Figures:
+    """Milliseconds from the creation of a four-step chain to its completion, on an idle system, beside DBOS's."""
+    figures: Figures = defaultdict(list)
+    with home_directory() as home, place(home) as here:
+        command = python("dbos_chain.py", here.database("dbos"))
+        for _ in range(rounds):
+            for name, (milliseconds,) in latency.run(1).items():
+                figures[f"our_{name}"].append(milliseconds)
+            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            taken = sorted(json.loads(answer.splitlines()[-1]))
+            figures["dbos_chain_p50_ms"].append(statistics.median(taken))
+            figures["dbos_chain_p99_ms"].append(taken[len(taken) * 99 // 100])
     return dict(figures)
 
 
