@@ -112,10 +112,14 @@ def local_workers(connection: Connection[Any], process_space: str) -> Sequence[t
     return connection.execute(_SQL["local_workers"], {"process_space": process_space}).fetchall()
 
 
-def stale_workers(connection: Connection[Any], *, stale_ms: int, grace_ms: int) -> Sequence[int]:
-    """List workers of any host that were not heard of for `stale_ms`; none in the first `grace_ms` of the server."""
-    rows = connection.execute(_SQL["stale_workers"], {"stale_ms": stale_ms, "grace_ms": grace_ms}).fetchall()
-    return [row[0] for row in rows]
+def stale_workers(connection: Connection[Any], *, supervisor_id: str, stale_ms: int, grace_ms: int) -> Sequence[int]:
+    """List workers of any host that were not heard of for `stale_ms`; none in the first `grace_ms` of the server.
+
+    None of the asking supervisor's own that have a process: it watches those itself, and knows better than a row that
+    it may have been kept from writing.
+    """
+    parameters = {"supervisor_id": supervisor_id, "stale_ms": stale_ms, "grace_ms": grace_ms}
+    return [row[0] for row in connection.execute(_SQL["stale_workers"], parameters).fetchall()]
 
 
 def try_lead(connection: Connection[Any]) -> bool:

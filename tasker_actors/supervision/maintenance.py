@@ -135,7 +135,7 @@ class MaintenanceActor(Actor):
         grace_ms = self._settings.database.restart_grace_ms
         with session(self._pool) as connection:
             # First, because the next statement may have to wait, and heartbeats would be old by then.
-            stale = stale_workers(connection, stale_ms=stale_ms, grace_ms=grace_ms)
+            stale = stale_workers(connection, supervisor_id=self._supervisor_id, stale_ms=stale_ms, grace_ms=grace_ms)
             returned = expire_leases(connection, grace_ms=grace_ms)
             forget_workers(connection)
         if returned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import orjson
 import psycopg
@@ -15,7 +16,14 @@ from support.leases import AGAIN, MIB, SHOP, event, finish, returned
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.postgres.session import session
-from tasker_actors.postgres.workers import WorkerState, fence, heartbeat, local_workers, stale_workers
+from tasker_actors.postgres.workers import (
+    WorkerState,
+    fence,
+    heartbeat,
+    local_workers,
+    stale_workers,
+    worker_started,
+)
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.claimer import Beginning
 from tasker_actors.supervision import settled_lease
@@ -27,6 +35,7 @@ from tasker_actors.workflow.outcome import StepSuccess
 
 ONCE = {"max_attempts": 1}
 LETTERS = f"{SHOP}_domain_events_dlq"
+OWN, ANOTHER = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 
 
 def settle(flow: Flow, worker: Worker, running, publishers=None):
@@ -425,7 +434,7 @@ def test_a_fenced_worker_is_no_longer_listed_and_cannot_come_back_with_a_heartbe
         heartbeat(connection, [WorkerState(worker.worker_id, "running", 3)])
 
         assert local_workers(connection, "testhost") == []
-        assert stale_workers(connection, stale_ms=0, grace_ms=0) == []
+        assert stale_workers(connection, supervisor_id=ANOTHER, stale_ms=0, grace_ms=0) == []
     (row,) = flow.rows("SELECT alive, state, last_reason, in_flight FROM tasker.workers")
     assert row == {"alive": False, "state": "dead", "last_reason": "SIGKILL", "in_flight": 0}
 
@@ -436,8 +445,26 @@ def test_a_worker_is_stale_by_the_servers_clock_only(flow: Flow):
         connection.execute("UPDATE tasker.workers SET heartbeat_at = heartbeat_at - interval '1 minute'")
         heartbeat(connection, [WorkerState(lively.worker_id, "running", 0)])
 
-        assert stale_workers(connection, stale_ms=30_000, grace_ms=0) == [quiet.worker_id]
-        assert stale_workers(connection, stale_ms=30_000, grace_ms=86_400_000) == []
+        stale = partial(stale_workers, connection, supervisor_id=ANOTHER, stale_ms=30_000)
+        assert stale(grace_ms=0) == [quiet.worker_id]
+        assert stale(grace_ms=86_400_000) == []
+
+
+def test_a_supervisor_does_not_take_its_own_process_for_dead_because_a_row_is_old(flow: Flow):
+    """Its heartbeats may have been held up while its maintenance was not; it watches its processes itself."""
+    running, never_started = Worker(flow), Worker(flow)
+    with session(flow.pool) as connection:
+        worker_started(connection, running.worker_id, pid=1, process_start=0.0)
+        rows = connection.execute(
+            "UPDATE tasker.workers SET heartbeat_at = heartbeat_at - interval '1 minute', supervisor_id = %s"
+            " RETURNING worker_id",
+            [OWN],
+        ).fetchall()
+        assert len(rows) == 2
+
+        assert stale_workers(connection, supervisor_id=OWN, stale_ms=30_000, grace_ms=0) == [never_started.worker_id]
+        stale = stale_workers(connection, supervisor_id=ANOTHER, stale_ms=30_000, grace_ms=0)
+        assert set(stale) == {running.worker_id, never_started.worker_id}
 
 
 # SPEC 4.2: what the supervisor brings to an end, it traces

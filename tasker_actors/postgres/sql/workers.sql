@@ -45,7 +45,8 @@ WHERE alive AND process_space = %(process_space)s
 -- name: stale_workers
 -- Never in the first seconds of a server's life: nobody could send a heartbeat while it was away.
 SELECT worker_id FROM tasker.workers
-WHERE alive AND heartbeat_at < statement_timestamp() - make_interval(secs => %(stale_ms)s / 1000.0)
+WHERE alive AND (supervisor_id <> %(supervisor_id)s OR pid IS NULL)
+  AND heartbeat_at < statement_timestamp() - make_interval(secs => %(stale_ms)s / 1000.0)
   AND statement_timestamp() - pg_postmaster_start_time() > make_interval(secs => %(grace_ms)s / 1000.0);
 
 -- name: forget_workers
