@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -137,7 +138,7 @@ def work(context: StepContext) -> StepHandlerResult | dict[str, Any]:
     if at < cursor["end_cursor"]:
         PAUSE.wait(context.get_input("pause_s"))
         return checkpoint_yield(at + 1, at + 1 - cursor["start_cursor"], {"total": total + at})
-    return perform(context, total)
+    return perform(context, lambda: total)
 
 
 @step_handler("call")
@@ -147,11 +148,17 @@ def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
         key = f"child-of-{context.task_uuid}"
         return context.start_and_wait("chaos/called", context.input_data, idempotency_key=key)
     (called,) = context.child_tasks
-    called.raise_for_failure()
-    return perform(context, called.results["last"]["value"])
+
+    def answer() -> int:
+        called.raise_for_failure()
+        value: int = called.results["last"]["value"]
+        return value
+
+    return perform(context, answer)
 
 
-def perform(context: StepContext, more: int = 0) -> dict[str, Any]:
+def perform(context: StepContext, more: Callable[[], int] = lambda: 0) -> dict[str, Any]:
+    """Publish by code whatever comes of it, then do what the script says; `more` is added, and may raise."""
     script = context.get_input("scripts").get(context.step_name, ["ok"])
     note("begin", context.step_uuid, context.retry_count + 1)
     try:
@@ -161,10 +168,10 @@ def perform(context: StepContext, more: int = 0) -> dict[str, Any]:
             context.publish("code.failure", {"by": "code"}, delivery="durable", when="failure")
             context.publish("code.always", {"by": "code"}, delivery="fast", when="always")
         behave(script[min(context.retry_count, len(script) - 1)])
-        total = sum(one["value"] for one in context.dependency_results.values())
+        total = more() + sum(one["value"] for one in context.dependency_results.values())
     finally:
         note("end", context.step_uuid, context.retry_count + 1)
-    value = (context.get_input("number") + total + more + 1) % MODULUS
+    value = (context.get_input("number") + total + 1) % MODULUS
     return {"value": value, "attempt": context.retry_count + 1}
 
 
