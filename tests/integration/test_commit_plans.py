@@ -57,7 +57,7 @@ STATISTICS = ["none", "fresh", "of an emptied table", "of an emptied table that 
 def leave_statistics_of_an_emptied_table(flow: Flow, registered: RegisteredTemplate, truncate: bool) -> None:
     """Let the planner believe in a handful of rows: the tables were full, pruned, vacuumed, and are full again.
 
-    A vacuum that cannot have the table for itself at its end leaves the empty pages, and the planner's guess at one row.
+    A vacuum that cannot have the table for itself at its end leaves the empty pages, and the planner guesses one row.
     """
     flow.create(registered, count=TASKS)
     with connect(flow.url, application_name="tests") as connection:

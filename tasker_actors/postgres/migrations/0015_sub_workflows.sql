@@ -226,7 +226,8 @@ CREATE OR REPLACE FUNCTION tasker.apply_dynamic_v1(
     p jsonb, p_won bigint[], OUT touched_tasks uuid[], OUT touched_steps smallint[], OUT closed_tasks uuid[],
     OUT closed_steps integer[], OUT released integer, OUT cancelled jsonb)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET enable_seqscan = off SET enable_indexscan = on SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = auto SET lock_timeout = '5s'
 AS $$
 DECLARE
     v_result  record;
@@ -300,7 +301,8 @@ $$;
 -- a twelfth of the time that the server had for a step.
 CREATE OR REPLACE FUNCTION tasker.leased_steps_v1(p_tasks uuid[], p_positions smallint[]) RETURNS json
 LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_memoize = off
+SET jit = off
 AS $$
 BEGIN
     RETURN (
