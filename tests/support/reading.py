@@ -24,4 +24,4 @@ def reading(connection: Connection[Any], most_rows: int) -> Iterator[None]:
     read = {name: (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in after}
     assert [name for name, (scans, _) in read.items() if scans] == [], "a whole table was read"
     many = {name: rows for name, (_, rows) in read.items() if rows > most_rows}
-    assert many == {}, f"more than {most_rows} rows were read"
+    assert many == {}, f"more than {most_rows} rows were read: {many}"
