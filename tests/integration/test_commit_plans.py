@@ -1,6 +1,7 @@
 """The functions of the commit path read by key, whatever the planner thinks of the tables.
 
 DESIGN 3 rule 12, HAZARDS 32. The server's own counters say what was read, statements inside of functions included.
+`EXPERIMENT_SCALE=50` makes 20,000 steps a million; what may be read stays the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from support.dynamic import chosen, divided, slice_done
 from support.flow import Flow, Worker
 from support.leases import DONE, NEVER, event, finish
 from support.reading import reading
+from support.scale import SCALE
 
 from tasker_actors.delivery.batch import batch_json
 from tasker_actors.postgres.connect import connect, open_pool
@@ -22,7 +24,7 @@ from tasker_actors.postgres.workers import expire_leases
 from tasker_actors.steps.finished import FinishedStep
 from tasker_actors.workflow.registered import RegisteredTemplate
 
-TASKS = 1000
+TASKS = 1000 * SCALE
 GRAPH: dict[str, list[str]] = {
     **{f"root{number}": [] for number in range(10)},
     **{f"leaf{number}": [f"root{number}", f"root{(number + 1) % 10}"] for number in range(10)},
@@ -59,7 +61,7 @@ def leave_statistics_of_an_emptied_table(flow: Flow, registered: RegisteredTempl
 
     A vacuum that cannot have the table for itself at its end leaves the empty pages, and the planner guesses one row.
     """
-    flow.create(registered, count=TASKS)
+    add_backlog(flow, registered, TASKS)
     with connect(flow.url, application_name="tests") as connection:
         (last,) = connection.execute("SELECT max(task_uuid::text) FROM tasker.tasks").fetchone() or ("",)
         connection.execute("DELETE FROM tasker.steps WHERE task_uuid <> %s", [last])
@@ -72,7 +74,7 @@ def test_20000_steps_cost_a_claim_and_a_commit_no_table_scan(flow: Flow, statist
     registered = flow.register(GRAPH, publishes_events=[event()])
     if statistics.startswith("of an emptied table"):
         leave_statistics_of_an_emptied_table(flow, registered, truncate=statistics.endswith("table"))
-    flow.create(registered, count=TASKS)
+    add_backlog(flow, registered, TASKS)
     with connect(flow.url, application_name="tests") as connection:
         if statistics == "fresh":
             connection.execute("ANALYZE tasker.steps, tasker.tasks, tasker.template_steps")
@@ -123,7 +125,7 @@ def test_what_decisions_and_batches_cost_grows_with_their_task_and_not_with_the_
     registered = flow.register(BRANCHES, steps=BRANCH_TYPES)
     if statistics.startswith("of an emptied table"):
         leave_statistics_of_an_emptied_table(flow, registered, truncate=statistics.endswith("table"))
-    flow.create(registered, count=TASKS)
+    add_backlog(flow, registered, TASKS)
     with connect(flow.url, application_name="tests") as connection:
         if statistics == "fresh":
             connection.execute("ANALYZE tasker.steps, tasker.tasks, tasker.template_steps")
@@ -162,7 +164,7 @@ def check_dynamic_steps(connection: Connection[Any], worker: Worker) -> None:
 @pytest.mark.parametrize("statistics", ["none", "fresh"])
 def test_50000_steps_that_wait_for_a_place_are_in_nobodys_way(flow: Flow, statistics: str):
     limits = [{"scope": "step", "max_concurrent": 5}, {"scope": "step", "rate": 100, "period_seconds": 3600}]
-    add_backlog(flow, flow.register({"only": []}, name="limited", limits=limits), 50_000)
+    add_backlog(flow, flow.register({"only": []}, name="limited", limits=limits), 50_000 * SCALE)
     worker = Worker(flow)
     held = worker.claim_all()
     plain = flow.register({"only": []})
