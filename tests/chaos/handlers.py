@@ -146,7 +146,10 @@ def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
     """Let another task do it; that its key is never taken says that it is started once."""
     if not context.child_tasks:
         key = f"child-of-{context.task_uuid}"
-        return context.start_and_wait("chaos/called", context.input_data, idempotency_key=key)
+        try:
+            return context.start_and_wait("chaos/called", context.input_data, idempotency_key=key)
+        except MemoryError:  # another step fills the memory of this process: fail as every handler does, events and all
+            return perform(context, starve)
     (called,) = context.child_tasks
 
     def answer() -> int:
@@ -155,6 +158,10 @@ def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
         return value
 
     return perform(context, answer)
+
+
+def starve() -> NoReturn:
+    raise MemoryError
 
 
 def perform(context: StepContext, more: Callable[[], int] = lambda: 0) -> dict[str, Any]:
