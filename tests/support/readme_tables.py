@@ -37,9 +37,10 @@ from tasker_actors.web.error_codes import ERROR_CODES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-AIMS_FILE = ROOT / "tests" / "benchmarks" / "__main__.py"
+AIMS_FILE = ROOT / "tests" / "benchmarks" / "aims.py"
 
-FIGURES = "figures"
+FIGURES: Mapping[str, str] = {"figures": "AIMS", "peers": "PEER_AIMS"}
+"""The places of figures, and the names of their rows in the file of aims."""
 FIGURE_COLUMNS = ("figure", "median", "least", "most", "aim")
 
 _EXIT_CODES = {
@@ -155,28 +156,27 @@ class Aim:
     aim: str
 
 
-def aims() -> dict[str, Aim]:
-    """Read the rows of `scripts/bench` from its source: importing it would load every benchmark."""
+def aims(name: str) -> dict[str, Aim]:
+    """Read the rows of a table of `scripts/bench` from its source: its modules are not on the path of tests."""
     for node in ast.parse(AIMS_FILE.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "AIMS":
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
             assert isinstance(node.value, ast.Dict)
             return {ast.literal_eval(key): _aim(value) for key, value in _entries(node.value)}
-    message = f"{AIMS_FILE} has no AIMS"
+    message = f"{AIMS_FILE} has no {name}"
     raise AssertionError(message)
 
 
-def figures_table(measured: Mapping[str, Any] | None) -> str:
-    """Make the table of figures from what `scripts/bench --json` printed; dashes where there is nothing."""
-    figures: Mapping[str, Sequence[float]] = measured["figures"] if measured else {}
+def figures_table(measured: Mapping[str, Any], rows_of: str) -> str:
+    """Make a table of figures from what `scripts/bench --json` printed; dashes where there is nothing."""
+    figures: Mapping[str, Sequence[float]] = measured["figures"]
     rows = []
-    for name, aim in aims().items():
+    for name, aim in aims(rows_of).items():
         values = figures.get(name)
         cells = ["-"] * 3
         if values:
             cells = [_figure(value, aim.unit) for value in (statistics.median(values), min(values), max(values))]
         rows.append((aim.text, *cells, aim.aim))
-    machine = f"\n\n{measured['machine']}; {measured['rounds']} rounds." if measured else ""
-    return _table(FIGURE_COLUMNS, rows) + machine
+    return f"{_table(FIGURE_COLUMNS, rows)}\n\n{measured['machine']}; {measured['rounds']} rounds."
 
 
 def openapi() -> dict[str, Any]:
@@ -313,7 +313,10 @@ def main(arguments: Sequence[str]) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     made = tables()
     if arguments:
-        made[FIGURES] = figures_table(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+        measured = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+        for name, rows_of in FIGURES.items():
+            if aims(rows_of).keys() & measured["figures"].keys():
+                made[name] = figures_table(measured, rows_of)
     README.write_text(with_tables(README.read_text(encoding="utf-8"), made), encoding="utf-8")
 
 
