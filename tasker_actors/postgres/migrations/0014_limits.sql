@@ -640,7 +640,7 @@ $$;
 -- given by claims alone; with those who wait for a place that a lease had, it is among what was released.
 -- Rows to update are found by their keys, and by nothing else, from the first call on and whatever the statistics say: an
 -- index can only be read by bitmaps, which need a condition, and `state || ''` keeps the partial index of all leases out of
--- it, which looks small. So one plan is right for good, and none is made in each commit: a sixth of what one costs.
+-- it, which looks small. So one plan is right for good, and none is made in each commit.
 CREATE OR REPLACE FUNCTION tasker.apply_results_v1(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_indexscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
