@@ -148,8 +148,8 @@ def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
         key = f"child-of-{context.task_uuid}"
         try:
             return context.start_and_wait("chaos/called", context.input_data, idempotency_key=key)
-        except MemoryError:  # another step fills the memory of this process: fail as every handler does, events and all
-            return perform(context, starve)
+        except Exception as failure:  # noqa: BLE001 - the database is away, or memory ends: its events are due all the same
+            return perform(context, raising(failure))
     (called,) = context.child_tasks
 
     def answer() -> int:
@@ -160,8 +160,13 @@ def call(context: StepContext) -> StepHandlerResult | dict[str, Any]:
     return perform(context, answer)
 
 
-def starve() -> NoReturn:
-    raise MemoryError
+def raising(failure: Exception) -> Callable[[], NoReturn]:
+    """What more a step does that has failed already."""
+
+    def fail() -> NoReturn:
+        raise failure
+
+    return fail
 
 
 def perform(context: StepContext, more: Callable[[], int] = lambda: 0) -> dict[str, Any]:
