@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -130,7 +131,7 @@ def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[Publishe
         place = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
         raise _invalid(event.code, f"{place}{event.path}", event.reason)
     caller = callers_trace()
-    trace = caller or _trace_of_its_own().with_span(publish_domain_event_id(event.event_id))
+    trace = caller or _own_traces()().with_span(publish_domain_event_id(event.event_id))
     headers = queue_headers(event, trace, correlation_id)
     if caller is not None:
         headers["traceparent"] = caller.traceparent  # no worker traces this publication: the caller's span is above
@@ -157,12 +158,19 @@ def _invalid(code: str, path: str, message: str) -> InvalidRequestError:
 
 
 def _origin() -> Origin:
-    return Origin(callers_trace(), None, _trace_of_its_own)
+    return Origin(callers_trace(), None, _own_traces())
 
 
-def _trace_of_its_own() -> TraceContext:
-    """Start a trace, sampled as this process's variables of telemetry say: the same as the supervisor's."""
-    trace = new_trace()
-    config = TelemetryConfig.from_environ()
-    sampled = config.enabled and is_sampled(trace.trace_id, config.sampling_ratio)
-    return replace(trace, flags=SAMPLED) if sampled else trace
+def _own_traces() -> Callable[[], TraceContext]:
+    """Start traces, sampled as this process's variables of telemetry say: the same as the supervisor's.
+
+    The variables are read once, when the first one starts.
+    """
+    config = cache(TelemetryConfig.from_environ)
+
+    def start() -> TraceContext:
+        trace = new_trace()
+        sampled = config().enabled and is_sampled(trace.trace_id, config().sampling_ratio)
+        return replace(trace, flags=SAMPLED) if sampled else trace
+
+    return start

@@ -76,16 +76,14 @@ class _StoredTemplates:
 
     def __init__(self, registered: Iterable[RegisteredTemplate]) -> None:
         self._all = sorted(registered, key=lambda each: version_key(each.template.version))
+        self._found: dict[tuple[str, str, str | None], RegisteredTemplate] = {}
+        for each in self._all:
+            name = (each.template.namespace_name, each.template.name)
+            self._found[*name, each.template.version] = self._found[*name, None] = each
 
     def find_template(self, namespace: str, name: str, version: str | None) -> RegisteredTemplate | None:
         """Return a version of a template, the newest for None."""
-        found = [
-            each
-            for each in self._all
-            if (each.template.namespace_name, each.template.name) == (namespace, name)
-            and version in (None, each.template.version)
-        ]
-        return found[-1] if found else None
+        return self._found.get((namespace, name, version))
 
     def templates(self) -> Sequence[RegisteredTemplate]:
         """Return all that were read."""
@@ -100,10 +98,12 @@ def stored_templates(requests: Sequence[NewTask], *, in_batch: bool) -> SqlFlow[
     by_name: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
     for template_id, namespace, name, version, content_hash in rows:
         by_name.setdefault((namespace, name), {})[version] = (template_id, content_hash)
+    newest = {name: max(versions, key=version_key) for name, versions in by_name.items()}
     chosen: dict[int, str] = {}
     for index, each in enumerate(requests):
-        versions = by_name.get((each.namespace, each.name), {})
-        version = max(versions, key=version_key, default="") if each.version is None else each.version
+        name = (each.namespace, each.name)
+        versions = by_name.get(name, {})
+        version = newest.get(name, "") if each.version is None else each.version
         if version not in versions:
             known = yield Statement("creation_names", {})
             raise missing_template(each, (_three(row) for row in known), index if in_batch else None)

@@ -171,7 +171,12 @@ def read_attempts(pool: Pool, task_uuid: str, step_uuid: str) -> list[dict[str, 
         return cursor.execute(named_statements()["read_attempts"], {"task": task_uuid, "step": step_uuid}).fetchall()
 
 
+_STORED = [field.name for field in fields(NewTaskRow) if field.name not in ("namespace", "name")]
+"""What `create_tasks` is told of a task; it takes the namespace and the name from the template."""
+
+
 def _document(row: NewTaskRow) -> dict[str, Any]:
-    document = {field.name: getattr(row, field.name) for field in fields(row)}
-    del document["namespace"], document["name"]  # the function takes them from the template
-    return {**document, "context": orjson.Fragment(row.context), "context_bytes": stored_bytes(row.context)}
+    document = {name: getattr(row, name) for name in _STORED}
+    document["context"] = orjson.Fragment(row.context)
+    document["context_bytes"] = stored_bytes(row.context)
+    return document

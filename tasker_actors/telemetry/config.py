@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from tasker_actors.errors import ConfigurationError
+from tasker_actors.release import release
 from tasker_actors.telemetry.redaction import redact
 
 _T = TypeVar("_T")
@@ -116,9 +116,7 @@ class TelemetryConfig:
             otlp_timeout_s=read.get("OTEL_EXPORTER_OTLP_TIMEOUT", _seconds, 10.0),
             otlp_certificate=read.get("OTEL_EXPORTER_OTLP_CERTIFICATE", _text, None),
             service_name=read.get("OTEL_SERVICE_NAME", _text, attributes.get("service.name", "tasker-actors")),
-            service_version=read.get(
-                "OTEL_SERVICE_VERSION", _text, attributes.get("service.version") or version("tasker-actors")
-            ),
+            service_version=read.get("OTEL_SERVICE_VERSION", _text, attributes.get("service.version") or release()),
             environment=environment,
             sampling_ratio=read.get("OTEL_TRACES_SAMPLER_ARG", _ratio, 1.0),
             logs_enabled=read.get("OTEL_LOGS_ENABLED", _boolean, False),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from tasker_actors.release import release
 
 _INT64: Final = range(-(2**63), 2**63)
 
@@ -53,7 +54,7 @@ def resource(attributes: Mapping[str, Any]) -> Resource:
 
 def tasker_scope() -> InstrumentationScope:
     """The instrumentation scope of what this package traces and measures itself."""
-    return InstrumentationScope(name="tasker_actors", version=version("tasker-actors"))
+    return InstrumentationScope(name="tasker_actors", version=release())
 
 
 def _text(value: str) -> str:

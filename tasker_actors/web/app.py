@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
+from tasker_actors.release import release
 from tasker_actors.web.analytics_routes import analytics_routes
 from tasker_actors.web.dead_letter_routes import dead_letter_routes
 from tasker_actors.web.dlq_requests import DlqUpdate, NewDlqEntry
@@ -59,7 +59,7 @@ def create_app(runtime: Runtime, more_routes: Sequence[APIRouter] = ()) -> ASGIA
     app = FastAPI(
         title="tasker_actors",
         description="Tasks, their steps and their domain events.",
-        version=version("tasker-actors"),
+        version=release(),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

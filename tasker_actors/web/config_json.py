@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
+from tasker_actors.release import release
 from tasker_actors.settings import masked
 from tasker_actors.web.health_json import WORKER_TYPE
 from tasker_actors.web.runtime import Runtime
@@ -22,7 +22,7 @@ def config_json(runtime: Runtime) -> dict[str, Any]:
         "metadata": {
             "timestamp": datetime.now(UTC),
             "environment": settings.environment,
-            "version": version("tasker-actors"),
+            "version": release(),
         },
         "worker_id": runtime.supervisor_id,
         "worker_type": WORKER_TYPE,

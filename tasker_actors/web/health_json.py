@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from tasker_actors.postgres.pool_figures import pool_figures
+from tasker_actors.release import release
 from tasker_actors.stats.figures import Figures
 from tasker_actors.telemetry import metrics
 from tasker_actors.web.runtime import HealthCheck, HealthReport, Runtime
@@ -89,7 +89,7 @@ def _unknown(now: datetime) -> dict[str, Any]:
 
 def _info(report: HealthReport, runtime: Runtime, pool: Mapping[str, int | float]) -> dict[str, Any]:
     return {
-        "version": version("tasker-actors"),
+        "version": release(),
         "environment": runtime.settings.environment,
         "operational_state": "running" if report.ready else "not_ready",
         "web_database_pool_size": pool["max_connections"],
@@ -104,7 +104,7 @@ def _system_info(
 ) -> dict[str, Any]:
     workers = next((check.healthy for check in report.checks if check.name == "workers"), False)
     return {
-        "version": version("tasker-actors"),
+        "version": release(),
         "environment": runtime.settings.environment,
         "uptime_seconds": int(uptime_s),
         "worker_type": WORKER_TYPE,

@@ -32,12 +32,12 @@ class ApiModel(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if isinstance(data, Mapping):
-            for key in data:
-                if key not in cls.model_fields:
-                    shown = ascii(str(key)[:_SHOWN_KEY])
-                    # The message is a template of pydantic's, in which braces have a meaning: the text is its value.
-                    context = {"key": str(key), "text": f"there is no key {shown}{hint(str(key), cls.model_fields)}"}
-                    raise PydanticCustomError(_UNKNOWN_KEY, "{text}", context)
+            known = cls.model_fields
+            unknown = next((str(key) for key in data if key not in known), None)
+            if unknown is not None:
+                text = f"there is no key {unknown[:_SHOWN_KEY]!a}{hint(unknown, known)}"
+                # The message is a template of pydantic's, in which braces have a meaning: the text is its value.
+                raise PydanticCustomError(_UNKNOWN_KEY, "{text}", {"key": unknown, "text": text})
         return data
 
 

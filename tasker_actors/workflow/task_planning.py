@@ -17,6 +17,7 @@ from tasker_actors.errors import RequestFault, duplicate_task, invalid_request, 
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.telemetry.span_ids import task_span, task_span_id
 from tasker_actors.telemetry.trace_context import TraceContext
+from tasker_actors.values import value
 from tasker_actors.workflow.identity import is_key_missing, task_identity
 from tasker_actors.workflow.input_schema import validate_context
 from tasker_actors.workflow.nearest import hint
@@ -49,7 +50,7 @@ class Origin:
     new_trace: Callable[[], TraceContext]
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class NewTaskRow:
     """A task to create: the columns of `tasker.tasks` that its creator decides; `context` is JSON text.
 
@@ -79,7 +80,7 @@ class NewTaskRow:
     start_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value()
 class PlannedTask:
     """A task that is ready to be created; `trace` names its span."""
 
