@@ -7,6 +7,7 @@ A module that begins with `import tasker_actors as tasker_core` finds the names 
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.events.event import DomainEvent
@@ -20,14 +21,20 @@ from tasker_actors.steps.result import StepHandlerResult
 
 if TYPE_CHECKING:
     from tasker_actors.client.async_task_client import AsyncTaskerClient
+    from tasker_actors.client.event_request import EventRequest
     from tasker_actors.client.task_client import TaskerClient
     from tasker_actors.client.task_request import TaskRequest
     from tasker_actors.compat.domain_events import EventDeclaration, InProcessDomainEvent, StepEventContext
     from tasker_actors.compat.handler import HandlerRegistry
-    from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
+    from tasker_actors.compat.logging import LogContext, log_debug, log_error, log_info, log_trace, log_warn
     from tasker_actors.consumer.event_consumer import EventConsumer
     from tasker_actors.consumer.received import ReceivedEvent
     from tasker_actors.errors import TaskerError
+    from tasker_actors.events.frozen import FrozenDict as DomainEventMetadata
+    from tasker_actors.events.frozen import FrozenDict as ExecutionResult
+    from tasker_actors.events.publisher import StepResult
+    from tasker_actors.release import release as get_version
+    from tasker_actors.release import release as version
     from tasker_actors.steps.api_handler import ApiHandler, APIMixin
     from tasker_actors.steps.api_response import ApiResponse
     from tasker_actors.steps.batch.aggregation import (
@@ -48,6 +55,15 @@ if TYPE_CHECKING:
     from tasker_actors.steps.resolvers.chain import ResolutionError, ResolverChain, ResolverNotFoundError
     from tasker_actors.steps.resolvers.definition import HandlerDefinition, MethodDispatchWrapper
     from tasker_actors.steps.resolvers.resolver import BaseResolver, RegistryResolver
+    from tasker_actors.steps.result import StepHandlerResult as StepHandlerCallResult
+    from tasker_actors.steps.sequence_step import (
+        DependencyResultsWrapper,
+        HandlerWrapper,
+        StepDefinitionWrapper,
+        TaskSequenceStepWrapper,
+        TaskWrapper,
+        WorkflowStepWrapper,
+    )
     from tasker_actors.steps.step_errors import (
         AuthenticationError,
         AuthorizationError,
@@ -67,16 +83,22 @@ if TYPE_CHECKING:
     from tasker_actors.steps.step_errors import ValidationError as StepValidationError
     from tasker_actors.steps.task_reference import TaskReference, TaskRefusedError
 
+    __version__: str
+
 _LATER = {
     "client.async_task_client": ("AsyncTaskerClient",),
     "client.task_client": ("TaskerClient",),
+    "client.event_request": ("EventRequest",),
     "client.task_request": ("TaskRequest",),
     "compat.domain_events": ("EventDeclaration", "InProcessDomainEvent", "StepEventContext"),
     "compat.handler": ("HandlerRegistry",),
-    "compat.logging": ("log_debug", "log_error", "log_info", "log_trace", "log_warn"),
+    "compat.logging": ("LogContext", "log_debug", "log_error", "log_info", "log_trace", "log_warn"),
     "consumer.event_consumer": ("EventConsumer",),
     "consumer.received": ("ReceivedEvent",),
     "errors": ("TaskerError",),
+    "events.frozen": ("DomainEventMetadata", "ExecutionResult"),
+    "events.publisher": ("StepResult",),
+    "release": ("__version__", "get_version", "version"),
     "steps.api_handler": ("APIMixin", "ApiHandler"),
     "steps.api_response": ("ApiResponse",),
     "steps.batch.aggregation": ("BatchAggregationResult", "BatchAggregationScenario", "aggregate_batch_results"),
@@ -93,6 +115,15 @@ _LATER = {
     "steps.resolvers.chain": ("ResolutionError", "ResolverChain", "ResolverNotFoundError"),
     "steps.resolvers.definition": ("HandlerDefinition", "MethodDispatchWrapper"),
     "steps.resolvers.resolver": ("BaseResolver", "RegistryResolver"),
+    "steps.result": ("StepHandlerCallResult",),
+    "steps.sequence_step": (
+        "DependencyResultsWrapper",
+        "HandlerWrapper",
+        "StepDefinitionWrapper",
+        "TaskSequenceStepWrapper",
+        "TaskWrapper",
+        "WorkflowStepWrapper",
+    ),
     "steps.step_errors": (
         "AuthenticationError",
         "AuthorizationError",
@@ -113,7 +144,16 @@ _LATER = {
     "steps.task_reference": ("TaskReference", "TaskRefusedError"),
 }
 _MODULES = {name: module for module, names in _LATER.items() for name in names}
-_OTHER_NAMES = {"StepTimeoutError": "TimeoutError", "StepValidationError": "ValidationError"}
+_OTHER_NAMES = {
+    "DomainEventMetadata": "FrozenDict",
+    "ExecutionResult": "FrozenDict",
+    "StepHandlerCallResult": "StepHandlerResult",
+    "StepTimeoutError": "TimeoutError",
+    "StepValidationError": "ValidationError",
+    "__version__": "release",
+    "get_version": "release",
+    "version": "release",
+}
 
 __all__ = [
     "APIMixin",
@@ -145,15 +185,21 @@ __all__ = [
     "DecisionMixin",
     "DecisionPointOutcome",
     "DecisionType",
+    "DependencyResultsWrapper",
     "DomainEvent",
+    "DomainEventMetadata",
     "ErrorClassifier",
     "ErrorType",
     "EventConsumer",
     "EventDeclaration",
+    "EventRequest",
+    "ExecutionResult",
     "ExplicitMappingResolver",
     "HandlerDefinition",
     "HandlerRegistry",
+    "HandlerWrapper",
     "InProcessDomainEvent",
+    "LogContext",
     "MethodDispatchWrapper",
     "NetworkError",
     "NotFoundError",
@@ -169,16 +215,23 @@ __all__ = [
     "RetryableError",
     "ServiceUnavailableError",
     "StepContext",
+    "StepDefinitionWrapper",
     "StepEventContext",
     "StepHandler",
+    "StepHandlerCallResult",
     "StepHandlerResult",
+    "StepResult",
     "StepTimeoutError",
     "StepValidationError",
     "TaskReference",
     "TaskRefusedError",
     "TaskRequest",
+    "TaskSequenceStepWrapper",
+    "TaskWrapper",
     "TaskerClient",
     "TaskerError",
+    "WorkflowStepWrapper",
+    "__version__",
     "aggregate_batch_results",
     "api_handler",
     "batch_analyzer",
@@ -187,6 +240,7 @@ __all__ = [
     "decision_handler",
     "depends_on",
     "get_classifier",
+    "get_version",
     "inputs",
     "is_permanent",
     "is_retryable",
@@ -197,14 +251,21 @@ __all__ = [
     "log_warn",
     "step_handler",
     "subscriber",
+    "version",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is behind a name, once: only who calls an API pays for httpx, only readers of events for psycopg."""
+    """Load what is behind a name, once: only who calls an API pays for httpx, only readers of events for psycopg.
+
+    A name that only tasker-py's own worker has a use for raises ImportError, with what there is in its place.
+    """
     module = _MODULES.get(name)
     if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Python asks for a submodule here before it loads it; that must not load others.
+        if name.startswith("_") or find_spec(f"{__name__}.{name}") is not None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import_module(f"{__name__}.compat.absent").refuse(name, __name__)
     found = getattr(import_module(f"{__name__}.{module}"), _OTHER_NAMES.get(name, name))
-    globals()[name] = found
+    globals()[name] = found = found() if name == "__version__" else found
     return found

@@ -63,8 +63,8 @@ class ProtocolError(TaskerError):
 class Fault:
     """One thing that is wrong with a template file.
 
-    `severity` is `error` or `warning`; `key` is a dotted path inside the step (or the template), as a reader of the
-    file would write it; `step` is None for the template itself.
+    `severity` is `error`, `warning` (strictly an error) or `notice`; `key` is a dotted path inside the step (or the
+    template), as a reader of the file would write it; `step` is None for the template itself.
     """
 
     file: str

@@ -246,6 +246,7 @@ class Pipeline:
     def _hooks(self) -> PublisherHooks:
         return PublisherHooks(
             guard=self.parts.hooks_guard,
+            loop=self.parts.loop,
             backlog=self.parts.hooks_backlog,
             timeout_ms=self._settings.event_bus.dispatch_timeout_ms,
             logger=get_logger("tasker_actors.hooks"),

@@ -55,15 +55,18 @@ class SupervisorClient:
         """Return the answer to a PATCH with a JSON document."""
         return self._mapping(self._connection.send(Request("PATCH", path, body=body)))
 
-    def delete(self, path: str) -> dict[str, Any]:
-        """Return the answer to a DELETE."""
-        return self._mapping(self._connection.send(Request("DELETE", path)))
+    def delete(self, path: str, **parameters: str | int | None) -> dict[str, Any]:
+        """Return the answer to a DELETE; parameters that are None are not sent."""
+        return self._mapping(self._connection.send(Request("DELETE", path, _given(parameters))))
 
     def _get(self, path: str, parameters: dict[str, str | int | None]) -> Document:
-        given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return self._connection.send(Request("GET", path, given))
+        return self._connection.send(Request("GET", path, _given(parameters)))
 
     def _mapping(self, answer: Document) -> dict[str, Any]:
         if isinstance(answer, list):
             raise self._endpoint.stranger()
         return answer
+
+
+def _given(parameters: dict[str, str | int | None]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value is not None}

@@ -160,8 +160,12 @@ def _show(schedule: dict[str, Any], *, as_json: bool) -> None:
         output.write_line("next firings")
         for moment in schedule["next_fire_times"]:
             output.write_line(f"  {moment}")
+    elif not schedule["enabled"]:
+        output.write_line("it is paused")
+    elif schedule["next_fire_at"] is None:
+        output.write_line("it fires no more")
     else:
-        output.write_line("it is paused" if not schedule["enabled"] else "it fires no more")
+        output.write_line(f"it is due at {schedule['next_fire_at']}, and this supervisor cannot read when after that")
 
 
 def _row(schedule: dict[str, Any]) -> tuple[object, ...]:

@@ -97,17 +97,25 @@ def steps(task_uuid: TaskUuid, *, url: Url = DEFAULT_URL, api_key: ApiKey = None
         _write_steps(found)
 
 
-def cancel(task_uuid: TaskUuid, *, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False) -> None:
+def cancel(
+    task_uuid: TaskUuid,
+    *,
+    cancelled_by: Annotated[str | None, typer.Option("--cancelled-by", metavar="WHO", help="Who does it.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why.")] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
     """Cancel a task.
 
     Nothing of it begins any more, and the result of what runs now is not kept.
     """
     with SupervisorClient(url, api_key) as client:
-        task = client.delete(f"/v1/tasks/{task_uuid}")
+        task = client.delete(f"/v1/tasks/{task_uuid}", cancelled_by=cancelled_by, reason=reason)
     if as_json:
         output.write_json(task)
     else:
-        output.write_fields({"task_uuid": task["task_uuid"], "status": task["status"]})
+        output.write_fields({name: task.get(name) for name in ("task_uuid", "status", "cancelled_by", "cancel_reason")})
 
 
 def _task_row(task: dict[str, Any]) -> tuple[object, ...]:

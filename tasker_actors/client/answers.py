@@ -91,6 +91,8 @@ class Task(Answer):
     completion_percentage: float
     steps: tuple[TaskStep, ...]
     start_at: datetime | None = None
+    cancelled_by: str | None = None
+    cancel_reason: str | None = None
 
     @property
     def is_finished(self) -> bool:

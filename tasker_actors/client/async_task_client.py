@@ -82,9 +82,9 @@ class AsyncTaskerClient:
         """Return a step with its result, whatever its size."""
         return await self._connection.run(self._ask.get_step(task_uuid, step_uuid))
 
-    async def cancel(self, task_uuid: str) -> Task:
+    async def cancel(self, task_uuid: str, *, cancelled_by: str | None = None, reason: str | None = None) -> Task:
         """Cancel a task; again changes nothing. Raises TaskFinishedError for one that came to another end."""
-        return await self._connection.run(self._ask.cancel(task_uuid))
+        return await self._connection.run(self._ask.cancel(task_uuid, cancelled_by, reason))
 
     async def wait(self, task_uuid: str, timeout: float) -> Task:
         """Return a task when it is finished; raises TaskNotFinishedError after `timeout` seconds."""

@@ -122,9 +122,10 @@ class Operations:
         document = yield from self._ask(_get(_path(task_uuid, "workflow_steps", step_uuid)))
         return _read(Step, document)
 
-    def cancel(self, task_uuid: str) -> Flow[Task]:
+    def cancel(self, task_uuid: str, by: str | None = None, reason: str | None = None) -> Flow[Task]:
         """Cancel a task; a second time changes nothing, so it may be repeated."""
-        document = yield from self._ask(Request("DELETE", _path(task_uuid), is_safe=True))
+        said = {name: text for name, text in (("cancelled_by", by), ("reason", reason)) if text is not None}
+        document = yield from self._ask(Request("DELETE", _path(task_uuid), said, is_safe=True))
         return _read(Task, document)
 
     def wait(self, task_uuid: str, timeout: float) -> Flow[Task]:

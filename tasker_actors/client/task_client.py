@@ -89,9 +89,12 @@ class TaskerClient:
         """Return a step with its result, whatever its size."""
         return self._connection.run(self._ask.get_step(task_uuid, step_uuid))
 
-    def cancel(self, task_uuid: str) -> Task:
-        """Cancel a task; again changes nothing. Raises TaskFinishedError for one that came to another end."""
-        return self._connection.run(self._ask.cancel(task_uuid))
+    def cancel(self, task_uuid: str, *, cancelled_by: str | None = None, reason: str | None = None) -> Task:
+        """Cancel a task, and keep who did it; again changes nothing.
+
+        Raises TaskFinishedError for one that came to another end.
+        """
+        return self._connection.run(self._ask.cancel(task_uuid, cancelled_by, reason))
 
     def wait(self, task_uuid: str, timeout: float) -> Task:
         """Return a task when it is finished; raises TaskNotFinishedError after `timeout` seconds."""

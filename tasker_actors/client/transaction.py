@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from pydantic import ValidationError
 
 from tasker_actors.client.answers import CreatedTask, PublishedEvent
+from tasker_actors.client.event_request import EventRequest
 from tasker_actors.client.operations import EventOptions
 from tasker_actors.client.task_request import TaskOptions, TaskRequest
 from tasker_actors.client.tracing import callers_trace
@@ -21,7 +22,7 @@ from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.derive import build_event
 from tasker_actors.events.outgoing import OutgoingEvent
 from tasker_actors.identifiers import is_uuid, new_uuid7
-from tasker_actors.postgres.creation import create, send_event
+from tasker_actors.postgres.creation import SentEvent, create, send_events
 from tasker_actors.postgres.in_transaction import SqlFlow, run, run_async
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.sampling import is_sampled
@@ -33,6 +34,10 @@ from tasker_actors.workflow.task_requests import NewTask, NewTasks
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
+
+
+MAX_EVENTS = 1_000
+"""Of one call, as of tasks."""
 
 
 class TransactionClient:
@@ -70,6 +75,10 @@ class TransactionClient:
         """
         return run(self._connection, _publish(name, payload, options))
 
+    def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
+        """Publish up to 1,000 durable events, all or none, in their order; paths of faults begin `/events/INDEX`."""
+        return run(self._connection, _publish_all(requests))
+
 
 class AsyncTransactionClient:
     """As TransactionClient, on an AsyncConnection: each method is to be awaited."""
@@ -90,6 +99,10 @@ class AsyncTransactionClient:
     async def publish_event(self, name: str, payload: Any, **options: Unpack[EventOptions]) -> PublishedEvent:
         """Publish a durable event."""
         return await run_async(self._connection, _publish(name, payload, options))
+
+    async def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
+        """Publish up to 1,000 durable events, all or none."""
+        return await run_async(self._connection, _publish_all(requests))
 
 
 def _create_task(request: TaskRequest) -> SqlFlow[CreatedTask]:
@@ -113,30 +126,47 @@ def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[Publishe
             "and know nothing of this transaction; publish it over HTTP after the commit"
         )
         raise _invalid("not_durable", "/delivery_mode", message)
+    ids = (options.get("correlation_id"), options.get("parent_correlation_id"))
+    sent = _sent(EventRequest(name, payload, options["namespace"], *ids), "", datetime.now(UTC), _own_traces())
+    yield from send_events([sent])
+    return PublishedEvent(event_id=sent.event_id, correlation_id=sent.headers["correlation_id"])
+
+
+def _publish_all(requests: Sequence[EventRequest]) -> SqlFlow[list[PublishedEvent]]:
+    if len(requests) > MAX_EVENTS:
+        raise _invalid("invalid", "/events", f"has {len(requests)} entries, and {MAX_EVENTS} are the most")
+    now, traces = datetime.now(UTC), _own_traces()
+    sent = [_sent(each, f"/events/{index}", now, traces) for index, each in enumerate(requests)]
+    yield from send_events(sent)
+    return [PublishedEvent(event_id=one.event_id, correlation_id=one.headers["correlation_id"]) for one in sent]
+
+
+def _sent(request: EventRequest, place: str, fired_at: datetime, new_trace: Callable[[], TraceContext]) -> SentEvent:
+    """Make the message of an event; `place` is where it stands among others."""
     for key in ("correlation_id", "parent_correlation_id"):
-        if options.get(key) is not None and not is_uuid(options.get(key)):
-            raise _invalid("invalid", f"/{key}", "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5")
-    correlation_id = (options.get("correlation_id") or new_uuid7()).lower()
-    parent = options.get("parent_correlation_id")
+        value = getattr(request, key)
+        if value is not None and not is_uuid(value):
+            raise _invalid("invalid", f"{place}/{key}", "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5")
+    correlation_id = (request.correlation_id or new_uuid7()).lower()
+    parent = request.parent_correlation_id
     event = build_event(
-        event_name=name,
-        namespace=options["namespace"],
-        payload=payload,
+        event_name=request.name,
+        namespace=request.namespace,
+        payload=request.payload,
         delivery_mode=DeliveryMode.DURABLE,
         correlation_id=correlation_id,
         parent_correlation_id=None if parent is None else parent.lower(),
-        fired_at=datetime.now(UTC),
+        fired_at=fired_at,
     )
     if not isinstance(event, OutgoingEvent):
-        place = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
-        raise _invalid(event.code, f"{place}{event.path}", event.reason)
+        part = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
+        raise _invalid(event.code, f"{place}{part}{event.path}", event.reason)
     caller = callers_trace()
-    trace = caller or _own_traces()().with_span(publish_domain_event_id(event.event_id))
+    trace = caller or new_trace().with_span(publish_domain_event_id(event.event_id))
     headers = queue_headers(event, trace, correlation_id)
     if caller is not None:
         headers["traceparent"] = caller.traceparent  # no worker traces this publication: the caller's span is above
-    yield from send_event(event.namespace, event.message, headers)
-    return PublishedEvent(event_id=event.event_id, correlation_id=correlation_id)
+    return SentEvent(event.namespace, event.event_id, event.message, headers)
 
 
 _Model = TypeVar("_Model", bound=ApiModel)

@@ -6,7 +6,7 @@ counterpart, and says so.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from tasker_actors.compat.absent import refuse
 from tasker_actors.compat.batch_processing import Batchable, BatchAggregationScenario, BatchWorkerConfig
@@ -17,6 +17,7 @@ from tasker_actors.compat.domain_events import (
     InProcessDomainEvent,
     PublishContext,
     StepEventContext,
+    StepResult,
 )
 from tasker_actors.compat.errors import (
     AuthenticationError,
@@ -36,7 +37,7 @@ from tasker_actors.compat.errors import ValidationError as StepValidationError
 from tasker_actors.compat.errors.error_classifier import ErrorClassifier, get_classifier, is_permanent, is_retryable
 from tasker_actors.compat.exceptions import TaskerError
 from tasker_actors.compat.handler import HandlerRegistry
-from tasker_actors.compat.logging import log_debug, log_error, log_info, log_trace, log_warn
+from tasker_actors.compat.logging import LogContext, log_debug, log_error, log_info, log_trace, log_warn
 from tasker_actors.compat.models import (
     DependencyResultsWrapper,
     HandlerWrapper,
@@ -71,10 +72,15 @@ from tasker_actors.compat.types import (
     CursorConfig,
     DecisionPointOutcome,
     DecisionType,
+    DomainEventMetadata,
     ErrorType,
+    ExecutionResult,
     StepContext,
+    StepHandlerCallResult,
     StepHandlerResult,
 )
+from tasker_actors.release import release as get_version
+from tasker_actors.release import release as version
 
 __all__ = [
     "APIMixin",
@@ -100,14 +106,17 @@ __all__ = [
     "DecisionPointOutcome",
     "DecisionType",
     "DependencyResultsWrapper",
+    "DomainEventMetadata",
     "ErrorClassifier",
     "ErrorType",
     "EventDeclaration",
+    "ExecutionResult",
     "ExplicitMappingResolver",
     "HandlerDefinition",
     "HandlerRegistry",
     "HandlerWrapper",
     "InProcessDomainEvent",
+    "LogContext",
     "MethodDispatchWrapper",
     "NetworkError",
     "NotFoundError",
@@ -125,14 +134,18 @@ __all__ = [
     "StepDefinitionWrapper",
     "StepEventContext",
     "StepHandler",
+    "StepHandlerCallResult",
     "StepHandlerResult",
+    "StepResult",
     "StepTimeoutError",
     "StepValidationError",
     "TaskSequenceStepWrapper",
     "TaskWrapper",
     "TaskerError",
     "WorkflowStepWrapper",
+    "__version__",
     "get_classifier",
+    "get_version",
     "is_permanent",
     "is_retryable",
     "log_debug",
@@ -140,16 +153,12 @@ __all__ = [
     "log_info",
     "log_trace",
     "log_warn",
+    "version",
 ]
 
 
-def __getattr__(name: str) -> NoReturn:
-    """Say what there is in place of a name of tasker-py's own worker."""
-    refuse(name, "tasker_core")
-
-
-def version() -> Any:
-    """Return the version of this package."""
-    from importlib.metadata import version as installed  # noqa: PLC0415 - only who asks reads it
-
-    return installed("tasker-actors")
+def __getattr__(name: str) -> Any:
+    """Give the version, which only who asks has to read; say what there is in place of a name that is not here."""
+    if name != "__version__":
+        refuse(name, "tasker_core")
+    return version()

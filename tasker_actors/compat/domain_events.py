@@ -4,7 +4,7 @@ from typing import NoReturn
 
 from tasker_actors.compat.absent import refuse
 from tasker_actors.events.event import DomainEvent as InProcessDomainEvent
-from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext
+from tasker_actors.events.publisher import BasePublisher, DefaultPublisher, PublishContext, StepResult
 from tasker_actors.events.publisher import PublishContext as StepEventContext
 from tasker_actors.events.subscriber import BaseSubscriber
 from tasker_actors.workflow.template import EventDeclaration
@@ -17,6 +17,7 @@ __all__ = [
     "InProcessDomainEvent",
     "PublishContext",
     "StepEventContext",
+    "StepResult",
 ]
 
 

@@ -3,6 +3,10 @@
 from typing import NoReturn
 
 from tasker_actors.compat.absent import refuse
+from tasker_actors.compat.logging import LogContext
+from tasker_actors.events.event import DomainEvent as InProcessDomainEvent
+from tasker_actors.events.frozen import FrozenDict as DomainEventMetadata
+from tasker_actors.events.frozen import FrozenDict as ExecutionResult
 from tasker_actors.steps.batch.aggregation import BatchAggregationResult, aggregate_batch_results
 from tasker_actors.steps.batch.outcomes import (
     BatchAnalyzerOutcome,
@@ -22,6 +26,7 @@ from tasker_actors.steps.context import StepContext
 from tasker_actors.steps.decision import DecisionPointOutcome, DecisionType
 from tasker_actors.steps.failures import ErrorType
 from tasker_actors.steps.result import StepHandlerResult
+from tasker_actors.steps.result import StepHandlerResult as StepHandlerCallResult
 from tasker_actors.workflow.step_type import FailureStrategy
 
 __all__ = [
@@ -35,12 +40,17 @@ __all__ = [
     "CursorConfig",
     "DecisionPointOutcome",
     "DecisionType",
+    "DomainEventMetadata",
     "ErrorType",
+    "ExecutionResult",
     "FailureStrategy",
+    "InProcessDomainEvent",
+    "LogContext",
     "NoBatchesOutcome",
     "RustBatchWorkerInputs",
     "RustCursorConfig",
     "StepContext",
+    "StepHandlerCallResult",
     "StepHandlerResult",
     "aggregate_batch_results",
     "create_batches",

@@ -1,7 +1,8 @@
 """Derive the events of one attempt from its outcome (SPEC 2 and 2.1): a function of values, called once a step.
 
 Nothing that a handler, a publisher or a schema did makes these functions raise: an event that cannot be published
-becomes a RefusedEvent with its dead letter, and the others go out. Publishers run on the calling thread.
+becomes a RefusedEvent with its dead letter, and the others go out. Publishers run on the calling thread, but for their
+async hooks, which it waits for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from tasker_actors.events.async_hooks import AwaitHook, in_own_loop
 from tasker_actors.events.codec import MAX_PAYLOAD_BYTES, PayloadError, encode_payload
 from tasker_actors.events.declaration import DeliveryMode, applies
 from tasker_actors.events.draft import Draft
@@ -54,11 +56,13 @@ def derive(
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
     encoded_result: bytes | None = None,
     new_id: Callable[[], str] = new_uuid7,
+    await_hook: AwaitHook = in_own_loop,
 ) -> Derived:
     """Make every event that an attempt publishes: the declared ones in their order, then those from code in theirs.
 
     `encoded_result` is what `encode_payload` wrote of a success's result, for a caller that has it: it is not encoded
-    twice then. `new_id` names the events. Raises ValueError only for a moment without a time zone.
+    twice then. `new_id` names the events; `await_hook` has the event loop for async hooks. Raises ValueError only for a
+    moment without a time zone.
     """
     if not declarations and not code_events:
         return _NOTHING
@@ -68,7 +72,7 @@ def derive(
     for bound in declarations:
         if applies(bound.declaration.condition, succeeded=succeeded, will_retry=will_retry):
             draft = _declared_draft(new_id(), bound, facts, attempt, max_payload_bytes)
-            made.append(_publish_declared(draft, bound, attempt, facts, outcome))
+            made.append(_publish_declared(draft, bound, attempt, facts, outcome, await_hook))
     for event in code_events:
         if applies(event.when, succeeded=succeeded, will_retry=will_retry):
             made.append(_publish_from_code(new_id(), event, facts, attempt, max_payload_bytes))
@@ -157,7 +161,12 @@ def _declared_draft(
 
 
 def _publish_declared(
-    draft: Draft, bound: BoundDeclaration, attempt: AttemptMessage, facts: StepFacts, outcome: StepOutcome
+    draft: Draft,
+    bound: BoundDeclaration,
+    attempt: AttemptMessage,
+    facts: StepFacts,
+    outcome: StepOutcome,
+    await_hook: AwaitHook,
 ) -> OutgoingEvent | RefusedEvent | None:
     """Publish a declared event through its own publisher; None where a hook ended it."""
     if type(bound.publisher) is DefaultPublisher:
@@ -170,7 +179,7 @@ def _publish_declared(
         replace(facts, input_data=_own(facts.input_data)),
     )
     try:
-        prepared = run_hooks(bound.publisher, bound.publisher_name, context, attempt.metadata)
+        prepared = run_hooks(bound.publisher, bound.publisher_name, context, attempt.metadata, await_hook)
     except HookError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         return draft.refuse("publisher_error", error.message, payload=error.payload, error=cause)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasker_actors.errors import TaskerError
+from tasker_actors.events.async_hooks import AwaitHook
 from tasker_actors.events.publisher import BasePublisher, PublishContext
 from tasker_actors.events.text import described
 
@@ -24,27 +26,34 @@ class HookError(TaskerError):
 
 
 def run_hooks(
-    publisher: BasePublisher, publisher_name: str, context: PublishContext, metadata: Mapping[str, Any]
+    publisher: BasePublisher,
+    publisher_name: str,
+    context: PublishContext,
+    metadata: Mapping[str, Any],
+    await_hook: AwaitHook,
 ) -> tuple[Any, Mapping[str, Any]] | None:
-    """Return payload and custom metadata, or None where a hook ended the event; raises HookError, nothing else.
+    """Return payload and custom metadata, or None where a hook ended the event.
 
-    `metadata` is the message's, still without the custom part.
+    Whatever a hook raises becomes a HookError, but for what is neither an Exception nor a SystemExit nor a
+    cancellation. `metadata` is the message's, still without the custom part.
     """
     payload = context.payload
-    if not _verdict("should_publish", payload, lambda: publisher.should_publish(context)):
+    if not _verdict("should_publish", payload, lambda: publisher.should_publish(context), await_hook):
         return None
-    payload = _call("transform_payload", payload, lambda: publisher.transform_payload(context))
-    custom = _call("additional_metadata", payload, lambda: publisher.additional_metadata(context))
+    payload = _call("transform_payload", payload, lambda: publisher.transform_payload(context), await_hook)
+    custom = _call("additional_metadata", payload, lambda: publisher.additional_metadata(context), await_hook)
     if not isinstance(custom, Mapping):
         raise HookError(f"additional_metadata returned {type(custom).__name__}, not a mapping", payload)
-    plain = _call("additional_metadata", payload, lambda: dict(custom))
+    plain = _call("additional_metadata", payload, lambda: dict(custom), await_hook)
     shown = joined_metadata(metadata, plain, publisher_name)
-    if not _verdict("before_publish", payload, lambda: publisher.before_publish(context.event_name, payload, shown)):
+    if not _verdict(
+        "before_publish", payload, lambda: publisher.before_publish(context.event_name, payload, shown), await_hook
+    ):
         return None
     return payload, plain
 
 
-def notify_published(outgoing: OutgoingEvent) -> None:
+def notify_published(outgoing: OutgoingEvent, await_hook: AwaitHook) -> None:
     """Call `after_publish` of the event's own publisher; raises what the hook raises, which costs nothing but itself.
 
     Payload and metadata are copies. Free where the hook is not overridden.
@@ -55,14 +64,14 @@ def notify_published(outgoing: OutgoingEvent) -> None:
     message = outgoing.event.to_dict()
     metadata = message["metadata"]
     shown = joined_metadata(metadata, metadata["custom"], outgoing.publisher_name)
-    publisher.after_publish(outgoing.event_name, message["payload"], shown)
+    settled(publisher.after_publish(outgoing.event_name, message["payload"], shown), await_hook)
 
 
-def notify_refused(refused: RefusedEvent) -> None:
+def notify_refused(refused: RefusedEvent, await_hook: AwaitHook) -> None:
     """Call `on_publish_error` of the event's own publisher; raises what the hook raises, which costs nothing more."""
     publisher = refused.publisher
     if type(publisher).on_publish_error is not BasePublisher.on_publish_error:
-        publisher.on_publish_error(refused.event_name, refused.error, refused.payload)
+        settled(publisher.on_publish_error(refused.event_name, refused.error, refused.payload), await_hook)
 
 
 def joined_metadata(metadata: Mapping[str, Any], custom: Mapping[str, Any], publisher_name: str) -> dict[str, Any]:
@@ -74,19 +83,18 @@ def joined_metadata(metadata: Mapping[str, Any], custom: Mapping[str, Any], publ
     return {**beside, **metadata, "custom": dict(custom)}
 
 
-def _verdict(hook: str, payload: Any, call: Callable[[], Any]) -> bool:
-    verdict = _call(hook, payload, call)
-    if not isinstance(verdict, bool):
-        raise HookError(f"{hook} returned {type(verdict).__name__}, not True or False", payload)
-    return verdict
+def _verdict(hook: str, payload: Any, call: Callable[[], Any], await_hook: AwaitHook) -> bool:
+    """Tell what a hook's answer is worth in a condition, as tasker-py does: an id says yes, and None says no."""
+    return bool(_call(hook, payload, lambda: bool(settled(call(), await_hook)), await_hook))
 
 
-def _call(hook: str, payload: Any, call: Callable[[], Any]) -> Any:
+def _call(hook: str, payload: Any, call: Callable[[], Any], await_hook: AwaitHook) -> Any:
     try:
-        returned = call()
-    except (Exception, SystemExit) as error:  # sys.exit() in a hook must not end the step's thread
+        return settled(call(), await_hook)
+    except (Exception, SystemExit, CancelledError) as error:  # sys.exit() in a hook must not end the step's thread
         raise HookError(f"{hook} raised {described(error)}", payload) from error
-    if inspect.iscoroutine(returned):
-        returned.close()
-        raise HookError(f"{hook} is async; hooks of publishers are plain functions", payload)
-    return returned
+
+
+def settled(returned: Any, await_hook: AwaitHook) -> Any:
+    """Return what a hook has returned, or what it comes to where it is async."""
+    return await_hook(returned) if inspect.isawaitable(returned) else returned

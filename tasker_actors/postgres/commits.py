@@ -11,7 +11,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from tasker_actors.delivery.committer import BatchRefusedError, CommitReply, WorkerFencedError
-from tasker_actors.postgres.outages import Session, Trouble
+from tasker_actors.postgres.outages import Session, Trouble, reason_of
 
 # In text format: the JSON goes out as the bytes that it is, which may be many, and is not copied on the way.
 _COMMIT = "SELECT tasker.commit_batch_v1(%t)"
@@ -52,7 +52,8 @@ class PostgresCommitter:
 
     def _wait(self, error: psycopg.Error) -> None:
         if self._session.failed(error) is Trouble.CONTENT:
-            raise BatchRefusedError(str(error).strip()) from error
+            told = (error.diag.message_primary, error.diag.message_detail)  # without the lines of functions
+            raise BatchRefusedError(": ".join(part for part in told if part) or reason_of(error)) from error
         time.sleep(self._session.pause_s())
 
     def _repair(self) -> None:

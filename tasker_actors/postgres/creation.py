@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import orjson
 import psycopg
@@ -29,6 +29,7 @@ REQUIRED_MIGRATION = 12
 
 _APPLICATION = "application"
 _CACHED_TEMPLATES = 256
+_MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 
 
 def create(
@@ -56,16 +57,48 @@ def create(
     return planned
 
 
-def send_event(namespace: str, message: bytes, headers: dict[str, str]) -> SqlFlow[None]:
-    """Put a durable event into the queue of its namespace; raises RequestRefusedError if there is no such queue."""
+class SentEvent(NamedTuple):
+    """The message of a durable event with its headers, and where it goes."""
+
+    namespace: str
+    event_id: str
+    message: bytes
+    headers: dict[str, str]
+
+
+def send_events(events: Sequence[SentEvent]) -> SqlFlow[None]:
+    """Put durable events into the queues of their namespaces, each in its order.
+
+    Raises RequestRefusedError, before any is sent, where there is no such queue.
+    """
     yield from require_schema(REQUIRED_MIGRATION)
-    queue = f"{namespace}{EVENTS_SUFFIX}"
-    found = yield Statement("event_queues", {"suffix": EVENTS_SUFFIX, "queue": queue})
-    if not found:
-        text = f"there is no namespace {namespace}: no template of it was registered on this database"
-        raise RequestRefusedError(HTTPStatus.NOT_FOUND, {"code": "unknown_namespace", "message": text})
-    parameters = {"queue": queue, "message": message.decode(), "headers": orjson.dumps(headers).decode()}
-    yield Statement("send_event", parameters)
+    by_namespace: dict[str, list[SentEvent]] = {}
+    for event in events:
+        by_namespace.setdefault(event.namespace, []).append(event)
+    for namespace in by_namespace:
+        queue = f"{namespace}{EVENTS_SUFFIX}"
+        if not (yield Statement("event_queues", {"suffix": EVENTS_SUFFIX, "queue": queue})):
+            text = f"there is no namespace {namespace}: no template of it was registered on this database"
+            raise RequestRefusedError(HTTPStatus.NOT_FOUND, {"code": "unknown_namespace", "message": text})
+    for namespace, own in by_namespace.items():
+        for part in _parts(own):
+            messages = [{"message": orjson.Fragment(one.message), "headers": one.headers} for one in part]
+            document = orjson.dumps(messages).decode()
+            yield Statement("send_events", {"queue": f"{namespace}{EVENTS_SUFFIX}", "events": document})
+
+
+def _parts(events: Iterable[SentEvent]) -> Iterator[list[SentEvent]]:
+    """Divide events so that no statement is much larger than 4 MiB."""
+    part: list[SentEvent] = []
+    size = 0
+    for event in events:
+        if part and size + len(event.message) > _MAX_STATEMENT_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += len(event.message)
+    if part:
+        yield part
 
 
 Parsed: TypeAlias = tuple[TaskTemplate, tuple[PlannedStep, ...]]

@@ -3,6 +3,9 @@
 A schedule that is due is locked, so one supervisor fires it, whichever comes first; one that is killed meanwhile has
 done nothing. Besides, the task of each firing has an idempotency key, so that a clock that is put back fires nothing
 a second time.
+
+What a schedule itself is refused for costs it this firing. What may be the fault of the process that looks (a time
+zone that it lacks, a right, a stored text of another release) costs nothing: the schedule stays due, for others.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow, dict_row
 
-from tasker_actors.errors import RequestRefusedError, TemplateError
+from tasker_actors.errors import RequestRefusedError, TaskerError
 from tasker_actors.events.timestamp import timestamp
 from tasker_actors.identifiers import new_uuid7
+from tasker_actors.postgres.outages import Trouble, reason_of, trouble
 from tasker_actors.postgres.scheduled_tasks import ScheduledTasks
 from tasker_actors.postgres.schedules import Schedule, schedule_from
 from tasker_actors.postgres.session import Pool, named_statements, session
@@ -37,38 +41,49 @@ _ROW_BYTES = 2_000
 class Fired:
     """What became of one schedule that was due: the tasks that were created, or why there are none.
 
-    `dropped` are firings that nobody makes up for, as in `DueFirings`. `paused`: it cannot be read here, and fires no
-    more until somebody resumes it.
+    `dropped` are firings that nobody makes up for, as in `DueFirings`. `left`: it cannot be fired here and stays
+    due, for others and for another look.
     """
 
     schedule: Schedule
     tasks: tuple[NewTaskRow, ...] = ()
     error: str | None = None
     dropped: tuple[datetime, datetime | None] | None = None
-    paused: bool = False
+    left: bool = False
 
 
-def fire_next(pool: Pool, making: ScheduledTasks, limits: CatchUpLimits) -> Fired | None:
+def fire_next(
+    pool: Pool, making: ScheduledTasks, limits: CatchUpLimits, passed_over: Mapping[str, datetime] | None = None
+) -> Fired | None:
     """Fire the schedule that has been due longest and that nobody else fires now; None if there is none.
 
-    All or nothing, in one transaction; call it until it returns None. A schedule of which no task can be made keeps
-    the reason, and is due again at its next firing. Raises what `session` raises, and then nothing was done, or after
-    an OutcomeUnknownError perhaps everything.
+    All or nothing, in one transaction; call it until it returns None, and pass over what it left: `passed_over` has by
+    name when such a schedule was last changed. A schedule of which no task can be made keeps the reason. Raises what
+    `session` raises, and then nothing was done, or after an OutcomeUnknownError perhaps everything.
     """
-    with session(pool) as connection, connection.transaction():
-        with connection.cursor(row_factory=dict_row) as cursor:
-            row = cursor.execute(named_statements()["lock_due_schedule"]).fetchone()
-        if row is None:
-            return None
-        schedule, now = schedule_from(row)
-        try:
-            fired, due = _fire(connection, schedule, now, making, limits)
-        except psycopg.Error:
+    schedule: Schedule | None = None
+    try:
+        with session(pool) as connection, connection.transaction():
+            with connection.cursor(row_factory=dict_row) as cursor:
+                row = cursor.execute(named_statements()["lock_due_schedule"], _passing(passed_over)).fetchone()
+            if row is None:
+                return None
+            schedule, now = schedule_from(row)
+            try:
+                fired, due = _fire(connection, schedule, now, making, limits)
+            except Exception as error:  # what nobody thought of in one schedule must not stop the others
+                if isinstance(error, psycopg.Error) and not isinstance(error, psycopg.errors.InsufficientPrivilege):
+                    raise
+                fired = Fired(schedule, error=_reason(error), left=True)
+                _leave(connection, fired, now)
+            else:
+                _move(connection, fired, due, now)
+            return fired
+    except psycopg.Error as error:
+        if schedule is None:
             raise
-        except Exception as error:  # noqa: BLE001 - what nobody thought of in one schedule must not stop the others
-            fired, due = Fired(schedule, error=f"{type(error).__name__}: {error}", paused=True), None
-        _move(connection, fired, due, now)
-        return fired
+        # A trigger on schedules that refuses this one: it cannot even be said there why.
+        return Fired(schedule, error=reason_of(error), left=True)
 
 
 def fire_by_hand(pool: Pool, name: str, making: ScheduledTasks) -> NewTaskRow | None:
@@ -87,13 +102,21 @@ def fire_by_hand(pool: Pool, name: str, making: ScheduledTasks) -> NewTaskRow | 
         return row
 
 
-def next_firing_s(pool: Pool) -> float | None:
-    """Return how many seconds it is until a schedule is due, below zero if one is; None if none ever is."""
+def next_firing_s(pool: Pool, passed_over: Mapping[str, datetime] | None = None) -> float | None:
+    """Return how many seconds it is until a schedule is due, below zero if one is; None if none ever is.
+
+    Those that are passed over, as by `fire_next`, do not count.
+    """
     with session(pool) as connection:
-        row = connection.execute(named_statements()["next_firing"]).fetchone()
+        row = connection.execute(named_statements()["next_firing"], _passing(passed_over)).fetchone()
     assert row is not None  # noqa: S101  an aggregate has a row
     seconds: float | None = row[0]
     return seconds
+
+
+def _passing(passed_over: Mapping[str, datetime] | None) -> Mapping[str, Any]:
+    found = passed_over or {}
+    return {"names": list(found), "changed": list(found.values())}
 
 
 def _fire(
@@ -102,14 +125,10 @@ def _fire(
     now: datetime,
     making: ScheduledTasks,
     limits: CatchUpLimits,
-) -> tuple[Fired, DueFirings | None]:
+) -> tuple[Fired, DueFirings]:
     assert schedule.next_fire_at is not None  # noqa: S101  it is due
     at_once = min(limits.at_once, max(1, _MAX_BYTES // (len(schedule.context) + _ROW_BYTES)))
-    try:
-        cron = parse_cron(schedule.cron, schedule.timezone)
-    except CronError as error:
-        # Of an earlier release, or of a machine with other time zones: when it would be due is not known.
-        return Fired(schedule, error=f"{error.key}: {error}", paused=True), None
+    cron = parse_cron(schedule.cron, schedule.timezone)
     due = due_firings(
         cron,
         schedule.next_fire_at.astimezone(UTC),
@@ -118,24 +137,53 @@ def _fire(
         CatchUpLimits(limits.grace, limits.most, at_once),
     )
     try:
-        return Fired(schedule, _create(connection, schedule, due, making), dropped=due.dropped), due
-    except (RequestRefusedError, TemplateError) as error:
-        # All that is due now would be refused for the same reason.
-        return Fired(schedule, error=str(error)), DueFirings((), cron.after(now))
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
-        return Fired(schedule, error=f"the database refused its task: {error}"), DueFirings((), cron.after(now))
+        tasks, due = _create(connection, schedule, due, making)
+    except RequestRefusedError as error:
+        refusal = str(error)
+    except psycopg.Error as error:
+        if not _is_refusal(error):
+            raise
+        refusal = f"the database refused its task: {reason_of(error)}"
+    else:
+        return Fired(schedule, tasks, dropped=due.dropped), due
+    # All that is due now would be refused for the same reason.
+    return Fired(schedule, error=refusal), DueFirings((), cron.after(now))
+
+
+def _is_refusal(error: psycopg.Error) -> bool:
+    """Whether the database refuses the task for what it is: not for a moment, and not for who asks.
+
+    What the driver itself cannot send has no SQLSTATE.
+    """
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return False
+    return isinstance(error, psycopg.DataError) or trouble(error) is Trouble.CONTENT
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case CronError():
+            return f"{error.key}: {error}"
+        case TaskerError():
+            return str(error)
+        case psycopg.Error():
+            return f"the database refused its task: {reason_of(error)}"
+        case _:
+            return f"{type(error).__name__}: {error}"
 
 
 def _create(
     connection: Connection[TupleRow], schedule: Schedule, due: DueFirings, making: ScheduledTasks
-) -> tuple[NewTaskRow, ...]:
+) -> tuple[tuple[NewTaskRow, ...], DueFirings]:
+    """Create the tasks of as many firings as one transaction may have; returns them with what then is due next."""
     if not due.times:
-        return ()
+        return (), due
     rows = making.rows(connection, schedule, [(moment, firing_key(schedule.name, moment)) for moment in due.times])
+    due = due.first(len(rows))
     if _try_to_create(connection, rows):
-        return tuple(rows)
+        return tuple(rows), due
     # Some have their task already, as after a clock that was put back: the others get theirs.
-    return tuple(row for row in rows if _try_to_create(connection, [row]))
+    return tuple(row for row in rows if _try_to_create(connection, [row])), due
 
 
 def _try_to_create(connection: Connection[TupleRow], rows: Sequence[NewTaskRow]) -> bool:
@@ -143,6 +191,7 @@ def _try_to_create(connection: Connection[TupleRow], rows: Sequence[NewTaskRow])
     try:
         with connection.transaction():
             connection.execute(named_statements()["create_tasks"], [task_document(rows)])
+            connection.execute(named_statements()["check_now"])
     except psycopg.errors.UniqueViolation as error:
         if not isinstance(identity_taken(error, rows), IdentityTakenError):
             raise
@@ -150,18 +199,20 @@ def _try_to_create(connection: Connection[TupleRow], rows: Sequence[NewTaskRow])
     return True
 
 
-def _move(connection: Connection[TupleRow], fired: Fired, due: DueFirings | None, now: datetime) -> None:
-    schedule = fired.schedule
-    times = due.times if due is not None else ()
+def _leave(connection: Connection[TupleRow], fired: Fired, now: datetime) -> None:
+    parameters = {"name": fired.schedule.name, "last_error": orjson.dumps(_error(fired, now)).decode()}
+    connection.execute(named_statements()["leave_schedule"], parameters)
+
+
+def _move(connection: Connection[TupleRow], fired: Fired, due: DueFirings, now: datetime) -> None:
     connection.execute(
         named_statements()["move_schedule"],
         {
-            "name": schedule.name,
-            "pause": fired.paused,
-            "next_fire_at": None if due is None else due.next_at,
-            "last_fired_at": times[-1] if times else None,
+            "name": fired.schedule.name,
+            "next_fire_at": due.next_at,
+            "last_fired_at": due.times[-1] if due.times else None,
             "last_task_uuid": fired.tasks[-1].task_uuid if fired.tasks else None,
-            "tried": bool(times) or fired.error is not None,
+            "tried": bool(due.times) or fired.error is not None,
             "last_error": None if fired.error is None else orjson.dumps(_error(fired, now)).decode(),
         },
     )

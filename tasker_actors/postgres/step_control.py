@@ -11,8 +11,11 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg.rows import dict_row
 
+from tasker_actors.errors import TaskerError
+from tasker_actors.postgres.outages import reason_of
 from tasker_actors.postgres.session import Pool, named_statements, session
 from tasker_actors.postgres.templates import load_definition
 from tasker_actors.workflow.template import TaskTemplate
@@ -33,6 +36,10 @@ class Decision:
     result: bytes | None = None
     result_bytes: int = 0
     dynamic: Mapping[str, Any] | None = None
+
+
+class TooManyStepsError(TaskerError):
+    """A task would have more steps than it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,10 @@ def read_template(pool: Pool, template_id: int) -> TaskTemplate:
 
 
 def resolve_step(pool: Pool, task_uuid: str, step_uuid: str, decision: Decision) -> Resolution | None:
-    """Do to a step what was decided, with all that follows from it, in one transaction; None for an unknown task."""
+    """Do to a step what was decided, with all that follows from it, in one transaction; None for an unknown task.
+
+    Raises TooManyStepsError for a batch that the task has no room for, and changes nothing then.
+    """
     request = {
         "task": task_uuid,
         "step": step_uuid,
@@ -112,7 +122,10 @@ def resolve_step(pool: Pool, task_uuid: str, step_uuid: str, decision: Decision)
     }
     parameters = {"task": task_uuid, "request": orjson.dumps(request).decode()}
     with session(pool) as connection:
-        row = connection.execute(named_statements()["resolve_step"], parameters).fetchone()
+        try:
+            row = connection.execute(named_statements()["resolve_step"], parameters).fetchone()
+        except psycopg.errors.ProgramLimitExceeded as error:
+            raise TooManyStepsError(reason_of(error)) from error
     if row is None:
         return None
     reply: dict[str, Any] = row[0]

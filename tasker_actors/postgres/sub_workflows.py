@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from tasker_actors.postgres.session import Pool, named_statements, session
 from tasker_actors.postgres.tasks import Cancellation, cancel_task
 
+_ABANDONED = "the step that waited for it waits no more"
+
 
 def cancel_abandoned(pool: Pool) -> Iterator[Cancellation]:
     """Cancel the tasks for which cancelled, failed or reset steps have waited, and theirs, and yield what was done.
@@ -18,7 +20,7 @@ def cancel_abandoned(pool: Pool) -> Iterator[Cancellation]:
     while True:
         cancelled = 0
         for task_uuid in _abandoned(pool):
-            cancellation = cancel_task(pool, task_uuid)
+            cancellation = cancel_task(pool, task_uuid, by="tasker-actors", reason=_ABANDONED)
             if cancellation is not None and cancellation.cancelled:
                 cancelled += 1
                 yield cancellation

@@ -114,13 +114,14 @@ def identity_taken(error: psycopg.errors.UniqueViolation, rows: Sequence[NewTask
     return IdentityTakenError(next((index for index, row in enumerate(rows) if row.identity_hash == taken), None))
 
 
-def cancel_task(pool: Pool, task_uuid: str) -> Cancellation | None:
-    """Cancel a task and every step of it that is not finished; None if there is no such task.
+def cancel_task(pool: Pool, task_uuid: str, *, by: str | None = None, reason: str | None = None) -> Cancellation | None:
+    """Cancel a task and every step of it that is not finished, and keep who did it; None if there is no such task.
 
     A finished task stays as it is. The leases that ended are returned so that their workers can be told.
     """
     with session(pool) as connection:
-        row = connection.execute(named_statements()["cancel_task"], {"task_uuid": task_uuid}).fetchone()
+        parameters = {"task_uuid": task_uuid, "by": by, "reason": reason}
+        row = connection.execute(named_statements()["cancel_task"], parameters).fetchone()
     if row is None:
         return None
     reply = orjson.loads(row[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
+from tasker_actors.events.async_hooks import AwaitHook, in_own_loop
 from tasker_actors.events.codec import PayloadError, encode_payload
 from tasker_actors.events.derive import BoundDeclaration, CodeEvent, StepFacts, derive
 from tasker_actors.events.outgoing import Derived
@@ -67,12 +68,14 @@ def conclude(
     random: float,
     limits: SizeLimits,
     new_id: Callable[[], str] = new_uuid7,
+    await_hook: AwaitHook = in_own_loop,
 ) -> FinishedStep:
     """Decide what an attempt comes to, and derive its events (SPEC 2.1).
 
     A result that is no JSON, or too large, fails the attempt for good, and so does a decision, a batch, a checkpoint or
     a wait that cannot be followed: a retry would give the same. Takes as long as the publishers' hooks, which it runs.
-    What ends with a checkpoint or a wait publishes nothing: the attempt is not over. `new_id` names the events.
+    What ends with a checkpoint or a wait publishes nothing: the attempt is not over. `new_id` names the events;
+    `await_hook` has the event loop for async hooks.
     """
     outcome, result, follows = _stored(step, handled.outcome, now, limits.max_result_bytes, new_id)
     started = handled.started if isinstance(outcome, StepSuccess) else ()
@@ -113,6 +116,7 @@ def conclude(
         max_payload_bytes=limits.max_payload_bytes,
         encoded_result=result,
         new_id=new_id,
+        await_hook=await_hook,
     )
     return FinishedStep(
         step=step,

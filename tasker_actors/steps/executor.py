@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import orjson
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.actors.call_guard import CallGuard
+from tasker_actors.events.async_hooks import AwaitHook, in_own_loop, within
 from tasker_actors.events.text import described
 from tasker_actors.messages import ExecuteSteps, ExecutorFree, StepFinished
 from tasker_actors.steps.attempt import call_handler, context_of
@@ -57,8 +59,8 @@ class StepExecutor(Actor):
 
     The token of the running step is in shared memory from before the handler begins until its events are made, so a
     process that dies in between is charged to this step. Beside it is the time limit of what runs: until then a handler
-    may hold the interpreter. Sync handlers run in this actor's thread; async ones on the
-    worker's one event loop while this actor waits.
+    may hold the interpreter. Sync handlers and hooks run in this actor's thread; async ones on the worker's one event
+    loop while this actor waits.
     """
 
     def __init__(
@@ -137,9 +139,10 @@ class StepExecutor(Actor):
             return self._conclude(item.step, handled)
         try:
             self._deadlines[self._index] = _deadline_ns(self._hooks_timeout)
-            self._guard.begin(item, time.monotonic() + self._hooks_timeout)
+            deadline = time.monotonic() + self._hooks_timeout
+            self._guard.begin(item, deadline)
             try:
-                return self._conclude(item.step, handled)
+                return self._conclude(item.step, handled, partial(self._await_hook, item.step.token, deadline))
             finally:
                 self._guard.end()
         except BaseException:  # noqa: BLE001 - a hook hung, or raised what is no Exception: it costs its event only
@@ -183,7 +186,14 @@ class StepExecutor(Actor):
         )
         return call_handler(step, context, run=partial(self._loop.run, token=step.token), scope=self._scope)
 
-    def _conclude(self, step: LeasedStep, handled: HandledStep) -> FinishedStep:
+    def _await_hook(self, token: int, deadline: float, hook: Awaitable[Any]) -> Any:
+        """Run an async hook where async handlers run: what a publisher keeps open belongs to one loop.
+
+        Nothing can interrupt this thread meanwhile, so it is the loop that cancels a hook past its limit.
+        """
+        return within(hook, partial(self._loop.run, token=token), deadline - time.monotonic(), StepTimeoutError)
+
+    def _conclude(self, step: LeasedStep, handled: HandledStep, await_hook: AwaitHook = in_own_loop) -> FinishedStep:
         return conclude(
             step,
             handled,
@@ -191,4 +201,5 @@ class StepExecutor(Actor):
             ended_at=time.monotonic(),
             random=random.random(),  # noqa: S311 - jitter, no secret
             limits=self._limits,
+            await_hook=await_hook,
         )

@@ -9,18 +9,18 @@ from typing import Any
 
 import orjson
 
-from tasker_actors.events.codec import PayloadError, check_size
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.steps.lease import LeasedStep
 from tasker_actors.steps.task_starter import StartedTask
 from tasker_actors.values import value
-from tasker_actors.workflow.batches import Batches
+from tasker_actors.workflow.batches import INVALID_BATCHES, Batches
 from tasker_actors.workflow.checkpoint import INVALID_CHECKPOINT, YIELDED, next_checkpoint
+from tasker_actors.workflow.decision import INVALID_DECISION
 from tasker_actors.workflow.dynamic import DynamicStep
 from tasker_actors.workflow.dynamic_limits import DynamicLimits
-from tasker_actors.workflow.outcome_fault import OutcomeFault
+from tasker_actors.workflow.outcome_fault import read_result, write_json
 from tasker_actors.workflow.states import StepState
-from tasker_actors.workflow.waiting import awaited_tasks
+from tasker_actors.workflow.waiting import INVALID_WAIT, awaited_tasks
 
 
 @value()
@@ -62,39 +62,46 @@ def outcome_documents(
 
     New steps are named by `new_id`. OutcomeFault where it cannot be followed.
     """
-    if dynamic.decision is not None:
-        omitted = dynamic.decision.omits(orjson.loads(result), max_steps=limits.max_steps)
-        return {"omits": _positions(positions, omitted)}
-    if dynamic.batches is not None:
-        batches = dynamic.batches.batches(orjson.loads(result), max_workers=limits.max_workers)
-        return {"omits": _positions(positions, batches.omitted), "batch": _batch(positions, batches, new_id)}
+    if (decision := dynamic.decision) is not None:
+        said = read_result(result, INVALID_DECISION, decision.place)
+        return {"omits": _positions(positions, decision.omits(said, max_steps=limits.max_steps))}
+    if (point := dynamic.batches) is not None:
+        said = read_result(result, INVALID_BATCHES, point.place)
+        batches = point.batches(said, max_workers=limits.max_workers)
+        batch = write_json(_batch(positions, batches, new_id), INVALID_BATCHES, point.place)
+        return {"omits": _positions(positions, batches.omitted), "batch": batch}
     return {}
 
 
 def checkpoint(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
     """Read the checkpoint that a handler asks to go on from; OutcomeFault for one that cannot be stored."""
-    limits, place = step.plan.limits, _place(step)
-    document = orjson.dumps(
-        next_checkpoint(
-            orjson.loads(result), step.checkpoint, place=place, moment=now, max_history=limits.max_checkpoint_history
-        )
-    )
-    try:
-        check_size(document, limits.max_checkpoint_bytes)
-    except PayloadError as error:
-        message = f"{error} (batches.max_checkpoint_bytes)".replace("payload", "the checkpoint", 1)
-        raise OutcomeFault(INVALID_CHECKPOINT, place, "result", message) from error
-    return FollowUp(YIELDED, {"checkpoint": document})
+    return FollowUp(YIELDED, {"checkpoint": _checkpoint(step, _said(step, result, INVALID_CHECKPOINT), now)})
 
 
 def wait(step: LeasedStep, result: bytes, now: datetime) -> FollowUp:
     """Read which tasks a handler waits for; OutcomeFault for what cannot be waited for."""
-    said = orjson.loads(result)
+    said = _said(step, result, INVALID_WAIT)
     awaited = awaited_tasks(said, place=_place(step), max_tasks=step.plan.limits.max_tasks)
     documents: dict[str, bytes] = {"waits": orjson.dumps(awaited)}
     if "checkpoint" in said:
-        documents |= checkpoint(step, orjson.dumps(said["checkpoint"]), now).documents
+        documents["checkpoint"] = _checkpoint(step, said["checkpoint"], now)
     return FollowUp(YIELDED, documents, awaited)
+
+
+def _said(step: LeasedStep, result: bytes, error_type: str) -> Any:
+    return read_result(result, error_type, _place(step))
+
+
+def _checkpoint(step: LeasedStep, said: Any, now: datetime) -> bytes:
+    limits = step.plan.limits
+    return next_checkpoint(
+        said,
+        step.checkpoint,
+        place=_place(step),
+        moment=now,
+        max_history=limits.max_checkpoint_history,
+        max_bytes=limits.max_checkpoint_bytes,
+    )
 
 
 def _place(step: LeasedStep) -> str:
@@ -105,17 +112,14 @@ def _positions(positions: Mapping[str, int], names: tuple[str, ...]) -> bytes:
     return orjson.dumps([positions[name] for name in names])
 
 
-def _batch(positions: Mapping[str, int], batches: Batches, new_id: Callable[[], str]) -> bytes:
-    document: dict[str, Any]
+def _batch(positions: Mapping[str, int], batches: Batches, new_id: Callable[[], str]) -> dict[str, Any]:
     if batches.worker is None:
-        document = {
+        return {
             "placeholders": [
                 {"position": positions[name], "inputs": inputs} for name, inputs in batches.placeholders.items()
             ]
         }
-    else:
-        document = {
-            "worker": positions[batches.worker],
-            "instances": [{"step_uuid": new_id(), "name": one.name, "inputs": one.inputs} for one in batches.instances],
-        }
-    return orjson.dumps(document)
+    return {
+        "worker": positions[batches.worker],
+        "instances": [{"step_uuid": new_id(), "name": one.name, "inputs": one.inputs} for one in batches.instances],
+    }

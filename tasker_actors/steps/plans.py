@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ from tasker_actors.workflow.outcome import StepFailure
 from tasker_actors.workflow.template import StepTemplate, TaskTemplate
 
 HANDLER_NOT_FOUND: Final = "handler_not_found"
+INPUTS_TOO_LARGE: Final = "inputs_too_large"
 
 
 class StepPlans:
@@ -84,6 +86,8 @@ class StepPlans:
         """Make a leased step of what the database returned for it; its attempt is a new span of the task's trace."""
         own = row.get("own") or {}
         plan = self.get(task.template_id, own.get("definition") or row["position"])
+        if row.get("overfed"):
+            plan = replace(plan, handler=None, unavailable=_overfed(row["dependency_bytes"]))
         return LeasedStep(
             token=row["token"],
             task=task,
@@ -92,7 +96,7 @@ class StepPlans:
             attempt=row["attempt"],
             suspect=row["suspect"],
             waited_ms=row["waited_ms"],
-            dependency_results=row["dependency_results"] or {},
+            dependency_results=row.get("dependency_results") or {},
             dependency_bytes=row["dependency_bytes"],
             trace=task.trace.child(),
             leased_at=time.monotonic(),
@@ -134,6 +138,14 @@ class StepPlans:
         except TaskerError as error:
             # Not claimed for (see `missing`): another supervisor, or this one after its next deployment, may have it.
             return None, StepFailure(message=str(error), error_type=HANDLER_NOT_FOUND)
+
+
+def _overfed(size: int) -> StepFailure:
+    message = (
+        f"the results that this step needs have {size:,} bytes, and a step gets at most 256 MiB: let the steps before "
+        "it return references to what they made, in place of the content"
+    )
+    return StepFailure(message=message, error_type=INPUTS_TOO_LARGE, retryable=False)
 
 
 def task_facts(row: Mapping[str, Any]) -> TaskFacts:

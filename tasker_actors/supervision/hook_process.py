@@ -6,21 +6,25 @@ answers one line of JSON with another; whatever a hook does to it costs the even
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from functools import partial
 from io import BufferedRWPair
 from typing import Any
 
 import orjson
 
+from tasker_actors.events.async_hooks import AwaitHook, within
 from tasker_actors.events.codec import PayloadError, encode_payload
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.discovery import publishers_in
 from tasker_actors.events.facts import StepFacts
+from tasker_actors.events.hooks import settled
 from tasker_actors.events.publisher import BasePublisher, PublishContext
 from tasker_actors.events.text import described
 from tasker_actors.steps.modules import import_modules
@@ -34,8 +38,9 @@ from tasker_actors.workflow.outcome import StepFailure
 class HookCalls:
     """Calls the hooks of one event after the other: each event begins with `should_publish`."""
 
-    def __init__(self, publishers: Mapping[str, BasePublisher]) -> None:
+    def __init__(self, publishers: Mapping[str, BasePublisher], await_hook: AwaitHook) -> None:
         self._publishers = publishers
+        self._await_hook = await_hook
         self._publisher = BasePublisher()
         self._context: PublishContext | None = None
         self._source = Correlation(None, None)
@@ -44,14 +49,11 @@ class HookCalls:
         """Call the hook that is asked for; returns JSON with what it `returned`, or with what was `raised`."""
         try:
             returned = self._call(request)
-            if inspect.iscoroutine(returned):
-                returned.close()
-                return orjson.dumps({"raised": "the hook is async; hooks of publishers are plain functions"})
             plain = dict(returned) if isinstance(returned, Mapping) else returned
             return orjson.dumps({"returned": orjson.Fragment(encode_payload(plain, max_bytes=sys.maxsize))})
         except PayloadError as error:
             return orjson.dumps({"raised": f"it returned what cannot be stored: {error}"})
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's hook; it costs its event
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's hook; it costs its event
             return orjson.dumps({"raised": described(error)})
 
     def _call(self, request: Mapping[str, Any]) -> Any:
@@ -62,8 +64,11 @@ class HookCalls:
             self._source = _source(request["context"], self._context.facts)
         with WorkingOn(self._source), _span(self._source.trace):
             if hook == "before_publish":
-                return self._publisher.before_publish(request["event_name"], request["payload"], request["metadata"])
-            return getattr(self._publisher, hook)(self._context)
+                arguments = request["event_name"], request["payload"], request["metadata"]
+                return bool(settled(self._publisher.before_publish(*arguments), self._await_hook))
+            returned = settled(getattr(self._publisher, hook)(self._context), self._await_hook)
+            # A verdict is what it is worth in a condition: it need not be JSON.
+            return bool(returned) if hook == "should_publish" else returned
 
 
 def _context(document: Mapping[str, Any]) -> PublishContext:
@@ -92,6 +97,12 @@ def _span(trace: TraceContext | None) -> AbstractContextManager[None]:
     return OpenTelemetrySpan(lambda: trace)
 
 
+def _await_hook(loop: asyncio.Runner, hook: Awaitable[Any]) -> Any:
+    """Run an async hook, without a limit: whoever waits for its answer ends this process."""
+    # The loop's own context would be that of the first event for ever.
+    return within(hook, lambda coroutine: loop.run(coroutine, context=copy_context()), None, TimeoutError)
+
+
 def serve(lines: BufferedRWPair, calls: HookCalls) -> None:
     """Answer requests until the other side closes."""
     for line in lines:
@@ -106,10 +117,14 @@ def main(arguments: Sequence[str]) -> int:
     init_console_only()
     publishers = publishers_in(import_modules(modules))
     phases.init_tracing()
-    with socket.socket(fileno=int(descriptor)) as link, link.makefile("rwb") as lines:
+    with (
+        socket.socket(fileno=int(descriptor)) as link,
+        link.makefile("rwb") as lines,
+        asyncio.Runner() as loop,
+    ):
         lines.write(b"{}\n")  # ready
         lines.flush()
-        serve(lines, HookCalls(publishers))
+        serve(lines, HookCalls(publishers, partial(_await_hook, loop)))
     phases.shut_down(float(export_s) * 1000)
     return os.EX_OK
 

@@ -102,9 +102,7 @@ def run_supervisor(
         stack.callback(lambda: pool.close(exit_deadline.left_s(_SHARE)))
         register = partial(register_templates, pool, templates, environment=settings.environment)
         index = TemplateIndex(repeat_until(start_by, register, failed=_database_went_away))
-        plans = StepPlans(
-            registry, handler_timeout_ms=settings.worker.handler_timeout_ms, limits=settings.dynamic_limits
-        )
+        plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
         start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from tasker_actors.actors import Actor, LocalAddress
 from tasker_actors.messages import Count, FireSchedules
@@ -25,8 +26,19 @@ _TAKEN_S = 0.05
 """A schedule that is due and that somebody else fires is looked at again, in case he dies of it."""
 
 _MOST_AT_ONCE = 1_000
+_LEFT_S = 60.0
+"""What cannot be fired here is looked at again after that: one line of the log a minute, until somebody helps."""
+
 _ROUND = 100
 """Schedules that fire on one message; a message that stops the actor waits no longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A schedule that cannot be fired here: when it was last changed, and how long to pass it over."""
+
+    changed: datetime
+    until: float
 
 
 class ScheduleActor(Actor):
@@ -57,6 +69,7 @@ class ScheduleActor(Actor):
             grace=timedelta(milliseconds=settings.grace_ms), most=settings.max_catch_up, at_once=_MOST_AT_ONCE
         )
         self._lacks: str | None = None
+        self._left: dict[str, _Left] = {}
 
     def on_start(self) -> None:
         """Look at once; a new instance does not know when the one before it wanted to."""
@@ -65,6 +78,8 @@ class ScheduleActor(Actor):
     def receive(self, message: FireSchedules) -> None:
         """Fire all that is due; what waits behind this message is the same again."""
         self.take_waiting(100, type(message))
+        now = time.monotonic()
+        self._left = {name: left for name, left in self._left.items() if left.until > now}
         pause_s = _PAUSE_S
         try:
             pause_s = self._pause_s() if self._fire() else 0.0
@@ -82,18 +97,24 @@ class ScheduleActor(Actor):
     def _fire(self) -> bool:
         """Fire what is due, as much as one round has; returns whether that was all."""
         for _ in range(_ROUND):
-            fired = fire_next(self._pool, self._making, self._limits)
+            fired = fire_next(self._pool, self._making, self._limits, self._passed_over())
             if fired is None:
                 return True
+            if fired.left:
+                self._left[fired.schedule.name] = _Left(fired.schedule.updated_at, time.monotonic() + _LEFT_S)
             self._tell(fired)
         return False
 
     def _pause_s(self) -> float:
         """Return how long nothing is due; a change of a schedule is announced, and the poll is for the rest."""
-        until_next_s = next_firing_s(self._pool)
-        if until_next_s is None:
-            return self._poll_s
-        return min(self._poll_s, until_next_s if until_next_s > 0 else _TAKEN_S)
+        until_next_s = next_firing_s(self._pool, self._passed_over())
+        pauses_s = [self._poll_s, *(left.until - time.monotonic() for left in self._left.values())]
+        if until_next_s is not None:
+            pauses_s.append(until_next_s if until_next_s > 0 else _TAKEN_S)
+        return min(pauses_s)
+
+    def _passed_over(self) -> dict[str, datetime]:
+        return {name: left.changed for name, left in self._left.items()}
 
     def _tell(self, fired: Fired) -> None:
         schedule = fired.schedule
@@ -120,9 +141,12 @@ class ScheduleActor(Actor):
             )
         if fired.error is not None:
             self._stats.tell(Count(metrics.SCHEDULE_FIRINGS, (schedule.namespace, "failure")))
-            level = logger.error if fired.paused else logger.warning
-            level(
-                "A schedule was paused: it cannot be read" if fired.paused else "A schedule could not fire",
-                schedule=schedule.name,
-                error=fired.error,
-            )
+            if fired.left:
+                logger.warning(
+                    "A schedule cannot be fired here and is left to others",
+                    schedule=schedule.name,
+                    error=fired.error,
+                    advice="update this supervisor and what it lacks, or put the schedule anew",
+                )
+            else:
+                logger.warning("A schedule could not fire", schedule=schedule.name, error=fired.error)

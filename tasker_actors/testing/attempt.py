@@ -171,6 +171,7 @@ class AttemptRunner:
             random=self.kit.random(),
             limits=_LIMITS,
             new_id=self.kit.ids.uuid7,
+            await_hook=self.loop.hooks(),
         )
 
 

@@ -59,9 +59,11 @@ class HandOver:
                     self._deliver(event, self.subscribers[number], finished, loop)
         with WorkingOn(finished):
             for event in finished.derived.events:
-                self._call_back(event.publisher_name, event.event_name, partial(notify_published, event))
+                self._call_back(event.publisher_name, event.event_name, partial(notify_published, event, loop.hooks()))
             for refused in finished.derived.refused:
-                self._call_back(refused.publisher_name, refused.event_name, partial(notify_refused, refused))
+                self._call_back(
+                    refused.publisher_name, refused.event_name, partial(notify_refused, refused, loop.hooks())
+                )
 
     def _deliver(
         self, event: OutgoingEvent, subscriber: SubscriberSpec, finished: FinishedStep, loop: HandlerRunner

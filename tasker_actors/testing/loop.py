@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import selectors
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from tasker_actors.events.async_hooks import AwaitHook, within
+from tasker_actors.settings.sections import EventBusSettings
+from tasker_actors.steps.failures import StepTimeoutError
 from tasker_actors.testing.clock import ManualClock
 
 _Value = TypeVar("_Value")
 
+_HOOKS_TIMEOUT_S: Final = EventBusSettings.model_fields["dispatch_timeout_ms"].default / 1000
 _OWN_DESCRIPTORS = 1
 """The loop's own end of the pipe that wakes it."""
 
 
 class HandlerRunner:
-    """Runs the async handlers and subscribers of one run of a task, on one loop as in a worker.
+    """Runs the async handlers, hooks and subscribers of one run of a task, on one loop.
 
     Blocks. A test that runs on an event loop itself may use it: the coroutine then has a thread of its own.
     """
@@ -44,6 +48,15 @@ class HandlerRunner:
             self._runner = asyncio.Runner(loop_factory=lambda: loop)
         runner, context = self._runner, copy_context()
         return _apart(lambda: runner.run(coroutine, context=context))
+
+    def hooks(self) -> AwaitHook:
+        """Return what runs async hooks, all of them within the limit that a worker has by default, from now on."""
+        deadline = self._clock.elapsed_s + _HOOKS_TIMEOUT_S
+
+        def await_hook(hook: Awaitable[Any]) -> Any:
+            return within(hook, self.run, deadline - self._clock.elapsed_s, StepTimeoutError)
+
+        return await_hook
 
 
 def _apart(call: Callable[[], _Value]) -> _Value:

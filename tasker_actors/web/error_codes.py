@@ -59,6 +59,7 @@ ERROR_CODES: Final = (
     _code("invalid_context", "the context does not fit the template's `input_schema`", _S.UNPROCESSABLE_ENTITY),
     _code(INVALID_DECISION, "a decision by hand breaks the rules of decisions", _S.UNPROCESSABLE_ENTITY),
     _code(INVALID_BATCHES, "batches by hand break the rules of batches", _S.UNPROCESSABLE_ENTITY),
+    _code("too_many_steps", "batches by hand do not fit into their task", _S.UNPROCESSABLE_ENTITY),
     _code("too_large", "a payload or a result is larger than allowed", _S.UNPROCESSABLE_ENTITY),
     _code("schema_violation", "the event became a dead letter: it breaks its schema", _S.UNPROCESSABLE_ENTITY),
     _code(

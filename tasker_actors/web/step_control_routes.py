@@ -53,7 +53,10 @@ def step_control_routes(runtime: Runtime) -> APIRouter:
         resolution = None
         if found is not None:
             decision = _decision(runtime, body, found)
-            resolution = step_control.resolve_step(runtime.pool, task, step, decision)
+            try:
+                resolution = step_control.resolve_step(runtime.pool, task, step, decision)
+            except step_control.TooManyStepsError as error:
+                raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, "too_many_steps", str(error)) from error
         if resolution is None or resolution.refused == "unknown_step":
             raise unknown_step(runtime.pool, task, step)
         _refuse(resolution)

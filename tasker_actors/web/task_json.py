@@ -54,6 +54,8 @@ def new_task_json(row: NewTaskRow, registered: RegisteredTemplate, created_at: d
         "correlation_id": row.correlation_id,
         "parent_correlation_id": row.parent_correlation_id,
         "start_at": row.start_at,
+        "cancelled_by": None,
+        "cancel_reason": None,
         **asdict(_initial_summary(registered, waits=row.start_at is not None)),
         "steps": [
             _new_step_json(row, step_uuid, step, registered, created_at)

@@ -26,7 +26,7 @@ from tasker_actors.web.task_json import new_task_json, task_json
 from tasker_actors.web.views import CreatedTasks, TaskList, TaskView
 from tasker_actors.workflow.states import TaskState
 from tasker_actors.workflow.task_planning import Origin, PlannedTask, plan_task, plan_tasks, task_exists
-from tasker_actors.workflow.task_requests import PER_PAGE, NewTask, NewTasks, TaskQuery
+from tasker_actors.workflow.task_requests import PER_PAGE, CancelQuery, NewTask, NewTasks, TaskQuery
 from tasker_actors.workflow.task_start import are_delayed, with_starts
 
 _OF_TASK = {"task_uuid": "$response.body#/task_uuid"}
@@ -41,12 +41,13 @@ def task_routes(runtime: Runtime) -> APIRouter:
     _add_reading(router, runtime)
 
     @router.delete("/{task_uuid}", responses=answers(200, TaskView, 400, 404, 409))
-    def cancel_task(task_uuid: PathUuid) -> JsonResponse:
+    def cancel_task(task_uuid: PathUuid, said: Annotated[CancelQuery, Query()]) -> JsonResponse:
         """Cancel a task, and those that its steps wait for: what runs is told, what waits never runs.
 
-        Cancelling it again changes nothing.
+        Cancelling it again changes nothing: who did it first, and why, is kept.
         """
-        cancellation = tasks.cancel_task(runtime.pool, path_uuid(task_uuid))
+        uuid = path_uuid(task_uuid)
+        cancellation = tasks.cancel_task(runtime.pool, uuid, by=said.cancelled_by, reason=said.reason)
         if cancellation is None:
             raise unknown_task(task_uuid)
         if cancellation.cancelled:
@@ -55,7 +56,7 @@ def task_routes(runtime: Runtime) -> APIRouter:
         elif cancellation.status != TaskState.CANCELLED:
             message = f"the task is finished: its status is {cancellation.status}"
             raise ApiError(HTTPStatus.CONFLICT, "task_finished", message, task_status=cancellation.status)
-        return JsonResponse(task_json(_found(runtime, path_uuid(task_uuid))))
+        return JsonResponse(task_json(_found(runtime, uuid)))
 
     return router
 

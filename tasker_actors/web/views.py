@@ -134,6 +134,8 @@ class TaskView(View):
     correlation_id: str
     parent_correlation_id: str | None
     start_at: datetime | None
+    cancelled_by: str | None
+    cancel_reason: str | None
     total_steps: int
     pending_steps: int
     in_progress_steps: int

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasker_actors.workflow.cursor_order import in_order, is_after
 from tasker_actors.workflow.nearest import hint
 from tasker_actors.workflow.outcome_fault import OutcomePart, shown
 from tasker_actors.workflow.template import BatchConfig
@@ -47,11 +48,19 @@ class BatchPoint:
     step: str
     workers: Mapping[str, BatchConfig | None]
 
+    @property
+    def place(self) -> str:
+        """How messages name it."""
+        return f"batchable step {self.step!r} of template {self.template}"
+
     def batches(self, result: Any, *, max_workers: int) -> Batches:
-        """Read a result; OutcomeFault where it cannot be followed."""
-        place = f"batchable step {self.step!r} of template {self.template}"
-        said = OutcomePart(result, INVALID_BATCHES, place, "result").get(BATCHES_KEY)
-        outcome = OutcomePart(said, INVALID_BATCHES, place, BATCHES_KEY)
+        """Read a result; OutcomeFault where it cannot be followed.
+
+        A range is refused that is empty or shares a part with another, as far as the order of cursors is known: see
+        `in_order`. Of free-form cursors only a range that ends where it begins is.
+        """
+        said = OutcomePart(result, INVALID_BATCHES, self.place, "result").get(BATCHES_KEY)
+        outcome = OutcomePart(said, INVALID_BATCHES, self.place, BATCHES_KEY)
         if outcome.choice("type", (CREATE_BATCHES, NO_BATCHES)) == NO_BATCHES:
             placeholders = {
                 name: {"cursor": dict(_NO_RANGE), "batch_metadata": _metadata(config), "is_no_op": True}
@@ -59,7 +68,7 @@ class BatchPoint:
             }
             return Batches(None, (), placeholders, ())
         worker = outcome.get("worker_template_name")
-        if worker not in self.workers:
+        if not isinstance(worker, str) or worker not in self.workers:
             nearest = hint(worker, self.workers) if isinstance(worker, str) else ""
             known = ", ".join(self.workers)
             message = f"no batch_worker {shown(worker)} depends on this step, but {known}{nearest}"
@@ -96,44 +105,38 @@ def _ranges(outcome: OutcomePart, max_workers: int) -> list[dict[str, Any]]:
         raise outcome.fault("worker_count", f"is {count}; batches.max_workers is {max_workers}")
     if outcome.has("total_items"):
         outcome.count("total_items")
-    seen: dict[Any, int] = {}
+    seen: dict[str, int] = {}
     for index, config in enumerate(configs):
-        _check_range(outcome, config, f"cursor_configs[{index}]", seen, index)
-    _check_overlaps(outcome, configs)
+        _check_config(outcome, config, f"cursor_configs[{index}]", seen, index)
+    _check_ranges(outcome, [(config["start_cursor"], config["end_cursor"]) for config in configs])
     return configs
 
 
-def _check_range(outcome: OutcomePart, config: Any, key: str, seen: dict[Any, int], index: int) -> None:
+def _check_config(outcome: OutcomePart, config: Any, key: str, seen: dict[str, int], index: int) -> None:
     if not isinstance(config, dict):
         raise outcome.fault(key, f"must be a mapping, not {shown(config)}")
     for needed in ("batch_id", "start_cursor", "end_cursor"):
         if config.get(needed) is None:
             raise outcome.fault(f"{key}.{needed}", f"is missing{hint(needed, map(str, config))}")
     batch_id, size = config["batch_id"], config.get("batch_size")
-    if not isinstance(batch_id, str | int):
+    if isinstance(batch_id, bool) or not isinstance(batch_id, str | int):
         raise outcome.fault(f"{key}.batch_id", f"must be text, not {shown(batch_id)}")
     if (first := seen.setdefault(str(batch_id), index)) != index:
         raise outcome.fault(f"{key}.batch_id", f"{batch_id!r} is that of cursor_configs[{first}] too")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise outcome.fault(f"{key}.batch_size", f"must be a whole number of at least 1, not {shown(size)}")
-    start, end = config["start_cursor"], config["end_cursor"]
-    if start == end or (_comparable(start, end) and start > end):
-        raise outcome.fault(key, f"the range from {shown(start)} to {shown(end)} is empty: its end is exclusive")
 
 
-def _check_overlaps(outcome: OutcomePart, configs: Sequence[dict[str, Any]]) -> None:
-    """Refuse ranges that share a part, where cursors can be put in order: numbers, and texts of one length."""
-    cursors = [config[key] for config in configs for key in ("start_cursor", "end_cursor")]
-    if not all(_comparable(cursors[0], cursor) for cursor in cursors):
+def _check_ranges(outcome: OutcomePart, ranges: Sequence[tuple[Any, Any]]) -> None:
+    keys = in_order(list(itertools.chain.from_iterable(ranges)))
+    compared = None if keys is None else list(zip(keys[::2], keys[1::2], strict=True))
+    for index, (start, end) in enumerate(ranges):
+        is_empty = is_after(start, end) if compared is None else compared[index][0] >= compared[index][1]
+        if start == end or is_empty:
+            message = f"the range from {shown(start)} to {shown(end)} is empty: its end is exclusive"
+            raise outcome.fault(f"cursor_configs[{index}]", message)
+    if compared is None:
         return
-    order = sorted(range(len(configs)), key=lambda index: configs[index]["start_cursor"])
-    for before, after in itertools.pairwise(order):
-        if configs[after]["start_cursor"] < configs[before]["end_cursor"]:
+    for before, after in itertools.pairwise(sorted(range(len(ranges)), key=compared.__getitem__)):
+        if compared[after][0] < compared[before][1]:
             raise outcome.fault(f"cursor_configs[{after}]", f"its range overlaps that of cursor_configs[{before}]")
-
-
-def _comparable(one: Any, other: Any) -> bool:
-    """Whether the order of two cursors means something: `"9"` and `"10"` are no texts of one length."""
-    if isinstance(one, str) and isinstance(other, str):
-        return len(one) == len(other)
-    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in (one, other))

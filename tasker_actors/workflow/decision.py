@@ -43,13 +43,14 @@ class DecisionPoint:
         return omitted
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
+        """How messages name it."""
         return f"decision {self.step!r} of template {self.template}"
 
     def _named(self, result: Any, max_steps: int) -> dict[str, int]:
         """Return the named steps with their places in the list."""
-        said = OutcomePart(result, INVALID_DECISION, self._place, "result").get(DECISION_KEY)
-        outcome = OutcomePart(said, INVALID_DECISION, self._place, DECISION_KEY)
+        said = OutcomePart(result, INVALID_DECISION, self.place, "result").get(DECISION_KEY)
+        outcome = OutcomePart(said, INVALID_DECISION, self.place, DECISION_KEY)
         if outcome.choice("type", (CREATE_STEPS, NO_BRANCHES)) == NO_BRANCHES:
             return {}
         names = outcome.list("step_names")
@@ -83,4 +84,4 @@ class DecisionPoint:
                 if fates[name] is Fate.GONE
                 else "is decided later, by a step that has not run yet"
             )
-            raise OutcomeFault(INVALID_DECISION, self._place, f"{DECISION_KEY}.step_names[{index}]", f"{name!r} {why}")
+            raise OutcomeFault(INVALID_DECISION, self.place, f"{DECISION_KEY}.step_names[{index}]", f"{name!r} {why}")

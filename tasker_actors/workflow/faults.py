@@ -67,6 +67,10 @@ class FaultCollector:
         """Note a warning, which is an error where templates are read strictly."""
         self._add(path, message, meant, severity="warning")
 
+    def notice(self, path: Path, message: str) -> None:
+        """Note what has no effect: a warning everywhere, because nothing that the template can rely on is missing."""
+        self._add(path, message, None, severity="notice")
+
     def go_on_with(self, environment: str) -> None:
         """Say of all further faults that they are in this environment; those that are known already are left out."""
         self._environment = environment
@@ -113,11 +117,11 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def settle(faults: Sequence[Fault], *, strict: bool) -> list[Fault]:
-    """Return the warnings among faults, or raise TemplateError with every error; strictly, warnings are errors too."""
+    """Return warnings and notices, or raise TemplateError with every error; strictly, warnings are errors too."""
     errors = [
         Fault(fault.file, fault.step, fault.key, fault.message) if strict else fault
         for fault in faults
-        if strict or fault.severity == "error"
+        if fault.severity == "error" or (strict and fault.severity == "warning")
     ]
     if errors:
         raise TemplateError(errors)

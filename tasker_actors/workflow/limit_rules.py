@@ -1,4 +1,4 @@
-"""What must hold between the keys of a limit, and between the limits of a step. See `rules.py`."""
+"""What must hold between the keys of a limit, and between the limits of a step and of a template. See `rules.py`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,45 @@ from tasker_actors.workflow.limits import MAX_LIMITS, LimitKind, LimitScope, lim
 
 _Identity = tuple[str, str, str]
 _PLACE_OF_ANY_STEP = ""
+_NUMBERS = ("max_concurrent", "rate", "period_seconds")
 
 
 def check_limits(document: Mapping[str, Any], steps: list[tuple[int, dict[str, Any]]], faults: FaultCollector) -> None:
-    """Report limits that say too little or too much, or the same as another one of their step."""
+    """Report limits that say too little or too much, the same as another one of their step, or other numbers."""
     template = document.get("name")
+    numbers = _Numbers(faults)
     general = list(_limits(document, (), faults))
     for path, limit in general:
         _check_keys(limit, path, faults)
-    _check_same(_identities(general, template, None), {}, faults)
+    again = _check_same(_identities(general, template, None), {}, faults)
+    numbers.compare(general, _identities(general, template, None), but=again)
     for index, step in steps:
         own = list(_limits(step, ("steps", index), faults))
         for path, limit in own:
             _check_keys(limit, path, faults)
         shared = {identity: path for path, identity in _identities(general, template, step.get("name"), for_all=True)}
-        _check_same(_identities(own, template, step.get("name")), shared, faults)
+        again = _check_same(_identities(own, template, step.get("name")), shared, faults)
+        numbers.compare(own, _identities(own, template, step.get("name")), but=again)
+
+
+class _Numbers:
+    """The numbers of every limit of a template: who shares a limit must say the same ones."""
+
+    def __init__(self, faults: FaultCollector) -> None:
+        self._faults = faults
+        self._known: dict[_Identity, tuple[Path, list[Any]]] = {}
+
+    def compare(
+        self, limits: list[tuple[Path, dict[str, Any]]], named: Iterator[tuple[Path, _Identity]], *, but: set[Path]
+    ) -> None:
+        """Report limits with other numbers than the same limit has elsewhere, `but` those that are wrong anyway."""
+        said = {path: [limit.get(key) for key in _NUMBERS] for path, limit in limits}
+        for path, identity in named:
+            first, numbers = self._known.setdefault(identity, (path, said[path]))
+            if numbers != said[path] and path not in but:
+                self._faults.error(
+                    path, f"is the limit of {dotted(first)}, with other numbers: one limit has one number"
+                )
 
 
 def _limits(parent: Mapping[str, Any], path: Path, faults: FaultCollector) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -55,12 +79,15 @@ def _check_keys(limit: Mapping[str, Any], path: Path, faults: FaultCollector) ->
 
 def _check_same(
     limits: Iterator[tuple[Path, _Identity]], others: Mapping[_Identity, Path], faults: FaultCollector
-) -> None:
-    known = dict(others)
+) -> set[Path]:
+    """Report what is there already, and return where."""
+    known, again = dict(others), set()
     for path, identity in limits:
         if identity in known:
             faults.error(path, f"is the same limit as {dotted(known[identity])}: give one of them another name")
+            again.add(path)
         known.setdefault(identity, path)
+    return again
 
 
 def _identities(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
+from tasker_actors.events.json_faults import MAX_DEPTH
 from tasker_actors.workflow.nearest import hint
 
 _SHOWN = 60
@@ -65,6 +68,23 @@ class OutcomePart:
         if not isinstance(value, list | tuple):
             raise self.fault(key, f"must be a list, not {shown(value)}")
         return list(value)
+
+
+def read_result(result: bytes, error_type: str, place: str) -> Any:
+    """Parse a result that says how a task goes on; OutcomeFault where it is nested too deep to be looked into."""
+    said = orjson.loads(result)
+    # Bytes that were JSON when the handler returned them may be nested four times as deep as what is written here.
+    write_json(said, error_type, place)
+    return said
+
+
+def write_json(made: Any, error_type: str, place: str) -> bytes:
+    """Write as JSON what was made of a result; OutcomeFault where it is nested too deep for that."""
+    try:
+        return orjson.dumps(made)
+    except orjson.JSONEncodeError as error:
+        message = f"is nested too deep: with what is stored around it there can be {MAX_DEPTH} levels"
+        raise OutcomeFault(error_type, place, "result", message) from error
 
 
 def shown(value: Any) -> str:

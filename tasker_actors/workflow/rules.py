@@ -38,6 +38,7 @@ def check_rules(
         _check_schema(step.get("result_schema"), (*path, "result_schema"), faults)
         _check_backoff(step.get("retry"), (*path, "retry"), faults)
         _check_declarations(step, path, faults)
+        _note_no_effect(step, path, faults)
     check_limits(document, steps, faults)
     _check_names(steps, faults)
     # Graphs above the limit are refused by the model; comparing all their names would take too long.
@@ -99,6 +100,17 @@ def _check_backoff(retry: Any, path: Path, faults: FaultCollector) -> None:
     base, limit = retry.get("backoff_base_ms"), retry.get("max_backoff_ms")
     if isinstance(base, int) and isinstance(limit, int) and base > limit:
         faults.error((*path, "backoff_base_ms"), f"{base} is more than max_backoff_ms, which is {limit}")
+
+
+def _note_no_effect(step: dict[str, Any], path: Path, faults: FaultCollector) -> None:
+    """Note keys that look like a bound and are none: their author counts on what nobody does."""
+    config = step.get("batch_config")
+    if isinstance(config, dict) and config.get("parallelism") is not None:
+        message = "has no effect: say in limits of the batch_worker how many of its instances run at once"
+        faults.notice((*path, "batch_config", "parallelism"), message)
+    if step.get("lifecycle") is not None:
+        message = "has no effect on a step: only the template's own lifecycle counts, and timeout_seconds of a step"
+        faults.notice((*path, "lifecycle"), message)
 
 
 def _check_declarations(step: dict[str, Any], path: Path, faults: FaultCollector) -> None:

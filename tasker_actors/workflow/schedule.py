@@ -35,6 +35,12 @@ class DueFirings:
     next_at: datetime | None
     dropped: tuple[datetime, datetime | None] | None = None
 
+    def first(self, count: int) -> DueFirings:
+        """Return what is to be done if only so many of the firings are made now: the others are due at once."""
+        if count >= len(self.times):
+            return self
+        return DueFirings(self.times[:count], self.times[count], self.dropped)
+
 
 @dataclass(frozen=True, slots=True)
 class CatchUpLimits:

@@ -141,6 +141,13 @@ class NewTasks(BodyModel):
     tasks: Annotated[list[NewTask], Field(min_length=1, max_length=MAX_BATCH)]
 
 
+class CancelQuery(ApiModel):
+    """Who cancels a task, and why."""
+
+    cancelled_by: Annotated[Text | None, Field(description="Who does it.")] = None
+    reason: Annotated[Text | None, Field(description="Why.")] = None
+
+
 class TaskQuery(ApiModel):
     """Which tasks to list, the newest first: a page by its number, or with `limit` and `cursor` one after the other."""
 

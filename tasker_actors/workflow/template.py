@@ -107,7 +107,7 @@ class RetrySpec(TemplateModel):
 
 
 class Lifecycle(TemplateModel):
-    """How long a task or a step may stay where it is."""
+    """How long a task may stay where it is."""
 
     max_duration_minutes: Minutes | None = None
     max_waiting_for_dependencies_minutes: Minutes | None = None
@@ -130,7 +130,11 @@ class EventDeclaration(TemplateModel):
 
 
 class BatchConfig(TemplateModel):
-    """How the work of a batch is divided, and what a failed part of it means; of a batch worker, or of who makes it."""
+    """How the work of a batch is divided, and what a failed part of it means; of a batch worker, or of who makes it.
+
+    `parallelism` is there for templates of the original, which does nothing with it either, and has no effect: how many
+    instances run at once is said by the worker's `limits`.
+    """
 
     batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = 1_000
     parallelism: Annotated[StrictInt, Field(ge=1, le=1_000)] = 10
@@ -151,7 +155,10 @@ class LimitSpec(TemplateModel):
 
 
 class StepTemplate(TemplateModel):
-    """A step of a template. `timeout_seconds` is None where the worker's setting holds."""
+    """A step of a template. `timeout_seconds` is None where the worker's setting holds.
+
+    A step's `lifecycle` has no effect, because it is tasks that are found standing still: only the template's counts.
+    """
 
     other_names = {"step_type": "type", "depends_on": "dependencies"}
 

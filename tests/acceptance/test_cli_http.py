@@ -67,14 +67,17 @@ def test_a_task_is_created_listed_shown_and_cancelled(run, runtime):
     listed = as_json(run("task", "list", "--correlation-id", correlation_id, "--status", "pending", "--json"))
     shown = as_json(run("task", "get", made["task_uuid"], "--json"))
     steps = as_json(run("task", "steps", made["task_uuid"], "--json"))
-    cancelled = as_json(run("task", "cancel", made["task_uuid"], "--json"))
+    said = ("--cancelled-by", "ann", "--reason", "ordered twice")
+    cancelled = as_json(run("task", "cancel", made["task_uuid"], *said, "--json"))
 
     assert runtime.created == [("shop", "order")]
     assert made["correlation_id"] == correlation_id
     assert [task["task_uuid"] for task in listed["tasks"]] == [made["task_uuid"]]
     assert shown["context"]["amount"] == 1
     assert [step["name"] for step in steps["steps"]] == ["reserve", "charge", "notify"]
-    assert cancelled["status"] == "cancelled"
+    assert (cancelled["status"], cancelled["cancelled_by"], cancelled["cancel_reason"]) == (
+        "cancelled", "ann", "ordered twice",
+    )  # fmt: skip
     for command in (["task", "list"], ["task", "get", made["task_uuid"]], ["task", "steps", made["task_uuid"]]):
         code, out, _ = run(*command)
         assert code == 0

@@ -55,6 +55,18 @@ def sum_up(context):
     results = {name: result for name, result in context.dependency_results.items() if name.startswith("work_")}
     return {"total": sum(one["total"] for one in results.values()), "parts": len(results)}
 
+@step_handler("choose")
+@inputs("named")
+def choose(named):
+    return {"decision_point_outcome": {"type": "create_steps", "step_names": named}}
+
+@step_handler("remember")
+@inputs("size")
+def remember(size):
+    return StepHandlerResult.success(
+        {"type": "checkpoint_yield", "cursor": 1, "items_processed": 1, "accumulated_results": {"text": "x" * size}},
+        metadata={"checkpoint_yield": True})
+
 @step_handler("fails_fast")
 def fails_fast(context):
     marks, pause = Path(context.get_input("marks")), threading.Event()
@@ -82,6 +94,15 @@ def batch(handler, strategy):
     }
 
 
+OPTION = {"handler": "choose", "dependencies": ["choose"]}
+LIMITS = {
+    "TASKER_DECISIONS__MAX_STEPS": "1",
+    "TASKER_BATCHES__MAX_WORKERS": "3",
+    "TASKER_BATCHES__MAX_CHECKPOINT_BYTES": "2000",
+    "TASKER_BATCHES__MAX_CHECKPOINT_HISTORY": "2",
+}
+
+
 @pytest.fixture(scope="module")
 def one(tmp_path_factory, embedded_server):
     project = Project(tmp_path_factory.mktemp("dynamic") / "project")
@@ -90,8 +111,12 @@ def one(tmp_path_factory, embedded_server):
     steps["analyze"]["dependencies"] = ["route"]
     project.template("sums", {"route": {"type": "decision"}, **steps}, namespace="dynamic")
     project.template("fast", batch("fails_fast", "fail_fast"), namespace="dynamic")
+    project.template(
+        "choice", {"choose": {"type": "decision"}, **dict.fromkeys(("a", "b"), OPTION)}, namespace="dynamic"
+    )
+    project.template("notes", {"remember": {}}, namespace="dynamic")
     # A worker holds no more than it runs, so that instances of one batch are in different processes.
-    variables = {"TASKER_WORKER__PREFETCH": "0"}
+    variables = {"TASKER_WORKER__PREFETCH": "0", **LIMITS}
     with (
         embedded_server.database(migrated=True) as url,
         supervised(project, url, workers=2, concurrency=1, variables=variables) as found,
@@ -110,7 +135,7 @@ def test_a_batch_survives_the_death_of_a_worker_and_goes_on_from_the_checkpoint(
     # The worker died after the first of four slices was committed: that one did not run again.
     assert (tmp_path / "work_002.slices").read_text().split() == ["40-50", "50-60", "60-70", "70-80"]
     assert [steps[f"work_00{n}"]["result"]["retries"] for n in (1, 2, 3)] == [0, 1, 0]
-    assert steps["work_002"]["result"]["history"] == 3
+    assert steps["work_002"]["result"]["history"] == 2, "batches.max_checkpoint_history is 2, and there were 3"
     outcomes = [attempt["outcome"] for attempt in one.attempts(task["task_uuid"], "work_002")]
     assert outcomes == ["waiting_for_retry", "complete"]
 
@@ -135,3 +160,17 @@ def test_instances_in_other_processes_hear_that_their_batch_has_failed(one, tmp_
         "sum": "pending",
     }
     assert steps["sum"]["blocked"]
+
+
+@pytest.mark.parametrize(
+    ("template", "context", "step", "error"),
+    [
+        ("choice", {"named": ["a", "b"]}, "choose", "names 2 steps; decisions.max_steps is 1"),
+        ("sums", {"items": 40, "parts": 4}, "analyze", "is 4; batches.max_workers is 3"),
+        ("notes", {"size": 2_000}, "remember", "at most 2000 are allowed (batches.max_checkpoint_bytes)"),
+    ],
+)
+def test_workers_keep_the_limits_of_the_settings(one, template, context, step, error):
+    task = one.run(template, namespace="dynamic", context=context, status="error")
+
+    assert error in one.steps(task["task_uuid"])[step]["error"]["message"]

@@ -62,6 +62,36 @@ def test_a_publisher_that_raises_costs_its_own_event(one):
     )
 
 
+def test_async_hooks_are_run_to_their_end_before_and_after_the_commit(one):
+    task_uuid = run(one, "awaits", context={"value": "yes"})
+
+    messages = {row["message"]["event_name"]: row["message"] for row in one.messages("ev", task_uuid)}
+    assert messages["awaited.event"]["payload"] == {"awaited": "yes"}
+    until(lambda: {"hook": "awaited", "event": "awaited.event", "task": task_uuid} in read_lines(one, "hooks"))
+
+    # Nothing true is an answer too.
+    task_uuid = run(one, "awaits", context={"value": None})
+    assert [row["message"]["event_name"] for row in one.messages("ev", task_uuid)] == ["unhooked.event"]
+    assert one.dead_letters("ev", task_uuid) == []
+
+
+def test_an_async_hook_that_awaits_for_ever_costs_its_event_and_not_its_worker(one):
+    before = one.worker_pids()
+
+    task_uuid = run(one, "awaits", context={"value": "for ever"})
+
+    assert [row["message"]["event_name"] for row in one.messages("ev", task_uuid)] == ["unhooked.event"]
+    (letter,) = one.dead_letters("ev", task_uuid)
+    assert "did not return in time" in letter["reason"]["message"]
+
+    failures = len(one.logged("a publisher's hook failed after the commit"))
+    task_uuid = run(one, "awaits", context={"value": "for ever after"})
+    assert len(one.messages("ev", task_uuid)) == 2
+    until(lambda: len(one.logged("a publisher's hook failed after the commit")) == failures + 1)
+    assert "HookTimeoutError" in one.logged("a publisher's hook failed after the commit")[-1]["error"]
+    assert one.worker_pids() == before
+
+
 @pytest.mark.parametrize("name", ["bad", "hang", "endless"])
 def test_a_subscriber_that_fails_or_hangs_harms_nobody_else(one, name):
     difference = Difference(one)

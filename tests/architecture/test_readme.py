@@ -34,6 +34,7 @@ from tasker_actors.settings import Settings, settings_table
 from tasker_actors.settings.layers import sections
 from tasker_actors.stats.declared import HTTP_REFUSALS, REFUSAL_CODES, WORKER_DROPS
 from tasker_actors.steps.failures import ErrorType
+from tasker_actors.steps.plans import INPUTS_TOO_LARGE
 from tasker_actors.supervision.run import _POOL_SIZE
 from tasker_actors.supervision.shutdown import AT_ONCE_S, Shutdown
 from tasker_actors.telemetry.config import TelemetryConfig
@@ -442,7 +443,8 @@ def test_the_table_of_bounds_names_reasons_buffers_and_metrics_that_exist() -> N
     assert set(re.findall(r"`(tasker_\w+)`", said)) <= {metric.prometheus_name for metric in TABLE}
     assert set(re.findall(r"buffer `(\w+)`", said)) == {buffer for buffer, _ in WORKER_DROPS}
     names = set(re.findall(r"`([a-z_]+)`", re.sub(r"buffer `\w+`|`tasker_\w+`", "", said)))
-    own = {"_overflow", "invalid_result", INVALID_DECISION, INVALID_BATCHES, INVALID_CHECKPOINT, "ask", "tell"}
+    ends = {INPUTS_TOO_LARGE, INVALID_DECISION, INVALID_BATCHES, INVALID_CHECKPOINT}
+    own = {"_overflow", "invalid_result", "ask", "tell"} | ends
     assert names - own <= {*HTTP_REFUSALS, *REFUSAL_CODES}
     assert set(HTTP_REFUSALS) - names == {"unauthorized", "forbidden_host", "bad_request"}
 

@@ -106,7 +106,8 @@ def _tasks(history: History, known: Known) -> Iterator[str]:
         steps[step.task_uuid].append(step)
     for task in history.tasks:
         template = template_of(task)
-        names, wanted = sorted(step.name for step in steps[task.task_uuid]), sorted(steps_of(task, template))
+        names = sorted(step.name for step in steps[task.task_uuid])
+        wanted = sorted(steps_of(task, template, attempts[task.task_uuid]))
         # What a task that was cancelled had not yet decided is not there.
         if names != wanted and not (task.status == "cancelled" and set(names) <= {*wanted, *template.steps}):
             yield f"task {task.task_uuid}: {len(names)} steps of {len(wanted)}: {names} and not {wanted}"
@@ -143,8 +144,8 @@ def _status(
         yield f"{who}: its cancellation was confirmed, and it is {task.status}"
     else:
         ends = step_ends(task, template, attempts)
-        if task.status != task_status(ends):
-            yield f"{who}: is {task.status} and must be {task_status(ends)}"
+        if task.status != task_status(template, ends):
+            yield f"{who}: is {task.status} and must be {task_status(template, ends)}"
         for step in steps:
             yield from _step_end(who, step, ends[step.name])
 

@@ -125,7 +125,7 @@ class Load:
             "number": random.randrange(1000),
             "pause_s": random.choice((0.0, 0.002, 0.01, 0.05)),
             "code_events": random.random() < 0.1 and template in ORDINARY,
-            "scripts": {step: list(script) for step, script in template.scripts.items()},
+            "scripts": {step: list(script) for step, script in random.choice(template.scripts).items()},
         }
         return Created(key, template, context)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from chaos.history import Attempt, Task
 from chaos.workload import (
     CALLED,
+    CONTINUE,
     EXIT,
+    FAIL_FAST,
     GROW,
     HOLD,
     KEEP,
@@ -61,6 +64,8 @@ def kills(task: Task, step: str, attempt: int) -> bool:
 def allowed_ends(task: Task, name: str, step: StepSpec, attempt: int) -> Iterator[tuple[str, str | None]]:
     """Every outcome with its error type that an attempt which counts may have."""
     does = behaviour(task, name, attempt)
+    if step.handler == "call" and does == OK and _called_fails(task):
+        does = PERMANENT
     again = "error" if attempt >= step.max_attempts else "waiting_for_retry"
     if does in (OK, KEEP, LONG):
         yield "complete", None
@@ -73,6 +78,11 @@ def allowed_ends(task: Task, name: str, step: StepSpec, attempt: int) -> Iterato
         yield again, TIMEOUT
 
 
+def _called_fails(task: Task) -> bool:
+    """Whether the task that a `call` waits for, which has the same scripts, comes to a bad end."""
+    return any(PERMANENT in task.scripts.get(each, ()) for each in CALLED.steps)
+
+
 @dataclass(frozen=True, slots=True)
 class StepEnd:
     """What a step must have come to."""
@@ -82,32 +92,66 @@ class StepEnd:
     value: int | None
 
 
-def step_ends(task: Task, template: TemplateSpec, attempts: Mapping[str, Sequence[Attempt]]) -> dict[str, StepEnd]:
-    """Derive the end of every step of a task that ran to its own end; `attempts` are those that count, by step."""
+Attempts: TypeAlias = Mapping[str, Sequence[Attempt]]
+"""Those of a task that count, by step."""
+
+
+def step_ends(task: Task, template: TemplateSpec, attempts: Attempts) -> dict[str, StepEnd]:
+    """Derive the end of every step of a task that ran to its own end."""
     ends: dict[str, StepEnd] = {}
-    steps = steps_of(task, template)
+    steps = steps_of(task, template, attempts)
     for name, step in steps.items():
-        above = [ends[each] for each in step.needs]
-        counted = attempts.get(name, ())
-        if any(each.state == "error" or each.blocked for each in above):
-            ends[name] = StepEnd("pending", blocked=True, value=None)
-        elif counted and counted[-1].outcome == "complete":
+        if any(_bars(steps[each], ends[each]) for each in step.needs):
+            undecided = any(_leaves_open(steps[each], ends[each]) for each in step.needs)
+            ends[name] = StepEnd("undecided" if undecided else "pending", blocked=True, value=None)
+        elif _came_to(attempts, name) == "complete":
             values = [ends[each].value or 0 for each in ancestors(steps, name)] + [_more(task, template, name)]
             ends[name] = StepEnd("complete", blocked=False, value=(task.number + sum(values) + 1) % MODULUS)
         else:
-            ends[name] = StepEnd("error", blocked=False, value=None)
+            ended = _came_to(attempts, name) != "error" and _is_cancelled(steps, name, attempts)
+            ends[name] = StepEnd("cancelled" if ended else "error", blocked=False, value=None)
     return ends
 
 
-def steps_of(task: Task, template: TemplateSpec) -> dict[str, StepSpec]:
-    """The steps that a task must have which ran to its own end: those that its number chose, and all instances."""
+def _came_to(attempts: Attempts, name: str) -> str | None:
+    """What the last attempt of a step came to; None if there was none."""
+    counted = attempts.get(name)
+    return counted[-1].outcome if counted else None
+
+
+def _bars(step: StepSpec, end: StepEnd) -> bool:
+    """Whether what depends on this step can never run; a batch may go on without an instance that failed."""
+    return end.blocked or (end.state in ("error", "cancelled") and not _is_tolerated(step, end))
+
+
+def _is_tolerated(step: StepSpec, end: StepEnd) -> bool:
+    return end.state == "error" and step.on_failure == CONTINUE
+
+
+def _leaves_open(step: StepSpec, end: StepEnd) -> bool:
+    """Whether nobody ever decided if what depends on this step exists."""
+    return end.state == "undecided" or (step.kind in ("decision", "batchable") and end.state != "complete")
+
+
+def _is_cancelled(steps: Mapping[str, StepSpec], name: str, attempts: Attempts) -> bool:
+    """Whether a step is an instance of a batch that failed fast: by another instance, which failed for good."""
+    others = [each for each in steps if spec_name(each) == spec_name(name) and each != name]
+    return steps[name].on_failure == FAIL_FAST and any(_came_to(attempts, each) == "error" for each in others)
+
+
+def steps_of(task: Task, template: TemplateSpec, attempts: Attempts) -> dict[str, StepSpec]:
+    """The steps that a task must have which ran to its own end.
+
+    Those that its number chose, and all instances; where the step failed that was to say so, those of the template.
+    """
     found: dict[str, StepSpec] = {}
     for name, step in template.steps.items():
-        if step.kind == "batch_worker":
+        said = all(_came_to(attempts, needed) == "complete" for needed in step.needs)
+        if step.kind == "batch_worker" and said:
             found |= {f"{name}_{number + 1:03d}": step for number in range(task.number % 4 + 1)}
             continue
         above = [each for needed in step.needs for each in found if spec_name(each) == needed]
-        decides = any(template.steps[needed].kind == "decision" for needed in step.needs)
+        decides = said and any(template.steps[needed].kind == "decision" for needed in step.needs)
         if decides and name not in (("odd", "even"), ("odd",), ("even",))[task.number % 3]:
             continue
         if above or not step.needs:
@@ -142,9 +186,11 @@ def ancestors(steps: Mapping[str, StepSpec], name: str) -> set[str]:
     return set(direct).union(*(ancestors(steps, each) for each in direct))
 
 
-def task_status(ends: Mapping[str, StepEnd]) -> str:
+def task_status(template: TemplateSpec, ends: Mapping[str, StepEnd]) -> str:
     """What a task comes to that nobody cancels."""
-    return "error" if any(each.state == "error" for each in ends.values()) else "complete"
+    failed = [name for name, end in ends.items() if end.state == "error"]
+    bad = any(not _is_tolerated(template.steps[spec_name(name)], ends[name]) for name in failed)
+    return "error" if bad else "complete"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,8 @@ from chaos.load import Created, Published
 from chaos.memory import MARGIN_MB, Memory, memory_complaints
 from chaos.report import recovery
 from chaos.scrapes import Seen
-from chaos.workload import (
-    CALLED,
-    CHILD_KEY,
-    KILL,
-    ORDINARY,
-    RETRYABLE,
-    SPECIAL,
-    TEMPLATES,
-    StepSpec,
-    TemplateSpec,
-)
+from chaos.spoiling import change, drop, repeat
+from chaos.workload import KILL, ORDINARY, RETRYABLE, SPECIAL
 
 CHAIN = next(each for each in ORDINARY if each.name == "chain")
 STEPS = ("one", "two", "three", "four")
@@ -83,22 +74,6 @@ def test_a_history_in_which_all_is_well_has_no_complaint():
     assert list(check(*whole())) == []
 
 
-def _drop(kind: str, number: int) -> Callable[[History, Known], None]:
-    return lambda history, _: getattr(history, kind).pop(number)
-
-
-def _repeat(kind: str, number: int) -> Callable[[History, Known], None]:
-    return lambda history, _: getattr(history, kind).append(getattr(history, kind)[number])
-
-
-def _change(kind: str, number: int, **fields: object) -> Callable[[History, Known], None]:
-    def change(history: History, _known: Known) -> None:
-        rows = getattr(history, kind)
-        rows[number] = replace(rows[number], **fields)
-
-    return change
-
-
 def _second_result(history: History, _known: Known) -> None:
     history.attempts.insert(1, Attempt("t1", "one", 99, 2, "complete", 11, None))
 
@@ -123,20 +98,20 @@ def _confirmed_cancel(_history: History, known: Known) -> None:
 
 
 WRONG: dict[str, tuple[str, Callable[[History, Known], None]]] = {
-    "a lost event": ("chain.three of attempt 1 of three of task t1 is 0 times in the queue", _drop("messages", 2)),
-    "a lost count": ("chain.three: 0 were counted as published, and 1 are there", _drop("counts", 2)),
-    "a double event": ("event: e-chain.one is 2 times in the queues", _repeat("messages", 0)),
+    "a lost event": ("chain.three of attempt 1 of three of task t1 is 0 times in the queue", drop("messages", 2)),
+    "a lost count": ("chain.three: 0 were counted as published, and 1 are there", drop("counts", 2)),
+    "a double event": ("event: e-chain.one is 2 times in the queues", repeat("messages", 0)),
     "a double event of another id": (
         "chain.one of attempt 1 of one of task t1 is 2 times",
         lambda history, _: history.messages.append(replace(history.messages[0], event_id="e-other")),
     ),
     "an event that nothing calls for": (
         "chain.never of attempt 1 of step t1-one is there 1 times, and nothing calls",
-        _change("messages", 0, event_name="chain.never"),
+        change("messages", 0, event_name="chain.never"),
     ),
     "an event of another attempt": (
         "chain.one of attempt 2 of step t1-one is there",
-        _change("messages", 0, attempt=2),
+        change("messages", 0, attempt=2),
     ),
     "an event as a dead letter": (
         "chain.one of attempt 1 of one of task t1 is 0 times in the queue and 1 times a dead letter",
@@ -144,137 +119,65 @@ WRONG: dict[str, tuple[str, Callable[[History, Known], None]]] = {
     ),
     "an event of another correlation": (
         "e-chain.one has another correlation id",
-        _change("messages", 0, correlation_id="c2"),
+        change("messages", 0, correlation_id="c2"),
     ),
     "an event from outside that was answered and is lost": (
         "c-out, published over HTTP, is 0 times",
-        _drop("messages", 7),
+        drop("messages", 7),
     ),
     "an event from outside that came twice": (
         "c-out, published over HTTP, is 2 times",
         lambda history, _: history.messages.append(replace(history.messages[7], event_id="e-again")),
     ),
-    "an event from nowhere": ("nobody published them", _change("messages", 7, correlation_id="c-nobody")),
+    "an event from nowhere": ("nobody published them", change("messages", 7, correlation_id="c-nobody")),
     "a lost task": ("the task with the key key-3 was created and is not there", _created_and_lost),
     "a task of nobody": ("nobody created the task with the key key-1", _nobody_created),
-    "a task that came twice": ("2 tasks have the idempotency key key-1", _change("tasks", 1, key="key-1")),
-    "a task that is open": ("is in_progress and not finished", _change("tasks", 0, status="in_progress")),
-    "a task that failed": ("is error and must be complete", _change("tasks", 0, status="error")),
-    "a task that nobody cancelled": ("nobody asked for that", _change("tasks", 0, status="cancelled")),
+    "a task that came twice": ("2 tasks have the idempotency key key-1", change("tasks", 1, key="key-1")),
+    "a task that is open": ("is in_progress and not finished", change("tasks", 0, status="in_progress")),
+    "a task that failed": ("is error and must be complete", change("tasks", 0, status="error")),
+    "a task that nobody cancelled": ("nobody asked for that", change("tasks", 0, status="cancelled")),
     "a cancellation that was forgotten": ("its cancellation was confirmed, and it is complete", _confirmed_cancel),
-    "a step that was stranded": ("must be StepEnd(state='complete'", _change("steps", 3, state="enqueued", value=None)),
-    "a step that is missing": ("3 steps of 4", _drop("steps", 0)),
+    "a step that was stranded": ("must be StepEnd(state='complete'", change("steps", 3, state="enqueued", value=None)),
+    "a step that is missing": ("3 steps of 4", drop("steps", 0)),
     "a result of other inputs": (
         "must be StepEnd(state='complete', blocked=False, value=24)",
-        _change("steps", 2, value=25),
+        change("steps", 2, value=25),
     ),
     "a result of another attempt": (
         "its result is of attempt 2, and attempt 1 was committed",
-        _change("steps", 0, result_attempt=2),
+        change("steps", 0, result_attempt=2),
     ),
     "a second result": ("is complete with 2 committed results", _second_result),
-    "no result": ("is complete with 0 committed results", _drop("attempts", 0)),
+    "no result": ("is complete with 0 committed results", drop("attempts", 0)),
     "an attempt too many": (
         "its attempts are [1, 2, 3, 4], of 3 at most",
         lambda history, _: history.attempts.append(Attempt("t2", "only", 14, 4, "error", 14, "worker_lost")),
     ),
-    "an attempt that is not counted": ("says 2 attempts, and 3 count", _change("steps", 4, attempts=2)),
+    "an attempt that is not counted": ("says 2 attempts, and 3 count", change("steps", 4, attempts=2)),
     "an attempt that failed by itself": (
         "came to waiting_for_retry, handler_error",
-        _change("attempts", 0, outcome="waiting_for_retry", error_type="handler_error"),
+        change("attempts", 0, outcome="waiting_for_retry", error_type="handler_error"),
     ),
     "a left lease": (
         "step four of task t1 is still held by worker 10",
-        _change("steps", 3, state="in_progress", worker_id=10, token=7),
+        change("steps", 3, state="in_progress", worker_id=10, token=7),
     ),
-    "a worker that counts as alive": ("worker 13 counts as alive", _change("workers", 3, alive=True)),
+    "a worker that counts as alive": ("worker 13 counts as alive", change("workers", 3, alive=True)),
     "two steps that pay for one worker": (
         "the end of worker 12 was charged to 2 steps",
-        _change("attempts", 5, worker_id=12),
+        change("attempts", 5, worker_id=12),
     ),
     "an innocent step that pays": ("one of task t1 pays for worker 11, which it did not kill", _innocent_pays),
-    "a delivery that came twice": ("event e-seen came 2 times", _repeat("journal", 1)),
+    "a delivery that came twice": ("event e-seen came 2 times", repeat("journal", 1)),
     "a delivery without its commit": (
         "broadcast event e-other (chain.two) was delivered and is in no queue",
-        _change("journal", 0, subject="e-other"),
+        change("journal", 0, subject="e-other"),
     ),
     "a delivery that nothing calls for": (
         "chain.seen of step t1-three came to a subscriber",
-        _change("journal", 1, step_uuid="t1-three"),
+        change("journal", 1, step_uuid="t1-three"),
     ),
 }
-
-
-def branched(number: int = 0) -> tuple[History, Known]:
-    """A decision with both branches, a batch of one, and a task that another one has called; nothing was published."""
-    spec = {each.name: replace(each, steps=without_events(each)) for each in (*ORDINARY, CALLED)}
-    values = {
-        "choice": {"decide": 1, "odd": 2, "even": 2, "tail": 4, "join": 10},
-        "batch": {"divide": 1, "work_001": 5, "sum": 7},
-        "called": {"first": 1, "last": 2},
-        "calls": {"call": 3, "after": 4},
-    }
-    history, created = History(), {}
-    for name, steps in values.items():
-        key = f"{CHILD_KEY}calls" if name == "called" else name
-        history.tasks.append(Task(name, spec[name].namespace, name, "complete", key, name, number, {}, False))
-        for position, (step, value) in enumerate(steps.items()):
-            history.steps.append(
-                Step(name, f"{name}-{step}", step, "complete", 1, False, None, None, value, 1),
-            )
-            history.attempts.append(Attempt(name, step, 10 * position, 1, "complete", 10, None))
-        if name != "called":
-            created[name] = Created(name, spec[name], {}, name)
-    return history, Known(created)
-
-
-def without_events(template: TemplateSpec) -> dict[str, StepSpec]:
-    """The steps of a template that publish nothing."""
-    return {name: replace(step, events=()) for name, step in template.steps.items()}
-
-
-@pytest.fixture
-def silent(monkeypatch):
-    """Templates whose steps publish nothing."""
-    for key, template in list(TEMPLATES.items()):
-        monkeypatch.setitem(TEMPLATES, key, replace(template, steps=without_events(template)))
-
-
-def test_decisions_batches_and_calls_that_came_to_what_they_must_have_no_complaint(silent):
-    assert list(check(*branched())) == []
-
-
-BRANCHED: dict[str, tuple[str, Callable[[History, Known], None]]] = {
-    "a branch that is missing": ("4 steps of 5", _drop("steps", 1)),
-    "a convergence that did not see all": ("value=10)", _change("steps", 4, value=8)),
-    "an instance that is missing": ("2 steps of 3", _drop("steps", 6)),
-    "a slice that was done twice": ("value=5)", _change("steps", 6, value=6)),
-    "a child that was started twice": (
-        f"2 tasks have the idempotency key {CHILD_KEY}calls",
-        lambda history, _: history.tasks.append(replace(history.tasks[2], task_uuid="called")),
-    ),
-    "a child that is lost": ("calls is complete, and what it waited for is None", _change("tasks", 2, key="choice")),
-    "a child of nobody": ("started by somebody, which is no task", _change("tasks", 2, key=f"{CHILD_KEY}somebody")),
-    "a child that was cancelled alone": ("and its caller calls is complete", _change("tasks", 2, status="cancelled")),
-}
-
-
-@pytest.mark.parametrize("name", BRANCHED)
-def test_each_wrong_decision_batch_or_call_has_its_complaint(silent, name):
-    complaint, spoil = BRANCHED[name]
-    history, known = branched()
-    spoil(history, known)
-    found = list(check(history, known))
-    assert [each for each in found if complaint in each], found
-
-
-def test_what_was_not_decided_of_a_cancelled_task_may_be_missing(silent):
-    history, known = branched()
-    history.tasks[0] = replace(history.tasks[0], status="cancelled")
-    known.created["choice"].cancel = "done"
-    del history.steps[1:5], history.attempts[1:5]
-
-    assert list(check(history, known)) == []
 
 
 @pytest.mark.parametrize("name", WRONG)

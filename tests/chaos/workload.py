@@ -1,13 +1,14 @@
 """The work that is done while things break: templates, as plain values because the model reads them too.
 
 Each step does in each attempt what its task's context says: `scripts` has for a step the behaviours of its attempts, of
-which the last goes for all later ones. The handler that does it is in handlers.py.
+which the last goes for all later ones. An instance of a batch worker has a script under its own name. The handler that
+does it is in handlers.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ HOLD = "hold"
 OVERRUN = "overrun"
 GROW = "grow"
 KEEP = "keep"
+
+ISOLATE = "isolate"
+FAIL_FAST = "fail_fast"
+CONTINUE = "continue_on_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class StepSpec:
     timeout_s: float | None = None
     kind: str = "standard"
     handler: str = "act"
+    on_failure: str | None = None
+    """What one failed instance of a batch worker means for its batch: the strategy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,8 @@ class TemplateSpec:
     namespace: str
     name: str
     steps: Mapping[str, StepSpec]
-    scripts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """The scripts that its tasks are created with; what is not named succeeds at once."""
+    scripts: Sequence[Mapping[str, Sequence[str]]] = ({},)
+    """Each of its tasks is created with one of these, drawn by lot; a step that is not named succeeds at once."""
     weight: float = 1.0
     """How often it is created beside the others."""
 
@@ -94,21 +101,35 @@ def _fan() -> dict[str, StepSpec]:
 def _choice() -> dict[str, StepSpec]:
     """The number says which of the branches exist: both, the first one or the other one."""
     return {
-        "decide": StepSpec(events=[EventSpec("choice.decided")], kind="decision", handler="decide"),
+        "decide": StepSpec(events=_both("choice.decide"), kind="decision", handler="decide"),
         "odd": StepSpec(["decide"], [EventSpec("choice.odd", "broadcast")]),
         "even": StepSpec(["decide"], [EventSpec("choice.even")]),
         "tail": StepSpec(["even"]),
-        "join": StepSpec(["odd", "tail"], [EventSpec("choice.joined")], kind="deferred_convergence"),
+        "join": StepSpec(["odd", "tail"], _both("choice.join"), kind="deferred_convergence"),
     }
 
 
-def _batch() -> dict[str, StepSpec]:
+def _batch(on_failure: str) -> TemplateSpec:
     """The number says how many instances there are; each does its work in slices."""
-    return {
-        "divide": StepSpec(events=[EventSpec("batch.divided")], kind="batchable", handler="divide"),
-        "work": StepSpec(["divide"], [EventSpec("batch.worked", "broadcast")], kind="batch_worker", handler="work"),
-        "sum": StepSpec(["work"], [EventSpec("batch.summed")], kind="deferred_convergence"),
+    work = StepSpec(["divide"], _both("batch.work"), kind="batch_worker", handler="work", on_failure=on_failure)
+    steps = {
+        "divide": StepSpec(events=_both("batch.divide"), kind="batchable", handler="divide"),
+        "work": work,
+        "sum": StepSpec(["work"], _both("batch.sum"), kind="deferred_convergence"),
     }
+    scripts = [
+        {},
+        {"divide": [RETRYABLE, OK], "sum": [RETRYABLE, OK]},
+        {"divide": [RETRYABLE, PERMANENT]},
+        {"sum": [RETRYABLE, PERMANENT]},
+        {"work_001": [RETRYABLE, RETRYABLE, OK], "work_002": [PERMANENT], "work_004": [RETRYABLE, OK]},
+        {"work_001": [RETRYABLE, PERMANENT], "work_003": [PERMANENT]},
+    ]
+    return TemplateSpec("storm", f"batch_{on_failure}", steps, scripts, weight=0.6)
+
+
+def _both(prefix: str) -> list[EventSpec]:
+    return [EventSpec(f"{prefix}.success", "broadcast"), EventSpec(f"{prefix}.failure", condition="failure")]
 
 
 def _every_condition(prefix: str) -> list[EventSpec]:
@@ -124,7 +145,7 @@ def _alone(prefix: str, **keys: Any) -> dict[str, StepSpec]:
 
 
 ORDINARY: Sequence[TemplateSpec] = (
-    TemplateSpec("storm", "long", _alone("long"), {"only": [LONG]}, weight=0.3),
+    TemplateSpec("storm", "long", _alone("long"), [{"only": [LONG]}], weight=0.3),
     TemplateSpec("chaos", "chain", _chain()),
     TemplateSpec("chaos", "diamond", _diamond()),
     TemplateSpec("storm", "fan", _fan()),
@@ -135,7 +156,7 @@ ORDINARY: Sequence[TemplateSpec] = (
             "first": StepSpec(events=_every_condition("retries")),
             "second": StepSpec(["first"], [EventSpec("retries.end")]),
         },
-        {"first": [RETRYABLE, RETRYABLE, OK]},
+        [{"first": [RETRYABLE, RETRYABLE, OK]}],
     ),
     TemplateSpec(
         "storm",
@@ -148,7 +169,7 @@ ORDINARY: Sequence[TemplateSpec] = (
             "last": StepSpec(["good"], [EventSpec("blocked.last", "broadcast")]),
             "both": StepSpec(["after", "last"]),
         },
-        {"bad": [RETRYABLE, PERMANENT]},
+        [{"bad": [RETRYABLE, PERMANENT]}],
     ),
     TemplateSpec(
         "chaos",
@@ -160,15 +181,28 @@ ORDINARY: Sequence[TemplateSpec] = (
             "keep": StepSpec(["refuse"], [EventSpec("publishers.kept", publisher="Quiet")]),
         },
     ),
-    TemplateSpec("chaos", "choice", _choice()),
-    TemplateSpec("storm", "batch", _batch()),
+    TemplateSpec(
+        "chaos",
+        "choice",
+        _choice(),
+        [
+            {},
+            {"decide": [RETRYABLE, OK], "join": [RETRYABLE, OK]},
+            {"decide": [RETRYABLE, PERMANENT]},
+            {"even": [PERMANENT]},
+            {"join": [RETRYABLE, PERMANENT]},
+        ],
+    ),
+    *(_batch(strategy) for strategy in (ISOLATE, FAIL_FAST, CONTINUE)),
     TemplateSpec(
         "storm",
         "calls",
         {
-            "call": StepSpec(events=[EventSpec("calls.answered")], handler="call"),
+            "call": StepSpec(events=_both("calls.call"), handler="call"),
             "after": StepSpec(["call"], [EventSpec("calls.after", "broadcast")]),
         },
+        # The steps of the other task, which are `first` and `last`, have the scripts of the same context.
+        [{}, {"call": [RETRYABLE, OK]}, {"call": [RETRYABLE, PERMANENT]}, {"last": [RETRYABLE, PERMANENT]}],
     ),
 )
 
@@ -184,12 +218,12 @@ SLICES = 3
 """Of the work of each instance of a batch worker."""
 
 SPECIAL: Mapping[str, TemplateSpec] = {
-    "poison": TemplateSpec("chaos", "poison", _alone("poison", max_attempts=3), {"only": [KILL]}),
-    "exit": TemplateSpec("chaos", "exit", _alone("exit"), {"only": [EXIT, EXIT, OK]}),
-    "hold": TemplateSpec("chaos", "hold", _alone("hold"), {"only": [HOLD, OK]}),
-    "overrun": TemplateSpec("chaos", "overrun", _alone("overrun", timeout_s=1.0), {"only": [OVERRUN, OK]}),
-    "grow": TemplateSpec("chaos", "grow", _alone("grow"), {"only": [GROW, OK]}),
-    "keep": TemplateSpec("chaos", "keep", _alone("keep"), {"only": [KEEP]}),
+    "poison": TemplateSpec("chaos", "poison", _alone("poison", max_attempts=3), [{"only": [KILL]}]),
+    "exit": TemplateSpec("chaos", "exit", _alone("exit"), [{"only": [EXIT, EXIT, OK]}]),
+    "hold": TemplateSpec("chaos", "hold", _alone("hold"), [{"only": [HOLD, OK]}]),
+    "overrun": TemplateSpec("chaos", "overrun", _alone("overrun", timeout_s=1.0), [{"only": [OVERRUN, OK]}]),
+    "grow": TemplateSpec("chaos", "grow", _alone("grow"), [{"only": [GROW, OK]}]),
+    "keep": TemplateSpec("chaos", "keep", _alone("keep"), [{"only": [KEEP]}]),
     "hanging": TemplateSpec(
         "chaos", "hanging", {"only": StepSpec(events=[EventSpec("hanging.hook", publisher="Hanging")])}
     ),
@@ -230,8 +264,8 @@ def _step_document(name: str, step: StepSpec) -> dict[str, Any]:
     }
     if step.timeout_s is not None:
         document["timeout_seconds"] = step.timeout_s
-    if step.kind == "batch_worker":
-        document["batch_config"] = {"worker_template": name, "failure_strategy": "isolate"}
+    if step.on_failure is not None:
+        document["batch_config"] = {"worker_template": name, "failure_strategy": step.on_failure}
     return document
 
 

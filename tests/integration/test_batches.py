@@ -7,6 +7,7 @@ from support.dynamic import CSV, batches, chosen, csv_types, divided, ranges, sl
 from support.flow import Flow, Worker, by_name
 from support.leases import AGAIN, NEVER, event, finish
 
+from tasker_actors.delivery.committer import BatchRefusedError
 from tasker_actors.postgres.tasks import find_task, read_steps
 from tasker_actors.workflow.outcome import StepSuccess
 
@@ -292,3 +293,24 @@ def test_a_cancel_ends_the_instances_too(flow: Flow):
 
     assert [lease.token for lease in cancellation.leases] == [running.token]
     assert set(flow.states(task).values()) == {"complete", "cancelled"}
+
+
+def test_instances_that_a_task_has_no_room_for_are_refused(flow: Flow):
+    task, worker, _ = started(flow, 1)
+    flow.rows("UPDATE tasker.steps SET position = 32766 WHERE name = 'work_001' RETURNING 1")
+    graph = {**CSV, "again": [], "more": ["again"]}
+    types = {
+        "again": {"type": "batchable"},
+        "more": csv_types()["work"] | {"batch_config": {"worker_template": "more"}},
+    }
+    (row,) = flow.create(flow.register(graph, name="two", steps={**csv_types(), **types}))
+    flow.rows(
+        "UPDATE tasker.steps SET position = 32766 WHERE name = 'sum' AND task_uuid = %s RETURNING 1", row.task_uuid
+    )
+    (again,) = (step for step in worker.claim() if step.plan.name == "again")
+
+    with pytest.raises(
+        BatchRefusedError, match="at most 32,767 steps: it has 32766 already, and the batch would add 2"
+    ):
+        worker.commit(finish(again, divided(2, "more")))
+    assert flow.states(task)["work_001"] == "in_progress"

@@ -123,6 +123,33 @@ def test_results_that_a_step_depends_on_count_as_its_input(flow: Flow):
     assert all(1000 < step.bytes < 1100 for step in steps)
 
 
+def test_a_step_whose_inputs_are_too_large_fails_and_is_in_nobodys_way(flow: Flow):
+    (big,) = flow.create(flow.register({"root": [], "leaf": ["root"]}))
+    worker = Worker(flow)
+    worker.commit(finish(worker.claim()[0]))
+    flow.rows("UPDATE tasker.steps SET result_bytes = 300 * 1024 * 1024 WHERE name = 'root' RETURNING 1")
+    flow.create(flow.register({"only": []}, name="small"))
+
+    (leaf,) = worker.claim(10)
+
+    assert leaf.task.task_uuid == big.task_uuid
+    assert leaf.plan.handler is None
+    assert leaf.plan.unavailable is not None
+    assert (leaf.plan.unavailable.error_type, leaf.plan.unavailable.retryable) == ("inputs_too_large", False)
+    assert "314,572,8" in leaf.plan.unavailable.message
+    assert worker.commit(finish(leaf, leaf.plan.unavailable)).finished_tasks == {big.task_uuid: "error"}
+    assert [step.name for step in worker.claim(10)] == ["only"]
+
+
+def test_what_does_not_fit_into_a_reply_is_not_continued(flow: Flow):
+    flow.create(flow.register({"root": [], "leaf": ["root"]}))
+    worker = Worker(flow)
+
+    reply = worker.commit(finish(worker.claim()[0], StepSuccess({"text": "x" * MIB})), places=5)
+
+    assert (len(reply.steps), reply.released) == (0, 1)
+
+
 def test_a_claim_takes_no_more_than_its_limit_and_says_that_there_is_more(flow: Flow):
     flow.create(flow.register({"only": []}), count=3)
     claimer = Worker(flow).claimer

@@ -378,9 +378,9 @@ def test_a_retry_and_a_suspect_wait_for_places_like_others(flow: Flow):
     worker = Worker(flow)
     worker.commit(finish(worker.claim()[0], AGAIN))
     (step,) = worker.claim()
-    assert step.task.task_uuid == second, "it stood there before the retry was due"
+    assert step.task.task_uuid == first, "a retry that is due is as old as its task"
     assert worker.claim() == []
-    assert flow.states(first) == {"only": "enqueued"}
+    assert flow.states(second) == {"only": "enqueued"}
 
     flow.settlement().settle(worker.worker_id, running=(step.token,), reason="killed")
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from support.api_runtime import RecordingRuntime, serving
-from support.dynamic import APPROVAL, APPROVAL_TYPES, CSV, csv_types
+from support.dynamic import APPROVAL, APPROVAL_TYPES, CSV, batches, csv_types, divided, ranges
 from support.flow import CHAIN, Flow, Worker
 from support.leases import DONE, NEVER, finish
 from support.stored_work import dead_letter, message, send
@@ -153,6 +153,33 @@ def test_a_decision_by_hand_follows_the_rules_of_its_handler(client: httpx.Clien
     names["decision_point_outcome"]["step_names"] = ["large"]
     assert completed(names).status_code == 200
     assert flow.states(task)["large"] == "enqueued"
+
+
+@pytest.mark.parametrize("worker", [["work"], {"name": "work"}, 7, "wrok"])
+def test_batches_by_hand_follow_the_rules_of_their_handler(client: httpx.Client, flow: Flow, worker: Any) -> None:
+    task = failed(flow, "analyze", graph=CSV, steps=csv_types())
+    before = flow.steps(task)
+    body = {**COMPLETE, "completion_data": {"result": batches(ranges(2), worker).result}}
+
+    fault = error(client.patch(path(flow, task, "analyze"), json=body), 422, "invalid_batches")
+
+    assert "batchable step 'analyze' of template shop/work@1.0.0" in fault["message"]
+    assert "worker_template_name" in fault["message"]
+    assert flow.steps(task) == before
+
+
+def test_batches_by_hand_are_no_more_than_the_setting_allows(
+    client: httpx.Client, flow: Flow, runtime: RecordingRuntime
+) -> None:
+    runtime.settings = Settings.model_validate({"batches": {"max_workers": 2}})
+    task = failed(flow, "analyze", graph=CSV, steps=csv_types())
+
+    def completed(count: int) -> httpx.Response:
+        body = {**COMPLETE, "completion_data": {"result": divided(count).result}}
+        return client.patch(path(flow, task, "analyze"), json=body)
+
+    assert "batches.max_workers is 2" in error(completed(3), 422, "invalid_batches")["message"]
+    assert completed(2).status_code == 200
 
 
 def test_a_batchable_step_that_is_resolved_makes_no_batches(client: httpx.Client, flow: Flow) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.backlog import add_backlog
 from support.flow import Flow, Worker, own_database
+from support.leases import AGAIN, finish
 from support.reading import reading
 from support.servers import DatabaseServer
 
@@ -90,6 +91,14 @@ def test_a_successor_and_a_step_that_was_given_back_are_as_urgent_as_their_task(
     (again,) = second.claim(1)
 
     assert (step.task.task_uuid, again.task.task_uuid) == (row.task_uuid, row.task_uuid)
+
+
+def test_a_retry_that_is_due_is_as_urgent_as_its_task(flow, worker):
+    (row,) = flow.create(flow.register({"only": []}, name="retried", retry={"backoff": "none"}), priority=9)
+    (step,) = worker.claim(1)
+    worker.commit(finish(step, AGAIN))
+
+    assert claimed(worker) == [row.task_uuid]
 
 
 @pytest.mark.parametrize("statistics", ["none", "fresh"])

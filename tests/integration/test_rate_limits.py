@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -199,3 +200,21 @@ def test_in_the_long_run_little_less_than_the_rate_is_used(flow: Flow, rate: int
         begun += len(worker.claim(1000))
 
     assert begun == 5 * rate
+
+
+def test_what_a_claim_gives_after_waiting_for_its_key_begins_then(flow: Flow):
+    """If it counted from the beginning of the claim, the period that follows would have twice as many."""
+    flow.create(flow.register({"only": []}, limits=[{"scope": "step", "rate": 3, "period_seconds": 20}]), 5)
+    worker = Worker(flow)
+    keys = flow.rows("SELECT DISTINCT unnest(limit_keys) AS key FROM tasker.steps")[0]["key"]
+    claims = threading.Thread(target=worker.claim)
+    lock = "SELECT pg_advisory_xact_lock(tasker.limit_lock_class(), hashtext(%s))"
+    with flow.in_flight(lock, keys) as connection:
+        claims.start()
+        flow.wait_until_blocked()
+        connection.execute("SELECT pg_sleep(1.1)")  # a slot of this period is a second
+        (released_at,) = connection.execute("SELECT clock_timestamp()").fetchone() or ()
+    claims.join()
+
+    ((began,),) = (row.values() for row in flow.rows("SELECT slot_at FROM tasker.limit_starts"))
+    assert began > released_at - timedelta(seconds=1)

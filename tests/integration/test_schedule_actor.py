@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.flow import Flow
 from support.leases import Inbox
-from support.scheduled import FAR, new_year, put, tasks
+from support.scheduled import AT_ONCE, FAR, new_year, put, refusing, schedule, tasks
 from support.waiting import until
 
 from tasker_actors.actors import ActorSystem
@@ -20,10 +20,12 @@ from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.connect import connect, open_pool
 from tasker_actors.postgres.session import Pool
 from tasker_actors.settings.schedules import ScheduleSettings
+from tasker_actors.supervision import schedules
 from tasker_actors.supervision.schedule_start import schedule_alarm, start_schedules
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
 from tasker_actors.telemetry.trace_context import new_trace
+from tasker_actors.workflow import cron
 from tasker_actors.workflow.schedule import CatchUp
 
 
@@ -108,15 +110,66 @@ def test_a_failure_is_counted_and_releases_nothing(flow: Flow, start: Start) -> 
     assert firing.released == 0
 
 
-def test_one_that_is_dropped_and_one_that_is_paused_do_not_end_it(flow: Flow, start: Start) -> None:
+def test_one_that_is_dropped_and_one_that_is_left_do_not_end_it(flow: Flow, start: Start) -> None:
     flow.register({"only": []})
     put(flow, "dropped", due=new_year(flow, 5), catch_up=CatchUp.SKIP)
-    put(flow, "paused", due=new_year(flow, 4), cron="@sometimes")
+    put(flow, "left", due=new_year(flow, 4), cron="@sometimes")
     put(flow, "good", due=new_year(flow, 3))
 
     start()
 
     until(lambda: len(tasks(flow, "good")) == 1)
+
+
+def test_one_that_a_trigger_of_the_operators_refuses_does_not_end_it(flow: Flow, start: Start) -> None:
+    flow.register({"only": []})
+    put(flow, "bad", due=new_year(flow, 1), priority=7)
+    put(flow, "good", due=new_year(flow, 0))
+    with refusing(flow, AT_ONCE):
+        firing = start()
+
+        until(lambda: len(tasks(flow, "good")) == 1)
+
+    assert (metrics.SCHEDULE_FIRINGS, ("shop", "failure"), 1) in firing.counted()
+    assert tasks(flow, "bad") == []
+
+
+def test_what_cannot_be_fired_here_is_told_and_not_asked_for_again_and_again(flow: Flow, start: Start) -> None:
+    flow.register({"only": []})
+    put(flow, "left", due=new_year(flow), timezone="Mars/Olympus")
+    put(flow, "good", due=FAR, cron="* * * * * *", catch_up=CatchUp.ALL)
+    failure = (metrics.SCHEDULE_FIRINGS, ("shop", "failure"), 1)
+    with capture_logs() as lines:
+        firing = start(poll_interval_ms=86_400_000)
+        until(lambda: firing.counted() == [failure])
+        flow.rows("UPDATE tasker.schedules SET next_fire_at = now() WHERE name = 'good' RETURNING 1")
+        firing.alarm.set_off()
+        until(lambda: len(tasks(flow, "good")) >= 3)
+
+    (told,) = [line for line in lines if line.get("schedule") == "left"]
+    assert (told["log_level"], told["event"]) == ("warning", "A schedule cannot be fired here and is left to others")
+    assert "there is no time zone 'Mars/Olympus'" in told["error"]
+    assert "update this supervisor" in told["advice"]
+    assert firing.counted().count(failure) == 1
+    assert schedule(flow, "left")["enabled"]
+
+
+def test_what_could_not_be_fired_here_is_looked_at_again_after_a_while(
+    flow: Flow, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a supervisor that is the only one, and of which nothing is asked meanwhile."""
+    flow.register({"only": []})
+    put(flow, due=new_year(flow), timezone="Europe/Berlin")
+    zones: set[str] = set()
+    monkeypatch.setattr(cron, "_zone_names", lambda: frozenset(zones))
+    monkeypatch.setattr(schedules, "_LEFT_S", 0.05)
+    firing = start(poll_interval_ms=86_400_000)
+    until(lambda: len(firing.counted()) >= 2)
+
+    zones.add("Europe/Berlin")
+
+    until(lambda: len(tasks(flow)) == 1)
+    assert schedule(flow)["last_error"] is None
 
 
 def test_it_looks_when_told_and_at_the_moment_of_the_next_firing(flow: Flow, start: Start) -> None:

@@ -177,9 +177,17 @@ def test_the_last_error_is_shown(client: httpx.Client, flow: Flow) -> None:
     assert "there is no template shop/gone" in found.json()["last_error"]["message"]
 
 
-def test_one_of_another_release_is_shown_too(client: httpx.Client, flow: Flow) -> None:
+def test_one_of_another_release_is_shown_too_with_the_reason_once_it_is_due(client: httpx.Client, flow: Flow) -> None:
     put(flow, "strange", due=FAR, cron="@sometimes")
     assert client.get("/v1/schedules/strange").json()["next_fire_times"] == []
+    flow.rows("UPDATE tasker.schedules SET next_fire_at = %s RETURNING 1", new_year(flow))
+    fire(flow)
+
+    found = client.get("/v1/schedules/strange").json()
+
+    ScheduleView.model_validate(found)
+    assert found["enabled"]
+    assert "cron: '@sometimes' has not five" in found["last_error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -6,45 +6,24 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import Connection
 from support.api_runtime import in_threads
 from support.flow import Flow, Worker
-from support.scheduled import FAR, LIMITS, fire, new_year, put, schedule, tasks
+from support.scheduled import FAR, LIMITS, fire, new_year, put, register, schedule, tasks, text
 
 from tasker_actors.errors import DatabaseUnavailableError
 from tasker_actors.postgres.schedule_firing import fire_next, next_firing_s
 from tasker_actors.postgres.scheduled_tasks import ScheduledTasks
 from tasker_actors.postgres.schedules import NewSchedule
-from tasker_actors.postgres.session import Pool
 from tasker_actors.postgres.tasks import task_document
-from tasker_actors.postgres.templates import register_template
 from tasker_actors.telemetry.trace_context import new_trace
 from tasker_actors.workflow.cron import parse_cron
-from tasker_actors.workflow.registered import RegisteredTemplate
 from tasker_actors.workflow.schedule import CatchUp, CatchUpLimits
 from tasker_actors.workflow.task_planning import NewTaskRow
-from tasker_actors.workflow.template import TaskTemplate
+from tasker_actors.workflow.template import MAX_STEPS
 
 HOUR = timedelta(hours=1)
-
-
-def text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def register(pool: Pool, **changes: Any) -> RegisteredTemplate:
-    """Register the template that schedules of these tests are of, with some keys changed."""
-    keys = {
-        "name": "work",
-        "namespace_name": "shop",
-        "version": "1.0.0",
-        "steps": [{"name": "only", "handler": {"callable": "shop.only"}}],
-    }
-    with pool.connection() as connection:
-        template = TaskTemplate.model_validate({**keys, **changes})
-        return register_template(connection, template, accept_changed_content=False)[0]
 
 
 def test_what_is_due_gets_its_task_and_the_schedule_moves_on(flow: Flow) -> None:
@@ -104,6 +83,18 @@ def test_the_moment_of_a_firing_goes_into_the_context_where_that_is_asked_for(fl
 
     (task,) = flow.rows("SELECT context FROM tasker.tasks")
     assert task["context"] == {"a": 1, "until": text(due)}
+
+
+def test_the_newest_version_is_used_unless_one_is_named(flow: Flow) -> None:
+    for version in ("1.9.0", "1.10.0", "1.2.0"):
+        register(flow.pool, version=version)
+    put(flow, "newest", due=new_year(flow, 0))
+    put(flow, "named", due=new_year(flow, 0), version="1.2.0")
+
+    fire(flow)
+
+    found = flow.rows("SELECT version, tags[1] AS tag FROM tasker.tasks")
+    assert {row["tag"]: row["version"] for row in found} == {"schedule:newest": "1.10.0", "schedule:named": "1.2.0"}
 
 
 # Exactly once
@@ -251,137 +242,13 @@ def test_large_contexts_are_made_up_for_in_several_transactions(flow: Flow) -> N
     assert len(tasks(flow)) == 5
 
 
-# What cannot fire
+def test_of_a_template_with_many_steps_few_are_made_up_for_in_one_transaction(flow: Flow) -> None:
+    """So that a transaction has its end long before the connection's time limit, whatever the template."""
+    steps = [{"name": f"step{number}", "handler": {"callable": "shop.only"}} for number in range(MAX_STEPS)]
+    register(flow.pool, steps=steps)
+    put(flow, due=new_year(flow, 11), catch_up=CatchUp.ALL)
 
+    fired = fire(flow)
 
-def test_a_template_that_is_gone_is_told_and_nothing_else_is_harmed(flow: Flow) -> None:
-    register(flow.pool)
-    put(flow, "bad", due=new_year(flow, 1), template="wrk", catch_up=CatchUp.ALL)
-    put(flow, "good", due=new_year(flow, 0))
-
-    fired = {each.schedule.name: each for each in fire(flow)}
-
-    assert fired["bad"].error == "there is no template shop/wrk (did you mean 'shop/work'?)"
-    found = schedule(flow, "bad")
-    assert found["last_error"]["message"] == fired["bad"].error
-    assert found["last_error"]["scheduled_for"] == text(new_year(flow, 1))
-    assert found["enabled"]
-    assert found["next_fire_at"] > datetime.now(UTC)
-    assert found["last_fired_at"] is None
-    assert len(tasks(flow, "good")) == 1
-
-
-def test_a_version_that_is_gone_is_told(flow: Flow) -> None:
-    register(flow.pool)
-    put(flow, due=new_year(flow, 0), version="9.9.9")
-
-    (fired,) = fire(flow)
-
-    assert fired.error == "template shop/work has no version 9.9.9; it has 1.0.0"
-
-
-def test_the_newest_version_is_used_unless_one_is_named(flow: Flow) -> None:
-    for version in ("1.9.0", "1.10.0", "1.2.0"):
-        register(flow.pool, version=version)
-    put(flow, "newest", due=new_year(flow, 0))
-    put(flow, "named", due=new_year(flow, 0), version="1.2.0")
-
-    fire(flow)
-
-    found = flow.rows("SELECT version, tags[1] AS tag FROM tasker.tasks")
-    assert {row["tag"]: row["version"] for row in found} == {"schedule:newest": "1.10.0", "schedule:named": "1.2.0"}
-
-
-def test_a_context_that_a_new_version_refuses_is_told_and_the_next_firing_is_tried(flow: Flow) -> None:
-    register(flow.pool)
-    put(flow, due=new_year(flow, 0), context=b'{"amount": "1"}')
-    schema = {"type": "object", "properties": {"amount": {"type": "integer"}}}
-    register(flow.pool, version="2.0.0", input_schema=schema)
-
-    (fired,) = fire(flow)
-
-    assert "/context/amount" in (fired.error or "")
-    assert schedule(flow)["last_error"]["message"] == fired.error
-
-    register(flow.pool, version="3.0.0")
-    flow.rows("UPDATE tasker.schedules SET next_fire_at = %s RETURNING 1", new_year(flow, 0))
-    fire(flow)
-    assert schedule(flow)["last_error"] is None
-    assert len(tasks(flow)) == 1
-
-
-def test_a_drop_leaves_the_last_error_to_be_seen(flow: Flow) -> None:
-    put(flow, due=new_year(flow, 0))
-    fire(flow)
-    flow.rows("UPDATE tasker.schedules SET catch_up = 'skip', next_fire_at = %s RETURNING 1", new_year(flow, 9))
-
-    (fired,) = fire(flow, CatchUpLimits(timedelta(0), 1000, 1000))
-
-    assert fired.dropped is not None
-    assert schedule(flow)["last_error"] is not None
-
-
-def test_a_definition_that_cannot_be_read_is_told(flow: Flow) -> None:
-    register(flow.pool)
-    flow.rows("UPDATE tasker.templates SET definition = '{\"name\": 1}', content_hash = 'later' RETURNING 1")
-    put(flow, due=new_year(flow, 0))
-
-    (fired,) = fire(flow)
-
-    assert "stored definition" in (fired.error or "")
-
-
-def test_what_no_task_may_have_is_told(flow: Flow) -> None:
-    register(flow.pool)
-    put(flow, due=new_year(flow), priority=1001)
-
-    (fired,) = fire(flow)
-
-    assert "its task cannot be created: /priority" in (fired.error or "")
-    assert schedule(flow)["enabled"]
-
-
-@pytest.mark.parametrize("constraint", ["CHECK (priority <> 7)", "UNIQUE (priority)"])
-def test_a_task_that_the_database_refuses_is_told(flow: Flow, constraint: str) -> None:
-    """As a constraint of the operators' own makes it."""
-    registered = register(flow.pool)
-    flow.create(registered, priority=7)
-    put(flow, due=new_year(flow), priority=7)
-    with flow.pool.connection() as connection:
-        connection.execute(
-            f"ALTER TABLE tasker.tasks ADD CONSTRAINT ours {constraint} NOT VALID"
-            if "CHECK" in constraint
-            else f"ALTER TABLE tasker.tasks ADD CONSTRAINT ours {constraint}"
-        )
-        try:
-            (fired,) = fire(flow)
-        finally:
-            connection.execute("ALTER TABLE tasker.tasks DROP CONSTRAINT ours")
-
-    assert "the database refused its task" in (fired.error or "")
-    assert schedule(flow)["next_fire_at"] > datetime.now(UTC)
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("timezone", "Mars/Olympus", "timezone: there is no time zone"),
-        ("cron", "every day", "cron: 'every day' has not five"),
-        ("context", "[]", "TypeError"),
-    ],
-)
-def test_what_nobody_can_read_here_is_paused_with_the_reason(flow: Flow, column: str, value: str, message: str) -> None:
-    register(flow.pool)
-    put(flow, "bad", due=new_year(flow, 0), scheduled_for_key="at")
-    put(flow, "good", due=new_year(flow, 0))
-    query = psycopg.sql.SQL("UPDATE tasker.schedules SET {} = %s WHERE name = 'bad' RETURNING 1")
-    with flow.pool.connection() as connection:
-        connection.execute(query.format(psycopg.sql.Identifier(column)), [value])
-
-    fired = {each.schedule.name: each for each in fire(flow)}
-
-    assert fired["bad"].paused
-    found = schedule(flow, "bad")
-    assert (found["enabled"], found["next_fire_at"]) == (False, None)
-    assert message in found["last_error"]["message"]
-    assert len(tasks(flow, "good")) == 1
+    assert [len(each.tasks) for each in fired] == [5, 5, 2]
+    assert tasks(flow) == [text(new_year(flow, back)) for back in range(11, -1, -1)]

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from support.ageing import age
 from support.dynamic import CSV, csv_types, divided, slice_done
 from support.flow import Flow, Worker, by_name
 from support.leases import AGAIN, DONE, NEVER, finish
@@ -436,7 +437,7 @@ def test_a_reset_step_whose_task_is_deleted_keeps_what_it_was_told(flow: Flow):
 
 def test_a_task_does_not_stand_still_because_a_step_of_it_waits_for_tasks(flow: Flow):
     family = Family(flow)
-    flow.rows("UPDATE tasker.tasks SET updated_at = now() - interval '3 days' RETURNING 1")
+    age(flow, 3 * 24 * 60)
 
     with session(flow.pool) as connection:
         found = stale_tasks(connection, LIMITS, limit=10)
@@ -515,8 +516,7 @@ def stand_still(flow: Flow, task_uuid: str) -> None:
         "UPDATE tasker.templates SET definition = definition || %s::jsonb RETURNING 1",
         '{"lifecycle": {"staleness_action": "error", "max_steps_in_process_minutes": 1}}',
     )
-    old = "UPDATE tasker.tasks SET updated_at = now() - interval '3 days' WHERE task_uuid = %s RETURNING 1"
-    flow.rows(old, task_uuid)
+    age(flow, 3 * 24 * 60)
     with session(flow.pool) as connection:
         (found,) = stale_tasks(connection, LIMITS, limit=10)
         assert enter_stale_task(connection, found) is not None

@@ -130,7 +130,9 @@ def test_all_pages_of_a_list_are_read(client: Any) -> None:
 
 def test_a_cancel_can_be_repeated(client: Any) -> None:
     created = client.create_task("shop/order", {"amount": 1})
-    assert [client.cancel(created.task_uuid).status for _ in range(2)] == ["cancelled"] * 2
+    first = client.cancel(created.task_uuid, cancelled_by="ann", reason="ordered twice")
+    assert (first.status, first.cancelled_by, first.cancel_reason) == ("cancelled", "ann", "ordered twice")
+    assert client.cancel(created.task_uuid) == first
 
 
 @pytest.mark.parametrize("action", ["reset", "resolve", "complete"])

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from support.ageing import age
 from support.api_runtime import in_threads
 from support.flow import CHAIN, Flow, Worker
 from support.leases import AGAIN, NEVER, finish
@@ -41,16 +42,6 @@ def rounds(flow: Flow, **settings: Any) -> list[dead.Entry]:
     told: list[dead.Entry] = []
     DeadTasks(flow.pool, DlqSettings(**settings), told.append).round(1.0)
     return told
-
-
-def age(flow: Flow, minutes: int, *, created: int = 0) -> None:
-    """Nothing has become of any task for so long."""
-    flow.rows(
-        "UPDATE tasker.tasks SET updated_at = updated_at - make_interval(mins => %s), "
-        "created_at = created_at - make_interval(mins => %s) RETURNING 1",
-        minutes,
-        created,
-    )
 
 
 # Failed tasks
@@ -304,6 +295,11 @@ def test_an_investigation_is_written_down_and_closed_once(flow: Flow):
     assert found["metadata"] == '{"cause": "disk", "ticket": 7}'
     assert found["resolution_timestamp"] is not None
     assert dead.update_entry(flow.pool, entry, Investigation("pending", None, None, None)) == "permanently_failed"
+    later = Investigation("permanently_failed", "the disk was full", "carol", None)
+    assert dead.update_entry(flow.pool, entry, later) is None
+    (again,) = entries(flow, dlq_entry_uuid=entry)
+    assert (again["resolution_notes"], again["resolved_by"]) == ("the disk was full", "bob"), "who closed it is kept"
+    assert again["resolution_timestamp"] == found["resolution_timestamp"]
     assert dead.update_entry(flow.pool, new_uuid7(), update) == "unknown"
 
 

@@ -246,14 +246,17 @@ def test_cancelling_ends_leases_and_is_told_apart_from_being_finished(pool: Pool
     row = create(pool, registered)
     (step,) = worker.claim()
 
-    first = tasks.cancel_task(pool, row.task_uuid)
+    first = tasks.cancel_task(pool, row.task_uuid, by="ann", reason="ordered twice")
     assert first is not None
     assert first.cancelled
     assert (first.task_uuid, first.namespace, first.name) == (row.task_uuid, row.namespace, row.name)
     assert (first.correlation_id, first.traceparent) == (row.correlation_id, row.traceparent)
     assert first.leases == (tasks.Lease(step["token"], worker.worker_id),)
 
-    again = tasks.cancel_task(pool, row.task_uuid)
+    again = tasks.cancel_task(pool, row.task_uuid, by="bob", reason="me too")
+    kept = tasks.find_task(pool, row.task_uuid)
+    assert kept is not None
+    assert (kept.columns["cancelled_by"], kept.columns["cancel_reason"]) == ("ann", "ordered twice")
     assert again == replace(first, status="cancelled", cancelled=False, leases=())
 
     create(pool, registered)

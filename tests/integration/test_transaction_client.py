@@ -18,7 +18,7 @@ from support.leases import template
 from support.servers import DatabaseServer
 from support.waiting import until
 
-from tasker_actors import AsyncTaskerClient, TaskerClient, TaskRequest
+from tasker_actors import AsyncTaskerClient, EventRequest, TaskerClient, TaskRequest
 from tasker_actors.client.transaction import TransactionClient
 from tasker_actors.errors import (
     DuplicateTaskError,
@@ -26,6 +26,7 @@ from tasker_actors.errors import (
     RequestRefusedError,
     UnknownTemplateError,
 )
+from tasker_actors.postgres import creation
 from tasker_actors.postgres.connect import connect
 from tasker_actors.postgres.in_transaction import SchemaMissingError, TransactionAbortedError
 from tasker_actors.postgres.session import PermissionMissingError
@@ -379,6 +380,28 @@ def test_an_event_is_as_the_http_api_would_publish_it(flow: Flow, connection: Co
     assert own is not None
     assert own.span_id == publish_durable_id(alone.event_id)
     assert second["headers"]["correlation_id"] == alone.correlation_id
+
+
+def test_events_published_together_are_there_in_their_order_or_not_at_all(
+    application: Application, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "_MAX_STATEMENT_BYTES", 2_000)  # so that they need several statements
+    requests = [EventRequest("note.made", {"n": n, "text": "x" * 300}, "shop", correlation_id=ONE) for n in range(20)]
+    with pytest.raises(InvalidRequestError) as refused:
+        application.tasker.publish_events([*requests, EventRequest("note.made", {"a": float("nan")}, "shop")])
+    assert refused.value.faults[0].path == "/events/20/payload/a"
+    with pytest.raises(RequestRefusedError, match="there is no namespace nowhere"):
+        application.tasker.publish_events([*requests, EventRequest("note.made", {}, "nowhere")])
+    with pytest.raises(InvalidRequestError, match="has 1001 entries, and 1000 are the most"):
+        application.tasker.publish_events(requests[:1] * 1_001)
+
+    made = application.tasker.publish_events(requests)
+    assert left(flow)["events"] == 0
+    application.do(lambda connection: connection.commit())
+
+    assert [message["message"]["payload"]["n"] for message in flow.queue()] == [*range(20)]
+    assert [message["headers"]["event_id"] for message in flow.queue()] == [one.event_id for one in made]
+    assert application.tasker.publish_events([]) == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 from support.effort import examples
@@ -133,18 +133,18 @@ def bench() -> Iterator[Bench]:
     bench.close()
 
 
-def attempt(bench: Bench, handler: Any, *, is_async: bool) -> FinishedStep:
+def attempt(bench: Bench, handler: Any, *, is_async: bool, kind: str = "standard") -> FinishedStep:
     async def later(context: Any) -> Any:
         return handler(context)
 
     publishes = [event("a.done", condition="success"), event("a.failed", condition="failure")]
-    step = leased(handler=later if is_async else handler, is_async=is_async, publishes_events=publishes)
+    step = leased(handler=later if is_async else handler, is_async=is_async, publishes_events=publishes, type=kind)
     (finished,) = bench.run(step)
     return finished
 
 
-def check(bench: Bench, handler: Any, *, is_async: bool) -> None:
-    finished = attempt(bench, handler, is_async=is_async)
+def check(bench: Bench, handler: Any, *, is_async: bool, kind: str = "standard") -> None:
+    finished = attempt(bench, handler, is_async=is_async, kind=kind)
     assert finished.state in ("complete", "waiting_for_retry", "error")
     assert bench.restarts == [], "its executor had to be started anew"
     stored = orjson.loads(orjson.dumps(commit_item(finished).document, default=str))
@@ -168,3 +168,16 @@ def test_anything_that_is_raised(bench: Bench, error: BaseException, is_async: b
         raise error
 
     check(bench, handler, is_async=is_async)
+
+
+named = ["worker_template_name", "worker_count", "cursor_configs", "total_items", "step_names"]
+types = st.sampled_from(["create_batches", "create_steps"])
+outcomes = st.fixed_dictionaries({"type": types | values}, optional=dict.fromkeys(named, values))
+
+
+@settings(deadline=None, max_examples=examples(100))
+@given(outcome=outcomes | values, kind=st.sampled_from(["batchable", "decision"]), is_async=st.booleans())
+@example(outcome={"type": "create_batches", "worker_template_name": ["work"]}, kind="batchable", is_async=False)
+def test_anything_that_is_said_of_other_steps(bench: Bench, outcome: Any, kind: str, is_async: bool) -> None:
+    said = {"batch_processing_outcome": outcome, "decision_point_outcome": outcome}
+    check(bench, lambda _context: said, is_async=is_async, kind=kind)

@@ -41,7 +41,7 @@ def unpublishable(context):
 '''
 
 PUBLISHERS = """
-import json, os
+import asyncio, json, os
 import psycopg
 from tasker_actors import BasePublisher
 
@@ -68,6 +68,22 @@ class Hooks(BasePublisher):
         raise RuntimeError("what a hook raises after the commit changes nothing")
     def on_publish_error(self, event_name, error, payload):
         note(hook="error", event=event_name, error=str(error), payload=payload)
+
+class Awaits(BasePublisher):
+    publisher_name = "awaits"
+    async def should_publish(self, context):
+        await asyncio.sleep(0.01)
+        if context.result["value"] == "for ever":
+            await asyncio.get_running_loop().create_future()
+        return context.result["value"]
+    async def transform_payload(self, context):
+        await asyncio.sleep(0.01)
+        return {"awaited": context.result["value"]}
+    async def after_publish(self, event_name, payload, metadata):
+        await asyncio.sleep(0.01)
+        note(hook="awaited", event=event_name, task=metadata["task_uuid"])
+        if payload["awaited"] == "for ever after":
+            await asyncio.get_running_loop().create_future()
 """
 
 SUBSCRIBERS = """
@@ -152,6 +168,7 @@ def publishing_project(directory: Path) -> Project:
         {"name": "hooked.fast", "publisher": "hooks", "delivery_mode": "fast"},
         {"name": "unhooked.event"},
     )
+    template("awaits", {"name": "awaited.event", "publisher": "awaits"}, {"name": "unhooked.event"})
     for name in ("bad", "hang", "endless", "slow"):
         template(name, {"name": f"seen.{name}", "delivery_mode": "fast"})
     return project

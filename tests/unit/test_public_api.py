@@ -39,12 +39,15 @@ KIT = {
     "BatchWorkerContext", "BatchWorkerInputs", "BatchWorkerOutcome", "Batchable", "BusinessLogicError",
     "ClassLookupResolver", "ConfigurationError", "CursorConfig", "Decision", "DecisionHandler", "DecisionMixin",
     "DecisionPointOutcome", "DecisionType", "ErrorClassifier", "EventDeclaration", "ExplicitMappingResolver",
-    "HandlerDefinition", "HandlerRegistry", "InProcessDomainEvent", "MethodDispatchWrapper", "NetworkError",
+    "DependencyResultsWrapper", "DomainEventMetadata", "ExecutionResult", "HandlerDefinition", "HandlerRegistry",
+    "HandlerWrapper", "InProcessDomainEvent", "LogContext", "MethodDispatchWrapper", "NetworkError",
     "NotFoundError", "RateLimitError", "RegistryResolver", "ResolutionError", "ResolverChain",
-    "ResolverNotFoundError", "ResourceContentionError", "ServiceUnavailableError", "StepEventContext",
-    "StepTimeoutError", "StepValidationError", "TaskerError", "aggregate_batch_results", "api_handler",
-    "batch_analyzer", "batch_worker", "checkpoint_yield", "decision_handler", "get_classifier", "is_permanent",
-    "is_retryable", "log_debug", "log_error", "log_info", "log_trace", "log_warn",
+    "ResolverNotFoundError", "ResourceContentionError", "ServiceUnavailableError", "StepDefinitionWrapper",
+    "StepEventContext", "StepHandlerCallResult", "StepResult", "StepTimeoutError", "StepValidationError",
+    "TaskSequenceStepWrapper", "TaskWrapper", "TaskerError", "WorkflowStepWrapper", "__version__",
+    "aggregate_batch_results", "api_handler",
+    "batch_analyzer", "batch_worker", "checkpoint_yield", "decision_handler", "get_classifier", "get_version",
+    "is_permanent", "is_retryable", "log_debug", "log_error", "log_info", "log_trace", "log_warn", "version",
 }  # fmt: skip
 NAMES = OWN | KIT
 

@@ -1,5 +1,8 @@
 """`tasker_core.errors`: what handlers raise."""
 
+from typing import NoReturn
+
+from tasker_actors.compat.absent import refuse
 from tasker_actors.steps.failures import AttemptError as TaskerError
 from tasker_actors.steps.failures import PermanentError, RetryableError
 from tasker_actors.steps.step_errors import (
@@ -32,3 +35,8 @@ __all__ = [
     "TimeoutError",
     "ValidationError",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Say why nobody has to catch an error of tasker-py's own worker."""
+    refuse(name, "tasker_core.errors")

@@ -19,6 +19,7 @@ from tasker_actors.steps.api_handler import ApiHandler
 from tasker_actors.steps.api_response import ApiResponse
 from tasker_actors.steps.decision_handler import DecisionHandler
 from tasker_actors.steps.handler import StepHandler
+from tasker_actors.steps.result import StepHandlerResult as StepHandlerCallResult
 
 __all__ = [
     "APIMixin",
@@ -31,6 +32,7 @@ __all__ = [
     "FunctionalHandler",
     "HandlerDecorator",
     "StepHandler",
+    "StepHandlerCallResult",
     "api_handler",
     "batch_analyzer",
     "batch_worker",

@@ -46,13 +46,17 @@ CREATE TABLE tasker.limit_starts (
 
 ALTER TABLE tasker.template_steps ADD COLUMN limits bigint[];
 -- parked_place is what run_at was before a step was parked; both are null unless it is, or was until it ended otherwise.
+-- leased_at is when a claim last took the step; a lease without a claim began with the last change of the step.
 ALTER TABLE tasker.steps
     ADD COLUMN limit_keys text[],
     ADD COLUMN parked_by text COLLATE "C",
-    ADD COLUMN parked_place timestamptz;
+    ADD COLUMN parked_place timestamptz,
+    ADD COLUMN leased_at timestamptz;
 CREATE INDEX steps_parked ON tasker.steps (namespace, parked_by, parked_place)
     WHERE state = 'enqueued' AND run_at IS NULL;
 CREATE INDEX steps_limited ON tasker.steps (namespace) WHERE state = 'in_progress' AND limit_keys IS NOT NULL;
+-- Written so that a look for retries can use this index and no other: in the one of all that can run they are anywhere.
+CREATE INDEX steps_retrying ON tasker.steps (namespace, run_at) WHERE state || '' = 'waiting_for_retry';
 
 -- The class of the advisory locks on keys. Where two keys have one lock they wait for each other, and nothing else.
 CREATE FUNCTION tasker.limit_lock_class() RETURNS integer
@@ -229,6 +233,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(tasker.limit_lock_class(), locks.number)
     FROM (SELECT DISTINCT hashtext(k) AS number FROM unnest(keys) AS k ORDER BY number) locks;
 
+    -- Whoever has waited for a lock begins its steps now, and not when its claim began.
+    v_now := clock_timestamp();
     SELECT array_agg(limit_key), array_agg(room) INTO v_names, v_rooms FROM tasker.limit_room_v1(keys, v_now);
     FOR v_step IN
         SELECT *
@@ -319,14 +325,14 @@ $$;
 -- Ends what admit_steps_v1 began, when the given steps are leased: counts them as begun where they have a rate, and opens
 -- the keys where somebody stands and there is a place, now or at the moment when a rate lets the next one go. After a
 -- claim that got nothing, because somebody else holds those who stand there, `now` is a bit later. Tells whether one is
--- open now.
+-- open now. The time is that of the clock: the claim may have waited for its locks.
 CREATE FUNCTION tasker.reopen_limits_v1(p_keys text[], p_tasks uuid[], p_positions smallint[]) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off
 SET enable_bitmapscan = off SET jit = off SET lock_timeout = '5s'
 AS $$
 DECLARE
-    v_now  timestamptz := statement_timestamp();
+    v_now  timestamptz := clock_timestamp();
     v_soon timestamptz := v_now + CASE WHEN p_tasks IS NULL THEN interval '20 ms' ELSE interval '0' END;
     v_open boolean;
 BEGIN
@@ -444,7 +450,8 @@ BEGIN
 END
 $$;
 
--- Puts the instances of a batch in the place of its worker, as before; each has the worker's limits.
+-- Puts the instances of a batch in the place of its worker, as before; each has the worker's limits. More than fit into a
+-- task, whose positions are smallints, are refused.
 CREATE OR REPLACE FUNCTION tasker.create_batch_v1(p_task uuid, p_batch jsonb) RETURNS integer
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
@@ -455,6 +462,11 @@ DECLARE
     v_count  integer;
 BEGIN
     SELECT max(position) INTO v_last FROM tasker.steps WHERE task_uuid = p_task;
+    IF v_last + jsonb_array_length(p_batch -> 'instances') > 32767 THEN
+        RAISE EXCEPTION 'a task has at most 32,767 steps: it has % already, and the batch would add %',
+                        v_last, jsonb_array_length(p_batch -> 'instances')
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
     WITH worker AS (
         DELETE FROM tasker.steps
         WHERE task_uuid = p_task AND position = v_worker AND state = 'pending'
@@ -482,6 +494,21 @@ BEGIN
 END
 $$;
 
+-- What a worker is told of a leased step whose inputs have more than 256 MiB: their size, so that it fails the step. One
+-- answer with all of them could not be made (PostgreSQL has at most 1 GB in a value), or not be held by a worker, and
+-- nothing behind this step would ever run.
+CREATE FUNCTION tasker.overfed_step_v1(p_task uuid, p_position smallint, p_bytes bigint) RETURNS json
+LANGUAGE sql STABLE
+SET enable_seqscan = off SET jit = off
+AS $$
+    SELECT json_build_array(json_build_object(
+        'token', token, 'task_uuid', task_uuid, 'position', position, 'step_uuid', step_uuid, 'attempt', attempts + 1,
+        'suspect', suspect, 'waited_ms', 0, 'dependency_bytes', p_bytes, 'overfed', true,
+        'own', json_build_object('name', name, 'definition', definition)))
+    FROM tasker.steps
+    WHERE task_uuid = p_task AND position = p_position
+$$;
+
 -- Leases up to p_limit steps, as before. Those with limits are not in the way of others: see admit_steps_v1. A claim that
 -- meets none of them, and no opening, does what it always did.
 -- What belongs to a step is looked up by LATERAL and LIMIT, which leave the planner no choice: a table that was full once
@@ -506,12 +533,27 @@ DECLARE
     v_again     boolean := false;
     v_tasks     uuid[];
     v_positions smallint[];
+    v_bytes     bigint;
     v_next      timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(tasker.worker_lock_class(), p_worker::integer);
     IF NOT EXISTS (SELECT FROM tasker.workers WHERE worker_id = p_worker AND alive) THEN
         RETURN '{"fenced": true}';
     END IF;
+
+    -- A retry that is due takes the place that the age and the priority of its task give it, not one behind a backlog.
+    UPDATE tasker.steps
+    SET state = 'enqueued', run_at = tasker.queue_place(task_uuid)
+    WHERE ctid = ANY (ARRAY(
+        SELECT r.row_id
+        FROM unnest(p_namespaces) AS n(namespace)
+        CROSS JOIN LATERAL (
+            SELECT c.ctid AS row_id
+            FROM tasker.steps c
+            WHERE c.namespace = n.namespace AND c.state || '' = 'waiting_for_retry' AND c.run_at <= v_now
+            ORDER BY c.run_at
+            LIMIT p_limit
+            FOR UPDATE SKIP LOCKED) r));
 
     -- How many of the oldest steps are in each namespace is read without locks; then each namespace's share is locked
     -- in its own index order. A single namespace needs no such look.
@@ -575,20 +617,22 @@ BEGIN
                 LIMIT 1) d
             WHERE s.ctid = ANY (v_found)
         ), fitting AS (
-            SELECT row_id, task_uuid, position, place
+            SELECT row_id, task_uuid, position, place, bytes
             FROM (
-                SELECT row_id, task_uuid, position, row_number() OVER by_age AS place, sum(bytes) OVER by_age AS total
+                SELECT row_id, task_uuid, position, bytes, row_number() OVER by_age AS place,
+                       sum(bytes) OVER by_age AS total
                 FROM sized
                 WINDOW by_age AS (ORDER BY run_at, task_uuid, position)) aged
-            WHERE (place = 1 OR total <= p_max_bytes) AND place <= p_limit
+            WHERE (place = 1 OR total <= least(p_max_bytes, 268435456)) AND place <= p_limit
         ), leased AS (
             UPDATE tasker.steps s
-            SET state = 'in_progress', token = nextval('tasker.lease_token'), worker_id = p_worker,
+            SET state = 'in_progress', token = nextval('tasker.lease_token'), worker_id = p_worker, leased_at = v_now,
                 run_at = v_now + make_interval(secs => p_lease_ms / 1000.0), parked_by = NULL, parked_place = NULL
             WHERE s.ctid = ANY (ARRAY(SELECT row_id FROM fitting))
         )
-        SELECT array_agg(task_uuid ORDER BY place), array_agg(position ORDER BY place)
-        INTO v_tasks, v_positions
+        SELECT array_agg(task_uuid ORDER BY place), array_agg(position ORDER BY place),
+               min(bytes) FILTER (WHERE place = 1)
+        INTO v_tasks, v_positions, v_bytes
         FROM fitting;
     END IF;
     IF v_keys IS NOT NULL THEN
@@ -599,7 +643,8 @@ BEGIN
     IF cardinality(v_found) > 0 THEN
         RETURN json_build_object(
             'tasks', tasker.task_facts_v1(v_tasks),
-            'steps', tasker.leased_steps_v1(v_tasks, v_positions),
+            'steps', CASE WHEN v_bytes > 268435456 THEN tasker.overfed_step_v1(v_tasks[1], v_positions[1], v_bytes)
+                          ELSE tasker.leased_steps_v1(v_tasks, v_positions) END,
             'more', cardinality(v_found) >= p_limit OR cardinality(v_found) > cardinality(v_tasks) OR v_again,
             'next_run_in_ms', ceil(extract(epoch FROM v_next - clock_timestamp()) * 1000));
     END IF;
@@ -815,9 +860,7 @@ BEGIN
         ), judged AS (
             SELECT row_id, task, paths, ordinal, released, state,
                    free AND count(*) FILTER (WHERE released AND free) OVER in_order <= v_continue
-                   AND (count(*) FILTER (WHERE released AND free) OVER in_order = 1
-                        OR sum(bytes) FILTER (WHERE released AND free) OVER in_order <= v_bytes)
-                       AS continued
+                   AND sum(bytes) FILTER (WHERE released AND free) OVER in_order <= v_bytes AS continued
             FROM weighed
             WINDOW in_order AS (ORDER BY ordinal, task, position)
         ), moved AS (

@@ -7,7 +7,10 @@ ALTER TABLE tasker.tasks
     ADD COLUMN parent_task_uuid uuid,
     ADD COLUMN depth smallint NOT NULL DEFAULT 0,
     ADD COLUMN awaited boolean NOT NULL DEFAULT false;
-ALTER TABLE tasker.steps ADD COLUMN wait_token bigint, ADD COLUMN children jsonb;
+ALTER TABLE tasker.steps
+    ADD COLUMN wait_token bigint,
+    ADD COLUMN children jsonb,
+    ADD COLUMN stopped boolean NOT NULL DEFAULT false;
 CREATE INDEX steps_abandoned ON tasker.steps (task_uuid, position)
     WHERE wait_token IS NOT NULL AND children IS NULL AND state <> 'pending';
 
@@ -452,7 +455,7 @@ BEGIN
                            ELSE a.state IN ('enqueued', 'in_progress', 'waiting_for_retry') END
                 ORDER BY a.position
                 LIMIT 10) s));
-    ELSIF v_step.state = 'error' AND v_kind.tolerates_failure THEN
+    ELSIF v_step.state = 'error' AND v_kind.tolerates_failure AND NOT v_step.stopped THEN
         RETURN v_reply || '{"refused": "failure_tolerated"}';
     ELSIF v_step.state = 'enqueued' AND v_action = 'reset_for_retry' THEN
         RETURN v_reply || '{"refused": "step_enqueued"}';
@@ -472,7 +475,7 @@ BEGIN
     END IF;
     UPDATE tasker.steps
     SET state = CASE WHEN v_token IS NULL THEN 'enqueued' ELSE 'in_progress' END, token = v_token,
-        attempts = CASE WHEN v_token IS NULL THEN 0 ELSE attempts END, open_dependencies = 0,
+        attempts = CASE WHEN v_token IS NULL THEN 0 ELSE attempts END, open_dependencies = 0, stopped = false,
         wait_token = CASE WHEN v_step.children IS NULL OR v_token IS NOT NULL OR v_children IS NOT NULL
                           THEN wait_token END,
         children = CASE WHEN v_token IS NULL THEN v_children ELSE children END,
@@ -486,7 +489,7 @@ BEGIN
     IF v_step.state = 'error' THEN
         -- The others of its batch were cancelled because it failed; they run now, unless another one has failed too.
         UPDATE tasker.steps s
-        SET state = 'enqueued', run_at = tasker.queue_place(s.task_uuid), updated_at = v_now
+        SET state = 'enqueued', open_dependencies = 0, run_at = tasker.queue_place(s.task_uuid), updated_at = v_now
         WHERE v_kind.cancels_siblings AND s.task_uuid = v_task.task_uuid AND s.definition = v_step.definition
           AND s.state = 'cancelled' AND NOT EXISTS (
               SELECT FROM tasker.steps o
@@ -536,7 +539,9 @@ BEGIN
 END
 $$;
 
--- Enters a task among the dead, as before. A step that waits for tasks could still run, so it fails like the others.
+-- Enters a task among the dead, as before. A step that waits for tasks could still run, so it fails like the others. What
+-- waits for one that fails here waits on, also where its batch goes on without failed ones: it is `stopped`, which says
+-- that nothing has gone on without it, so it can be reset.
 CREATE OR REPLACE FUNCTION tasker.enter_task_v1(p jsonb) RETURNS jsonb
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
@@ -562,7 +567,7 @@ BEGIN
         FROM tasker.steps
         WHERE task_uuid = v_task.task_uuid AND state = 'in_progress';
         UPDATE tasker.steps
-        SET state = 'error', token = NULL, worker_id = NULL, run_at = NULL, updated_at = v_now,
+        SET state = 'error', stopped = true, token = NULL, worker_id = NULL, run_at = NULL, updated_at = v_now,
             error = jsonb_build_object(
                 'error_type', 'staleness_timeout', 'error_code', NULL, 'retryable', false,
                 'message', format('the task stood still for %s minutes, at most %s are allowed',

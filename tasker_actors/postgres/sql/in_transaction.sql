@@ -19,5 +19,9 @@ SELECT max(version) FROM tasker.migrations;
 -- Told with the commit, and never without it.
 SELECT pg_notify(%(channel)s::text, %(payload)s::text);
 
--- name: send_event
-SELECT pgmq.send(%(queue)s::text, %(message)s::jsonb, %(headers)s::jsonb);
+-- name: send_events
+SELECT count(*)
+FROM (
+    SELECT pgmq.send_batch(%(queue)s::text, array_agg(e.value -> 'message' ORDER BY e.ordinality),
+                           array_agg(e.value -> 'headers' ORDER BY e.ordinality))
+    FROM jsonb_array_elements(%(events)s::jsonb) WITH ORDINALITY AS e) sent;

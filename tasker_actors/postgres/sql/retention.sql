@@ -6,13 +6,15 @@ SELECT statement_timestamp() - %s;
 SET LOCAL lock_timeout = '5s';
 
 -- name: lock_finished_tasks
--- In the order of the index on completed_at; what somebody else is pruning or changing is passed over.
-SELECT task_uuid
-FROM tasker.tasks
-WHERE completed_at < %(cutoff)s
-ORDER BY completed_at
+-- In the order of the index on completed_at; what somebody else is pruning or changing is passed over. A task that another
+-- one has started stays until that is finished: a step there may wait for it, or come to.
+SELECT t.task_uuid
+FROM tasker.tasks t
+WHERE t.completed_at < %(cutoff)s
+  AND (SELECT p.completed_at IS NULL FROM tasker.tasks p WHERE p.task_uuid = t.parent_task_uuid) IS NOT TRUE
+ORDER BY t.completed_at
 LIMIT %(batch)s
-FOR UPDATE SKIP LOCKED;
+FOR UPDATE OF t SKIP LOCKED;
 
 -- name: delete_attempts_of
 DELETE FROM tasker.step_attempts WHERE task_uuid = ANY (%s::uuid[]);

@@ -50,25 +50,37 @@ RETURNING pg_notify('tasker_schedules', '');
 DELETE FROM tasker.schedules WHERE name = %(name)s;
 
 -- name: lock_due_schedule
--- What another supervisor fires at this moment is its business. Whoever waited for it would find it moved.
+-- What another supervisor fires at this moment is its business. Whoever waited for it would find it moved. What this one
+-- could not fire is passed over, until somebody changes it.
 SELECT name, namespace, template, version, cron, timezone, context::text, scheduled_for_key, priority, tags, catch_up,
        enabled, next_fire_at, last_fired_at, last_task_uuid::text, last_error, created_at, updated_at,
        statement_timestamp() AS read_at
 FROM tasker.schedules
 WHERE next_fire_at <= statement_timestamp()
+  AND (name, updated_at) NOT IN (SELECT * FROM unnest(%(names)s::text[], %(changed)s::timestamptz[]))
 ORDER BY next_fire_at
 LIMIT 1
 FOR UPDATE SKIP LOCKED;
 
+-- name: check_now
+-- What waits for the commit, as an operator's trigger may, is run here, where its refusal is known to be this schedule's.
+SET CONSTRAINTS ALL IMMEDIATE;
+
 -- name: move_schedule
 UPDATE tasker.schedules
-SET next_fire_at = CASE WHEN %(pause)s THEN NULL ELSE %(next_fire_at)s::timestamptz END,
-    enabled = enabled AND NOT %(pause)s,
+SET next_fire_at = %(next_fire_at)s,
     last_fired_at = coalesce(%(last_fired_at)s, last_fired_at),
     last_task_uuid = coalesce(%(last_task_uuid)s, last_task_uuid),
     last_error = CASE WHEN %(tried)s THEN %(last_error)s::jsonb ELSE last_error END
 WHERE name = %(name)s;
 
+-- name: leave_schedule
+-- It stays due. Whoever fires it takes the error away.
+UPDATE tasker.schedules SET last_error = %(last_error)s::jsonb WHERE name = %(name)s;
+
 -- name: next_firing
 -- How long it is until a schedule is due, by the server's clock.
-SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8 FROM tasker.schedules WHERE next_fire_at IS NOT NULL;
+SELECT extract(epoch FROM min(next_fire_at) - clock_timestamp())::float8
+FROM tasker.schedules
+WHERE next_fire_at IS NOT NULL
+  AND (name, updated_at) NOT IN (SELECT * FROM unnest(%(names)s::text[], %(changed)s::timestamptz[]));

@@ -5,12 +5,19 @@ SELECT tasker.enter_failed_tasks_v1(%(limit)s);
 SELECT tasker.close_entries_v1();
 
 -- name: stale_tasks
--- What is past its time and has no entry that somebody has to look at.
+-- What is past its time and has no entry that somebody has to look at. Who closed one knows that the task stands still:
+-- there is another one only if it has gone on since. That it takes too long in all is said once.
 SELECT s.task_uuid::text, s.current_state, s.minutes, s.threshold, s.age_minutes, s.too_old, s.fails, s.enters,
        to_char(s.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS seen
 FROM tasker.task_staleness_v1(%(minutes)s::jsonb, %(scan)s) s
 WHERE s.share >= 1 AND (s.fails OR s.enters) AND NOT EXISTS (
-    SELECT FROM tasker.tasks_dlq e WHERE e.task_uuid = s.task_uuid AND e.resolution_status = 'pending')
+    SELECT
+    FROM tasker.tasks_dlq e
+    WHERE e.task_uuid = s.task_uuid
+      AND (e.resolution_status = 'pending'
+           OR NOT s.fails AND e.dlq_timestamp >= CASE
+               WHEN s.too_old THEN statement_timestamp() - make_interval(mins => s.age_minutes - s.threshold + 1)
+               ELSE s.updated_at END))
 ORDER BY s.share DESC
 LIMIT %(limit)s;
 
@@ -34,16 +41,19 @@ ORDER BY e.dlq_timestamp DESC, e.dlq_entry_uuid DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: update_entry
--- What is null stays as it is; metadata are added to those that are there. An entry that was closed stays closed: to
--- open it again there could be another one that is pending.
+-- What is null stays as it is; metadata are added to those that are there. An entry that was closed stays closed, as it
+-- was closed and by whom: to open it again there could be another one that is pending. More notes can be written.
 UPDATE tasker.tasks_dlq
 SET resolution_status = coalesce(%(status)s::text, resolution_status),
-    resolution_notes = coalesce(%(notes)s::text, resolution_notes), resolved_by = coalesce(%(by)s::text, resolved_by),
+    resolution_notes = coalesce(%(notes)s::text, resolution_notes),
+    resolved_by = CASE WHEN resolution_status = 'pending' OR resolved_by IS NULL THEN coalesce(%(by)s::text, resolved_by)
+                       ELSE resolved_by END,
     metadata = CASE WHEN %(metadata)s::jsonb IS NULL THEN metadata
                     WHEN jsonb_typeof(metadata) = 'object' AND jsonb_typeof(%(metadata)s::jsonb) = 'object'
                     THEN metadata || %(metadata)s::jsonb
                     ELSE %(metadata)s::jsonb END,
-    resolution_timestamp = CASE WHEN %(status)s::text IS NULL OR %(status)s::text = 'pending' THEN resolution_timestamp
+    resolution_timestamp = CASE WHEN resolution_status <> 'pending' OR %(status)s::text IS NULL
+                                     OR %(status)s::text = 'pending' THEN resolution_timestamp
                                 ELSE statement_timestamp() END,
     updated_at = statement_timestamp()
 WHERE dlq_entry_uuid = %(entry)s

@@ -8,7 +8,7 @@ SELECT statement_timestamp();
 
 -- name: cancel_task
 -- What it did, and whose it is.
-SELECT tasker.cancel_task_v1(t.task_uuid), t.task_uuid::text, t.namespace, t.name, t.correlation_id::text, t.traceparent,
+SELECT tasker.cancel_task_v2(t.task_uuid, %(by)s, %(reason)s), t.task_uuid::text, t.namespace, t.name, t.correlation_id::text, t.traceparent,
        t.tracestate
 FROM tasker.tasks t
 WHERE t.task_uuid = %(task_uuid)s;
@@ -24,7 +24,7 @@ SELECT t.task_uuid::text, t.name, t.namespace, t.version, t.status, t.created_at
             THEN t.context::text END AS context,
        coalesce(t.initiator, 'unknown') AS initiator, coalesce(t.source_system, 'unknown') AS source_system,
        coalesce(t.reason, 'unknown') AS reason, t.priority, t.tags, t.correlation_id::text,
-       t.parent_correlation_id::text, t.start_at, c.*
+       t.parent_correlation_id::text, t.start_at, t.cancelled_by, t.cancel_reason, c.*
 FROM tasker.tasks t
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE s.state = 'pending') AS pending,

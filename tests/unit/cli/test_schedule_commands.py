@@ -117,9 +117,16 @@ def test_no_schedules_are_said_to_be_none(supervisor, run):
 
 @pytest.mark.parametrize(
     ("schedule", "end"),
-    [(PAUSED, "it is paused"), ({**PAUSED, "enabled": True}, "it fires no more")],
+    [
+        (PAUSED, "it is paused"),
+        ({**PAUSED, "enabled": True}, "it fires no more"),
+        (
+            {**SCHEDULE, "next_fire_times": []},
+            "it is due at 2026-01-02T02:00:00.000000Z, and this supervisor cannot read when after that",
+        ),
+    ],
 )
-def test_one_that_does_not_fire_is_shown_to_do_so(supervisor, run, schedule, end):
+def test_one_without_next_firings_is_shown_with_the_reason(supervisor, run, schedule, end):
     supervisor.answer = lambda _: (200, schedule)
     code, out, _ = run("show", "nightly")
     assert (code, out.splitlines()[-1]) == (0, end)

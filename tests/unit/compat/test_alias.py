@@ -42,7 +42,7 @@ assert issubclass(PermanentError, TaskerError) and issubclass(TaskerError, Ances
 assert tasker_core.step_handler.functional is functional and mixins is tasker_core.step_handler.mixins
 assert all(hasattr(tasker_core, name) for name in tasker_core.__all__)
 tasker_actors.compat.alias.install()
-print(tasker_core.version() == tasker_actors.compat.version())
+print(tasker_core.version() == tasker_core.__version__ == tasker_actors.get_version() == tasker_actors.__version__)
 """
     assert run(code) == (0, "True", "")
 
@@ -62,6 +62,7 @@ print([name for name in both if getattr(compat, name) is not getattr(tasker_acto
         ("tasker_core", "EventPoller"),
         ("tasker_core.domain_events", "PublisherRegistry"),
         ("tasker_core.types", "WorkerStatus"),
+        ("tasker_actors", "EventPoller"),
     ],
 )
 def test_names_of_tasker_pys_own_worker_say_what_there_is_instead(module, name):
@@ -71,11 +72,41 @@ def test_names_of_tasker_pys_own_worker_say_what_there_is_instead(module, name):
     assert f"{module}.{name} belongs to tasker-py's own worker; here `tasker-actors run`" in error
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "guidance"),
+    [
+        ("tasker_core", "TaskerClient", "here tasker_actors.TaskerClient(url) asks a supervisor"),
+        ("tasker_core", "FFIError", "nothing raises it here"),
+        ("tasker_core.errors", "FFIError", "nothing raises it here"),
+        ("tasker_core.exceptions", "ConversionError", "nothing raises it here"),
+        ("tasker_actors", "ClientTaskResponse", "context.start_task starts a task from a step"),
+    ],
+)
+def test_names_of_its_client_and_of_its_errors_say_so_too(module, name, guidance):
+    code, _, error = run(f"import tasker_actors.compat.alias\nfrom {module} import {name}")
+
+    assert code == 1
+    assert f"ImportError: {module}.{name} " in error
+    assert guidance in error
+
+
+def test_to_import_a_submodule_of_the_package_loads_no_name_of_tasker_py():
+    code = """
+import sys, tasker_actors
+from tasker_actors import release
+print(hasattr(tasker_actors, "__wrapped__"), "tasker_actors.compat" in sys.modules)
+"""
+    assert run(code) == (0, "False False", "")
+
+
 def test_a_name_that_never_was_is_an_ordinary_error():
     code, _, error = run("import tasker_actors.compat.alias\nimport tasker_core\ntasker_core.Nonsense")
 
     assert code == 1
     assert "AttributeError: module 'tasker_core' has no attribute 'Nonsense'" in error
+    code, _, error = run("import tasker_actors\ntasker_actors.Nonsense")
+    assert code == 1
+    assert "AttributeError: module 'tasker_actors' has no attribute 'Nonsense'" in error
 
 
 def test_another_tasker_core_that_came_first_is_an_error():

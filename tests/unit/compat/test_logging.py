@@ -19,3 +19,10 @@ def test_lines_have_their_level_and_fields():
         ("finer", "debug"),
     ]
     assert (lines[0]["event_"], lines[0]["order"], lines[2]["order"]) == ("x", 1, 2)
+
+
+def test_fields_may_be_a_context_of_which_what_is_set_counts():
+    with structlog.testing.capture_logs() as lines:
+        logging.log_info("done", logging.LogContext(operation="weigh", namespace="parcels"))
+
+    assert lines == [{"event": "done", "log_level": "info", "operation": "weigh", "namespace": "parcels"}]

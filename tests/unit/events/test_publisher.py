@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
-from types import ModuleType
 from typing import Any
 
 import orjson
 import pytest
 
+from tasker_actors.events.async_hooks import in_own_loop
 from tasker_actors.events.derive import Derived, StepFacts, derive
-from tasker_actors.events.discovery import publishers_in
 from tasker_actors.events.hooks import notify_published, notify_refused
 from tasker_actors.events.outgoing import PublisherError, bind_declarations
-from tasker_actors.events.publisher import BasePublisher, DefaultPublisher
+from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
 from tasker_actors.workflow.template import EventDeclaration
 
@@ -223,12 +221,6 @@ def test_whatever_a_publisher_changes_the_next_one_and_the_event_do_not_see_it(o
     assert [message["metadata"]["step_name"] for message in messages] == ["charge"] * 3
 
 
-@pytest.mark.parametrize("hook", ["should_publish", "before_publish"])
-def test_a_hook_that_says_no_ends_the_event_silently(hook):
-    publisher = type("Silent", (BasePublisher,), {hook: lambda *_: False})()
-    assert published_by(publisher) == Derived()
-
-
 @pytest.mark.parametrize("hook", ["should_publish", "transform_payload", "additional_metadata", "before_publish"])
 @pytest.mark.parametrize("raised", [ValueError("broken\0"), SystemExit(3), RecursionError("deep")])
 def test_a_hook_that_raises_costs_its_event_only(hook, raised):
@@ -252,9 +244,6 @@ def test_a_hook_that_raises_costs_its_event_only(hook, raised):
 @pytest.mark.parametrize(
     ("hook", "returned"),
     [
-        ("should_publish", None),
-        ("should_publish", "yes"),
-        ("before_publish", None),
         ("additional_metadata", None),
         ("additional_metadata", [("a", 1)]),
         ("additional_metadata", {"a": float("nan")}),
@@ -271,16 +260,6 @@ def test_a_hook_that_returns_nonsense_makes_a_refusal(hook, returned):
     letter = orjson.loads(refused.dead_letter)
     assert letter["event"]["metadata"]["custom"] == {}
     assert letter["payload"] == RESULT
-
-
-@pytest.mark.parametrize("hook", ["should_publish", "transform_payload", "additional_metadata", "before_publish"])
-def test_an_async_hook_is_refused_and_leaves_no_coroutine_behind(hook):
-    async def hooked(*_):
-        return True
-
-    (refused,) = published_by(type("Async", (BasePublisher,), {hook: hooked})()).refused
-    assert refused.code == "publisher_error"
-    assert "async" in refused.reason
 
 
 def test_a_payload_that_is_no_json_has_the_path_in_what_the_publisher_made():
@@ -314,7 +293,7 @@ def test_a_schema_checks_the_payload_that_the_publisher_made():
 def test_after_publish_gets_copies_of_what_was_published():
     publisher = Recording()
     derived = published_by(publisher)
-    notify_published(derived.events[0])
+    notify_published(derived.events[0], in_own_loop)
     hook, (name, payload, metadata) = publisher.calls[-1]
     assert (hook, name) == ("after_publish", "payment.processed")
     assert payload == {"payment_id": "p-1", "step": "charge"}
@@ -333,7 +312,7 @@ def test_on_publish_error_gets_the_error_and_the_payload():
 
     publisher = Fussy()
     (refused,) = published_by(publisher).refused
-    notify_refused(refused)
+    notify_refused(refused, in_own_loop)
     hook, (name, error, payload) = publisher.calls[-1]
     assert (hook, name) == ("on_publish_error", "payment.processed")
     assert isinstance(error, ValueError)
@@ -342,23 +321,11 @@ def test_on_publish_error_gets_the_error_and_the_payload():
 
 def test_the_default_hooks_after_the_commit_do_nothing():
     derived = published_by(BasePublisher())
-    notify_published(derived.events[0])
+    notify_published(derived.events[0], in_own_loop)
     BasePublisher().after_publish("a.b", {}, {})
     (refused,) = published_by(BasePublisher(), StepSuccess({1})).refused
-    notify_refused(refused)
+    notify_refused(refused, in_own_loop)
     BasePublisher().on_publish_error("a.b", ValueError(), {})
-
-
-def test_a_publisher_is_named_after_its_class_unless_it_says_otherwise():
-    class Unnamed(BasePublisher):
-        pass
-
-    class Named(BasePublisher):
-        publisher_name = "named"
-
-    assert Unnamed().publisher_name == "Unnamed"
-    assert Named().publisher_name == "named"
-    assert DefaultPublisher().publisher_name == "default"
 
 
 def test_an_unknown_publisher_is_the_default_one():
@@ -371,31 +338,3 @@ def test_a_publisher_without_a_usable_name_is_refused_when_it_is_bound(name):
     publisher = type("Odd", (BasePublisher,), {"publisher_name": name})()
     with pytest.raises(PublisherError, match="Odd"):
         bind_declarations([EventDeclaration(name="a.b", publisher="odd")], {"odd": publisher})
-
-
-def module_with(**values: Any) -> ModuleType:
-    module = ModuleType("user_handlers")
-    vars(module).update(values)
-    return module
-
-
-def test_publishers_are_found_by_class_and_made_once():
-    module = module_with(Recording=Recording, again=Recording, BasePublisher=BasePublisher, number=3, sys=sys)
-    found = publishers_in([module, module_with(Recording=Recording)])
-    assert sorted(found) == ["default", "recording"]
-    assert isinstance(found["recording"], Recording)
-
-
-def test_two_publishers_of_one_name_are_an_error():
-    imposter = type("Imposter", (BasePublisher,), {"publisher_name": "recording"})
-    with pytest.raises(PublisherError, match=r"Recording.*Imposter.*'recording'"):
-        publishers_in([module_with(Recording=Recording, Imposter=imposter)])
-
-
-def test_a_publisher_that_cannot_be_made_is_named():
-    class Needy(BasePublisher):
-        def __init__(self, url):
-            self.url = url
-
-    with pytest.raises(PublisherError, match="Needy"):
-        publishers_in([module_with(Needy=Needy)])

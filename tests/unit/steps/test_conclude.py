@@ -201,6 +201,17 @@ def test_a_checkpoint_that_is_no_json_or_too_large_fails_the_attempt_for_good():
         assert finished.follows == {}
 
 
+def test_slices_with_large_cursors_go_on_as_long_as_each_checkpoint_fits():
+    stored = None
+    for page in range(150):
+        step = leased(row={"own": {"checkpoint": stored}})
+        finished = finish(step, slice_done({"page": page, "token": "x" * 11_000}))
+        assert finished.state == "yielded", f"slice {page}: {finished.outcome}"
+        assert len(finished.follows["checkpoint"]) <= MIB
+        stored = orjson.loads(finished.follows["checkpoint"])
+    assert [one["cursor"]["page"] for one in stored["history"]][-2:] == [148, 149]
+
+
 def test_what_postgresql_refuses_of_a_decision_is_a_failure_that_decides_nothing():
     item = commit_item(finish(leased(type="decision"), chosen()))
 

@@ -19,6 +19,7 @@ from support.waiting import until
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.messages import ExecutorFree
 from tasker_actors.steps.finished import FinishedStep
+from tasker_actors.telemetry.trace_context import current_correlation_id
 
 
 @pytest.fixture
@@ -84,6 +85,77 @@ def test_whatever_a_hook_raises_costs_its_event_and_not_the_step(bench: Bench, e
     assert bench.restarts == []
     finished = bench.finished.get(timeout=10).finished
     assert (finished.state, names(finished)) == ("complete", (["b.plain"], ["a.hooked"]))
+
+
+class Awaiting(BasePublisher):
+    """Does what the test wants in an async hook, after it has waited for something."""
+
+    publisher_name = "hooked"
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    async def should_publish(self, context: Any) -> Any:
+        await asyncio.sleep(0)
+        return await self._hook()
+
+
+def awaiting(hook: Any) -> Any:
+    return leased(
+        handler=lambda _context: {"ok": 1},
+        publishers={"hooked": Awaiting(hook)},
+        publishes_events=[event("a.hooked", publisher="hooked"), event("b.plain")],
+    )
+
+
+def test_an_async_hook_runs_on_the_loop_of_the_handlers_and_knows_its_step(bench: Bench):
+    seen = []
+
+    async def look() -> str:
+        seen.append((asyncio.get_running_loop(), current_correlation_id(), bench.tokens[0]))
+        return "an answer that is true"
+
+    step = awaiting(look)
+    (finished,) = bench.run(step)
+
+    assert names(finished) == (["a.hooked", "b.plain"], [])
+    assert seen == [(bench.loop.loop, step.correlation_id, step.token)]
+
+
+def test_an_async_hook_past_its_limit_is_cancelled_and_costs_its_event_and_not_the_step():
+    bench, ended = Bench(hooks_timeout_ms=50), threading.Event()
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    try:
+        (finished,) = bench.run(awaiting(for_ever))
+        assert (finished.state, names(finished)) == ("complete", (["b.plain"], ["a.hooked"]))
+        assert "did not return in time" in finished.derived.refused[0].reason
+        assert ended.is_set()
+        (after,) = bench.run(leased(handler=lambda _context: {"ok": 1}))
+        assert after.state == "complete"
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_whatever_an_async_hook_raises_costs_its_event_and_neither_the_step_nor_the_loop(bench: Bench, error):
+    async def fail() -> None:
+        raise error("no")
+
+    async def handler(_context: Any) -> dict[str, int]:
+        await asyncio.sleep(0)
+        return {"ok": 1}
+
+    failed, after = bench.run(awaiting(fail), leased(handler=handler, is_async=True))
+
+    assert bench.restarts == []
+    assert (failed.state, names(failed)) == ("complete", (["b.plain"], ["a.hooked"]))
+    assert after.state == "complete"
 
 
 # Rule 3: the token in shared memory

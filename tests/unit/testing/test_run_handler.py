@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from support.payment import DEPARTURE, PAYMENT, Charge, Refusals, receipt, stamp
 
-from tasker_actors import PermanentError, RetryableError, StepHandler, step_handler
+from tasker_actors import BasePublisher, PermanentError, RetryableError, StepHandler, step_handler
 from tasker_actors.errors import HandlerNotFoundError, TemplateError
 from tasker_actors.example import flights
 from tasker_actors.testing import Kit, KitError, ManualClock, outcomes, run_handler, run_step
@@ -72,6 +72,33 @@ def test_a_publisher_of_ones_own_has_its_say():
     assert failed.events[0].metadata["custom"] == {"attempts": 1}
     with pytest.raises(TemplateError, match="no publisher"):
         run_handler(counts, publishes_events=refused)
+
+
+def test_async_hooks_have_the_limit_of_a_worker_on_the_clock(kit):
+    class Slow(BasePublisher):
+        publisher_name = "slow"
+
+        async def should_publish(self, context):
+            await asyncio.sleep(context.input_data["seconds"])
+            return True
+
+        async def before_publish(self, event_name, payload, metadata):
+            await asyncio.sleep(payload["seconds"])
+            return True
+
+    @step_handler("a.waits")
+    def waits(context):
+        return {"seconds": context.get_input("seconds")}
+
+    def run(seconds):
+        events = [{"name": "a.slow", "publisher": "slow"}, {"name": "a.plain"}]
+        return run_handler(waits, {"seconds": seconds}, publishes_events=events, publishers=Slow, kit=kit)
+
+    assert run(2).event_names == ["a.slow", "a.plain"]
+    assert kit.clock.elapsed_s == 4
+    late = run(3)
+    assert (late.event_names, [letter.name for letter in late.dead_letters]) == (["a.plain"], ["a.slow"])
+    assert kit.clock.elapsed_s == 9
 
 
 def test_a_failure_says_all_about_itself():

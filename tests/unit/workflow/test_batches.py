@@ -73,12 +73,15 @@ def changed(**changes):
         (batches(ranges(2), "wrok"), "no batch_worker 'wrok' depends on this step, but work (did you mean 'work'?)"),
         (batches(ranges(2), "sum"), "worker_template_name: no batch_worker 'sum'"),
         (batches(ranges(2), None), "worker_template_name: no batch_worker None"),
+        (batches(ranges(2), ["work"]), "worker_template_name: no batch_worker ['work'] depends on this step, but work"),
+        (batches(ranges(2), {"name": "work"}), "worker_template_name: no batch_worker {'name': 'work'}"),
         (batches(ranges(2), type="create_batch"), "did you mean 'create_batches'?"),
         (batches(ranges(2), total_items=-1), "total_items: must be a whole number of at least 0, not -1"),
         (batches(ranges(2), cursor_configs={}), "cursor_configs: must be a list, not {}"),
         (batches([7]), "cursor_configs[0]: must be a mapping, not 7"),
         (batches([{"batch_id": "1", "start": 0, "end_cursor": 1}]), "cursor_configs[0].start_cursor: is missing"),
         (batches(changed(batch_id=[])), "cursor_configs[0].batch_id: must be text, not []"),
+        (batches(changed(batch_id=True)), "cursor_configs[0].batch_id: must be text, not True"),
         (batches(changed(batch_id="002")), "cursor_configs[1].batch_id: '002' is that of cursor_configs[0] too"),
         (batches(changed(batch_size=0)), "batch_size: must be a whole number of at least 1, not 0"),
         (batches(changed(end_cursor=0)), "cursor_configs[0]: the range from 0 to 0 is empty"),
@@ -96,6 +99,53 @@ def test_anything_else_names_template_step_key_and_the_nearest_name(outcome, wor
     assert str(caught.value).startswith("batchable step 'analyze' of template shop/work@1.0.0: ")
     assert words in str(caught.value)
     assert caught.value.error_type == "invalid_batches"
+
+
+def cut(*pairs):
+    """A batch of these ranges."""
+    configs = [{"batch_id": n, "start_cursor": start, "end_cursor": end} for n, (start, end) in enumerate(pairs)]
+    return batches(configs)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        (cut(("1", "500"), ("400", "1000")), "cursor_configs[1]: its range overlaps that of cursor_configs[0]"),
+        (cut(("400", "1000"), ("1", "500")), "cursor_configs[0]: its range overlaps that of cursor_configs[1]"),
+        (cut((1, "500"), ("400", 1000)), "overlaps"),
+        (cut(("-5", "+5"), ("0", "10")), "overlaps"),
+        (cut((0.5, 2), (1.5, 3)), "overlaps"),
+        (cut(("2026-01-01", "2026-03-01"), ("2026-02-01", "2026-04-01")), "overlaps"),
+        (cut(("1", "10"), ("10", "9")), "cursor_configs[1]: the range from '10' to '9' is empty"),
+        (cut(("007", "7"), ("8", "10")), "cursor_configs[0]: the range from '007' to '7' is empty"),
+        (cut((1, "1")), "cursor_configs[0]: the range from 1 to '1' is empty"),
+        (cut(("9" * 5_000, "1" + "0" * 4_999)), "is empty"),
+        (cut(("2026-02-01", "2026-01-01"), ("a", "bc")), "cursor_configs[0]: the range from '2026-02-01'"),
+        (cut((10, 5), ("a", "bc")), "cursor_configs[0]: the range from 10 to 5 is empty"),
+        (cut(([1], [1]), ("a", "bc")), "cursor_configs[0]: the range from [1] to [1] is empty"),
+    ],
+)
+def test_ranges_that_are_empty_or_overlap_are_refused_where_the_order_of_cursors_is_known(outcome, words):
+    with pytest.raises(OutcomeFault) as caught:
+        read(outcome)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        cut(("1", "500"), ("500", "1000")),
+        cut(("9", "10"), ("10", "11")),
+        cut((1, 2), ("2", 3.5)),
+        # Keys that are texts have an order of their own: there "10" is before "9", and "9" before "zz".
+        cut(("10", "9"), ("9", "zz")),
+        cut(("a", "mm"), ("b", "zz")),
+        cut(([1], [5]), ([2], [7])),
+        cut((True, False), (1, 2)),
+    ],
+)
+def test_ranges_are_taken_as_they_are_where_it_is_not(outcome):
+    assert len(read(outcome).instances) == 2
 
 
 def test_there_are_no_more_instances_than_the_setting_allows():

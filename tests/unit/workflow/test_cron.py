@@ -1,5 +1,8 @@
 """Cron expressions: when they fire, by whose clocks, and which of them are none."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -78,6 +81,11 @@ def test_what_can_be_read_and_never_fires_has_no_firing():
 def test_zones_are_those_of_the_database_of_zones():
     assert parse_cron("0 0 * * *", "UTC").zone is UTC
     assert parse_cron("0 0 * * *", "Europe/Berlin").zone == ZoneInfo("Europe/Berlin")
+
+
+def test_zones_are_known_on_a_machine_that_has_no_database_of_them():
+    code = "from tasker_actors.workflow.cron import parse_cron; parse_cron('0 0 * * *', 'Europe/Berlin')"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONTZPATH": ""}, check=True, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -151,3 +151,18 @@ _values = st.none() | st.booleans() | st.integers(-2, 3) | st.text(max_size=3) |
 )
 def test_whatever_a_limit_is_faults_are_told_and_nothing_is_raised(limit):
     faults_of(json.dumps(limit))
+
+
+def test_two_steps_that_share_a_limit_say_the_same_number():
+    def shared(number):
+        bank = f"{{scope: namespace, name: bank, max_concurrent: {number}}}"
+        steps = "".join(
+            f"  - {{name: {name}, handler: {{callable: shop.pay}}, limits: [{limit}]}}\n"
+            for name, limit in (("a", bank.replace(str(number), "5")), ("b", bank))
+        )
+        _, faults = parse_template(f"{HEAD}steps:\n{steps}", file="t.yaml", environment="production")
+        return [(fault.step, fault.key, fault.message) for fault in faults]
+
+    assert shared(5) == []
+    message = "is the limit of steps[0].limits[0], with other numbers: one limit has one number"
+    assert shared(50) == [("b", "limits[0]", message)]

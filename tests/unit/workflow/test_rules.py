@@ -2,6 +2,7 @@ import textwrap
 
 import pytest
 
+from tasker_actors.workflow.faults import settle
 from tasker_actors.workflow.load import parse_template
 
 MINIMAL = """
@@ -97,7 +98,6 @@ STEP = "  - name: a\n    handler: {callable: x}\n"
         ("result_schema: {minimum: x}", "a", "result_schema.minimum", "JSON Schema"),
         ("batch_config: {batch_size: 0, worker_template: b}", "a", "batch_config.batch_size", "at least 1"),
         ("batch_config: {batch_size: 5}", "a", "batch_config.worker_template", "is missing"),
-        ("lifecycle: {max_duration_minutes: 0}", "a", "lifecycle.max_duration_minutes", "at least 1"),
     ],
 )  # fmt: skip
 def test_one_fault_in_a_step(text, step, key, words):
@@ -141,6 +141,8 @@ def test_cycles_are_named_each_once():
         (MINIMAL.split("steps", maxsplit=1)[0] + "steps: [x]", "steps[0]", "must be a mapping, not 'x'"),
         (MINIMAL.replace("charge\n", "ALL\n"), "name", "means every step"),
         (MINIMAL + "domain_events: [{name: a.b}, {name: a.b}]", "domain_events[1].name", "domain_events[0] too"),
+        (MINIMAL + "lifecycle: {max_duration_minutes: 0}", "lifecycle.max_duration_minutes", "at least 1"),
+        (MINIMAL + "    lifecycle: {max_duration_minutes: 0}", "lifecycle.max_duration_minutes", "at least 1"),
         (MINIMAL + "identity_strategy: strikt", "identity_strategy", "did you mean 'strict'"),
         (MINIMAL + "metadata: {a: .nan}", "metadata.a", "no number in JSON"),
     ],
@@ -159,3 +161,34 @@ def test_unknown_keys_are_warnings_with_the_nearest_known_key():
         ("charge", "retry.limits", "unknown key (did you mean 'limit'?)", "warning"),
         (None, "descripton", "unknown key (did you mean 'description'?)", "warning"),
     ]
+
+
+NO_EFFECT = """
+    batch_config: {worker_template: work, parallelism: 5}
+    lifecycle: {max_duration_minutes: 5}
+  - {name: plain, handler: {callable: shop.plain}, lifecycle: null}
+  - name: work
+    type: batch_worker
+    handler: {callable: shop.work}
+    dependencies: [charge]
+    batch_config: {worker_template: work, parallelism: null}
+lifecycle: {max_duration_minutes: 5}
+environments:
+  test: {steps: [{name: work, batch_config: {parallelism: 2}}, {name: charge, batch_config: {parallelism: 9}}]}
+"""
+
+
+def test_bounds_that_nobody_keeps_are_noted_and_say_what_does():
+    template, faults = parse(
+        MINIMAL.replace("callable: shop.charge}", "callable: shop.charge}\n    type: batchable") + NO_EFFECT
+    )
+    assert template is not None
+    assert [(fault.file, fault.step, fault.key, fault.severity) for fault in faults] == [
+        ("t.yaml", "charge", "batch_config.parallelism", "notice"),
+        ("t.yaml", "charge", "lifecycle", "notice"),
+        ("t.yaml", "work", "batch_config.parallelism", "notice"),
+    ]
+    assert faults[0].message.startswith("has no effect: say in limits of the batch_worker")
+    assert faults[1].message.startswith("has no effect on a step: only the template's own lifecycle counts")
+    assert faults[2].message.endswith("(in environment test)")
+    assert settle(faults, strict=True) == faults

@@ -88,6 +88,14 @@ def test_what_does_not_fit_into_one_transaction_is_due_at_once():
     assert found == DueFirings((at("01T03:00:00"), at("01T04:00:00")), at("01T05:00:00"))
 
 
+def test_what_turns_out_to_be_too_much_for_one_transaction_is_due_at_once():
+    dropped = (at("01T01:00:00"), at("01T03:00:00"))
+    due = DueFirings((at("01T03:00:00"), at("01T04:00:00"), at("01T05:00:00")), at("01T06:00:00"), dropped)
+
+    assert due.first(2) == DueFirings((at("01T03:00:00"), at("01T04:00:00")), at("01T05:00:00"), dropped)
+    assert due.first(3) == due
+
+
 def test_a_preview_begins_with_what_is_due_next():
     assert next_firings(HOURLY, at("01T03:00:00"), 3) == [at("01T03:00:00"), at("01T04:00:00"), at("01T05:00:00")]
     assert next_firings(HOURLY, None, 3) == []
