@@ -22,10 +22,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support
 
 import cancelling
 import compare
+import cost
 import fast_events
+import growth
 import latency
 import messaging
+import outside
 import recovery
+import report
+import scaling
 import server_restart
 import soak
 import start
@@ -52,6 +57,10 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "recovery": recovery.run,
     "server_restart": server_restart.run,
     "soak": soak.run,
+    "cost": cost.run,
+    "outside": outside.run,
+    "scaling": scaling.run,
+    "growth": growth.run,
     "peer_jobs": compare.jobs,
     "peer_steps": compare.steps,
     "peer_starts": compare.starts,
@@ -66,6 +75,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of each case (5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="also write figures.json and plots there")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
     if unknown:
@@ -75,8 +85,11 @@ def main() -> None:
     for name in options.cases or CASES:
         sys.stderr.write(f"measuring {name}\n")
         figures |= CASES[name](options.rounds)
+    measured = {"machine": _machine(), "rounds": options.rounds, "figures": figures}
+    if options.report is not None:
+        report.write(options.report, measured, figures)
     if options.json:
-        sys.stdout.write(json.dumps({"machine": _machine(), "rounds": options.rounds, "figures": figures}) + "\n")
+        sys.stdout.write(json.dumps(measured) + "\n")
     else:
         _print(figures)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from tasker_actors.telemetry.trace_context import new_trace
 
 EVENTS = 40_000
 COMMIT = 100
+PACED = 10
+"""Events of a commit where the pace is measured: a commit brings its events at once."""
 NOTHING = threading.Event()
 
 
@@ -58,18 +61,24 @@ class Never:
 
 
 def run(rounds: int) -> dict[str, list[float]]:
-    """Hand commits of a hundred fast events to a real router, bus and subscription."""
+    """Hand commits of a hundred fast events to a real router, bus and subscription: at once, then at half that rate."""
+    figures: dict[str, list[float]] = {"fast_events_per_s": [], "fast_event_p50_ms": [], "fast_event_p99_ms": []}
     with tempfile.TemporaryDirectory() as directory:
-        return {"fast_events_per_s": [_round(Path(directory), number) for number in range(rounds + 1)][1:]}
+        for number in range(rounds + 1):
+            rate = _rate(Path(directory), 2 * number)
+            late = sorted(_latencies(Path(directory), 2 * number + 1, rate / 2))
+            if number:
+                figures["fast_events_per_s"].append(rate)
+                figures["fast_event_p50_ms"].append(late[len(late) // 2])
+                figures["fast_event_p99_ms"].append(late[len(late) * 99 // 100])
+    return figures
 
 
 def no_drops(_count: int, _reason: str) -> None:
     """Nothing is dropped here."""
 
 
-def _round(directory: Path, number: int) -> float:
-    block = BlockWriter(create_block(directory, slot=0, incarnation=number, executors=1))
-    recorder = WorkerRecorder(block, [])
+def _rate(directory: Path, number: int) -> float:
     seen = 0
     all_seen = threading.Event()
 
@@ -79,6 +88,42 @@ def _round(directory: Path, number: int) -> float:
         if seen == EVENTS:
             all_seen.set()
 
+    with _router(directory, number, subscriber) as router:
+        commits = [_commit() for _ in range(EVENTS // COMMIT)]
+        began = time.perf_counter()
+        for commit in commits:
+            router.tell(commit)
+        all_seen.wait(60)
+        return EVENTS / (time.perf_counter() - began)
+
+
+def _latencies(directory: Path, number: int, rate: float) -> list[float]:
+    """Milliseconds from a commit's message to the router until each of its events is with the subscriber."""
+    told: list[float] = []
+    late: list[float] = []
+    all_seen = threading.Event()
+
+    def subscriber(event: Any) -> None:
+        assert event.payload["value"] == 1
+        late.append((time.perf_counter() - told[len(late) // PACED]) * 1000)
+        if len(late) == EVENTS // 2:
+            all_seen.set()
+
+    with _router(directory, number, subscriber) as router:
+        commits = [_commit(PACED) for _ in range(EVENTS // 2 // PACED)]
+        pause, began = threading.Event(), time.perf_counter()
+        for index, commit in enumerate(commits):
+            pause.wait(max(0.0, began + index * PACED / rate - time.perf_counter()))
+            told.append(time.perf_counter())
+            router.tell(commit)
+        all_seen.wait(60)
+    return late
+
+
+@contextmanager
+def _router(directory: Path, number: int, subscriber: Callable[[Any], None]) -> Iterator[Any]:
+    block = BlockWriter(create_block(directory, slot=0, incarnation=number, executors=1))
+    recorder = WorkerRecorder(block, [])
     spec = SubscriberSpec("benchmark", ("bench.*",), subscriber, is_async=False)
     counter = block.shared_bus_counter(3)
     subscription = Subscription(
@@ -127,20 +172,16 @@ def _round(directory: Path, number: int) -> float:
             tracer=None,
         ),
     )
-    commits = [_commit() for _ in range(EVENTS // COMMIT)]
-    began = time.perf_counter()
-    for commit in commits:
-        router.tell(commit)
-    all_seen.wait(60)
-    seconds = time.perf_counter() - began
-    system.stop_all((), time.monotonic() + 5)
-    subscription.stop()
-    return EVENTS / seconds
+    try:
+        yield router
+    finally:
+        system.stop_all((), time.monotonic() + 5)
+        subscription.stop()
 
 
-def _commit() -> StepsCommitted:
+def _commit(events: int = COMMIT) -> StepsCommitted:
     return StepsCommitted(
-        won=tuple(_item() for _ in range(COMMIT)),
+        won=tuple(_item() for _ in range(events)),
         lost=(),
         continued=(),
         released=0,

@@ -59,7 +59,13 @@ def home_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def running(home: Path, *, workers: int = 2, variables: Mapping[str, str] | None = None) -> Iterator[RunningSystem]:
+def running(
+    home: Path,
+    *,
+    workers: int = 2,
+    variables: Mapping[str, str] | None = None,
+    templates: Path = WORKLOAD / "templates",
+) -> Iterator[RunningSystem]:
     """Start a supervisor in this home and stop it at the end; its log goes to a file there."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TASKER_", "DATABASE_URL"))}
     environ |= {
@@ -70,11 +76,11 @@ def running(home: Path, *, workers: int = 2, variables: Mapping[str, str] | None
         # A line for each event costs more than the event; the figures are of the runtime, not of the terminal.
         "TASKER_LOGGING__EVENT_SAMPLE_RATE": "0",
         # A machine that others use too may take its time; how long is measured elsewhere.
-        "TASKER_SUPERVISOR__STARTUP_TIMEOUT_MS": "60000",
+        "TASKER_SUPERVISOR__STARTUP_TIMEOUT_MS": "600000",
         **(variables or {}),
     }
     command = [str(Path(sys.executable).parent / "tasker-actors"), "run", "--workers", str(workers)]
-    command += ["--bind", "127.0.0.1:0", "--templates", str(WORKLOAD / "templates"), "--handlers", "bench_handlers"]
+    command += ["--bind", "127.0.0.1:0", "--templates", str(templates), "--handlers", "bench_handlers"]
     command += ["--handlers", "soak_handlers"]
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)

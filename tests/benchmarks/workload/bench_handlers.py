@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tasker_actors import step_handler
 
+PAUSE = threading.Event()
+
 
 @step_handler("bench.nothing")
 def nothing(context):
@@ -37,3 +39,10 @@ def _note(path, text):
     unfinished = path.with_suffix(".part")
     unfinished.write_text(text)
     unfinished.rename(path)
+
+
+@step_handler("bench.waiting")
+def waiting(context):
+    """Wait as for a service that takes 5 ms."""
+    PAUSE.wait(0.005)
+    return {"done": True}
