@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any
 
 import psycopg
-from pgmq import get_embedded_install_sql, get_embedded_sql_version
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
@@ -104,6 +103,8 @@ def _create_extension(connection: Connection[Any]) -> bool:
 
 
 def _install_sql(connection: Connection[Any]) -> None:
+    from pgmq import get_embedded_install_sql, get_embedded_sql_version  # noqa: PLC0415  it loads SQLAlchemy where it is
+
     connection.execute(get_embedded_install_sql().encode())
     note = f"{_SQL_COMMENT_PREFIX}{get_embedded_sql_version().removeprefix('v')}, installed from SQL by tasker_actors"
     connection.execute(sql.SQL("COMMENT ON SCHEMA pgmq IS {}").format(sql.Literal(note)))
