@@ -112,7 +112,7 @@ def test_a_table_of_figures_has_the_rows_and_aims_of_the_benchmarks(name: str, r
     assert rows[0] == readme_tables.FIGURE_COLUMNS
     wanted = [(aim.text, aim.aim) for aim in readme_tables.aims(rows_of).values()]
     assert [(row[0], row[4]) for row in rows[2:]] == wanted
-    assert all(re.fullmatch(r"-?[\d,.]+( ?[a-zA-Z/%]+)?|-", cell) for row in rows[2:] for cell in row[1:4])
+    assert all(re.fullmatch(r"-?[\d,.]+( ?[a-zA-Zµ/%]+)?|-", cell) for row in rows[2:] for cell in row[1:4])
 
 
 def test_every_dependency_has_its_reason_and_nothing_else_has() -> None:

@@ -49,6 +49,11 @@ def starts(rounds: int) -> Figures:
                 measured = sorted(start_latencies(peer, STARTS, PAUSE_SECONDS))
                 figures[f"start_{peer.name}_p50_ms"].append(statistics.median(measured))
                 figures[f"start_{peer.name}_p99_ms"].append(measured[len(measured) * 99 // 100])
+    for peer in peers:
+        if peer.name in ("pgqueuer", "celery"):
+            for share in ("p50", "p99"):
+                pairs = zip(figures[f"start_ours_{share}_ms"], figures[f"start_{peer.name}_{share}_ms"], strict=True)
+                figures[f"start_ours_{share}_per_{peer.name}"] = [ours / theirs for ours, theirs in pairs]
     return dict(figures)
 
 
@@ -64,6 +69,8 @@ def chains_alone(rounds: int) -> Figures:
             taken = sorted(json.loads(answer.splitlines()[-1]))
             figures["dbos_chain_p50_ms"].append(statistics.median(taken))
             figures["dbos_chain_p99_ms"].append(taken[len(taken) * 99 // 100])
+    pairs = zip(figures["our_chain_p50_ms"], figures["dbos_chain_p50_ms"], strict=True)
+    figures["our_chain_p50_per_dbos"] = [ours / theirs for ours, theirs in pairs]
     return dict(figures)
 
 

@@ -40,7 +40,10 @@ class Peer(Protocol):
         """Make what is made once: tables, templates."""
 
     def create(self, sent: Sequence[float]) -> None:
-        """Create this many jobs, each with the moment it was sent at, or 0: the fastest way there is for one client."""
+        """Create this many jobs, each with the moment it was sent at, or 0: the fastest way there is for one client.
+
+        Its connection is made in the first call, and stays.
+        """
 
     def workers(self, journals: Path) -> AbstractContextManager[None]:
         """Run worker processes, which are ready or soon will be, until the end of the block."""

@@ -32,18 +32,18 @@ class PgQueuerPeer:
         for command in ("install", "autovac"):
             subprocess.run(script("pgq", "--pg-dsn", self._url, command), check=True, stdout=subprocess.DEVNULL)
         self._connection = psycopg.connect(self._url, autocommit=True)
+        self._loop = asyncio.new_event_loop()
+        self._queries: Queries | None = None
 
     def create(self, sent: Sequence[float]) -> None:
         """A thousand in one statement."""
-        asyncio.run(self._enqueue(sent))
+        self._loop.run_until_complete(self._enqueue(sent))
 
     async def _enqueue(self, sent: Sequence[float]) -> None:
-        connection = await asyncpg.connect(self._url)
-        queries = Queries(AsyncpgDriver(connection))
+        self._queries = self._queries or Queries(AsyncpgDriver(await asyncpg.connect(self._url)))
         for start in range(0, len(sent), BATCH):
             batch = [repr(each).encode() for each in sent[start : start + BATCH]]
-            await queries.enqueue(["nothing"] * len(batch), batch, [0] * len(batch))
-        await connection.close()
+            await self._queries.enqueue(["nothing"] * len(batch), batch, [0] * len(batch))
 
     def workers(self, journals: Path) -> AbstractContextManager[None]:
         """Two processes."""

@@ -25,23 +25,22 @@ class ProcrastinatePeer:
     def prepare(self, place: Place) -> None:
         """Apply its schema."""
         self._url = place.database("procrastinate")
+        import procrastinate  # noqa: PLC0415  # this module has its name
+
         self._connection = psycopg.connect(self._url, autocommit=True)
-        asyncio.run(self._run(apply=True, sent=()))
+        self._loop = asyncio.new_event_loop()
+        self._app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=self._url))
+        self._loop.run_until_complete(self._open())
+
+    async def _open(self) -> None:
+        await self._app.open_async()
+        await self._app.schema_manager.apply_schema_async()
 
     def create(self, sent: Sequence[float]) -> None:
         """All in one statement."""
-        asyncio.run(self._run(apply=False, sent=sent))
-
-    async def _run(self, *, apply: bool, sent: Sequence[float]) -> None:
-        import procrastinate  # noqa: PLC0415  # this module has its name
-
-        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=self._url))
-        async with app.open_async():
-            if apply:
-                await app.schema_manager.apply_schema_async()
-            else:
-                jobs = [{"sent": each} for each in sent]
-                await app.configure_task("nothing", queue="bench").batch_defer_async(*jobs)
+        jobs = [{"sent": each} for each in sent]
+        deferred = self._app.configure_task("nothing", queue="bench").batch_defer_async(*jobs)
+        self._loop.run_until_complete(deferred)
 
     def workers(self, journals: Path) -> AbstractContextManager[None]:
         """Two processes."""

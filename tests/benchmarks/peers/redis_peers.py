@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ class CeleryPeer(_RedisPeer):
 
     def create(self, sent: Sequence[float]) -> None:
         """One by one, over one connection: there is no other way."""
+        app, producer = self._client
+        for each in sent:
+            app.send_task("nothing", (each,), producer=producer, ignore_result=True)
+
+    @cached_property
+    def _client(self) -> tuple[Any, Any]:
         from celery import Celery  # noqa: PLC0415  # a second to import, for a round that is not asked for
 
         app = Celery("bench", broker=self._url)
-        with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
-            for each in sent:
-                app.send_task("nothing", (each,), producer=producer, ignore_result=True)
+        return app, app.amqp.Producer(app.connection_for_write())
 
     def workers(self, journals: Path) -> AbstractContextManager[None]:
         """One parent of two processes."""
@@ -62,13 +67,16 @@ class DramatiqPeer(_RedisPeer):
 
     def create(self, sent: Sequence[float]) -> None:
         """One by one, over one connection."""
+        broker, message = self._client
+        for each in sent:
+            broker.enqueue(message(queue_name="default", actor_name="nothing", args=(each,), kwargs={}, options={}))
+
+    @cached_property
+    def _client(self) -> tuple[Any, Callable[..., Any]]:
         import dramatiq  # noqa: PLC0415  # as above
         from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415  # as above
 
-        broker = RedisBroker(url=self._url)
-        message: Callable[..., Any] = dramatiq.Message
-        for each in sent:
-            broker.enqueue(message(queue_name="default", actor_name="nothing", args=(each,), kwargs={}, options={}))
+        return RedisBroker(url=self._url), dramatiq.Message
 
     def workers(self, journals: Path) -> AbstractContextManager[None]:
         """One parent of two processes."""
