@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from tasker_actors.errors import RequestRefusedError
 from tasker_actors.postgres.events import EVENTS_SUFFIX
-from tasker_actors.postgres.in_transaction import SqlFlow, Statement, require_schema
+from tasker_actors.postgres.in_transaction import SqlFlow, Statement, check_schema, require_schema
 from tasker_actors.postgres.notifications import WORK
 from tasker_actors.postgres.tasks import identity_taken, task_document
 from tasker_actors.workflow.dag import PlannedStep, plan
@@ -39,7 +39,6 @@ def create(
 
     Raises UnknownTemplateError, DuplicateTaskError and whatever `planned_by` raises.
     """
-    yield from require_schema(REQUIRED_MIGRATION)
     templates = yield from stored_templates(requests, in_batch=in_batch)
     planned = planned_by(templates)
     if are_delayed(requests):
@@ -47,13 +46,13 @@ def create(
         planned = with_starts(planned, requests, now)
     rows = [each.row for each in planned]
     try:
-        yield Statement("create_tasks", [task_document(rows)])
+        told = {"channel": WORK, "payload": _APPLICATION}
+        yield Statement("create_and_announce", {"tasks": task_document(rows), **told})
     except psycopg.errors.UniqueViolation as error:
         taken = identity_taken(error, rows)
         if taken is None:
             raise
         raise task_exists(taken.index if in_batch else None) from error
-    yield Statement("announce_work", {"channel": WORK, "payload": _APPLICATION})
     return planned
 
 
@@ -124,12 +123,18 @@ class _StoredTemplates:
 
 
 def stored_templates(requests: Sequence[NewTask], *, in_batch: bool) -> SqlFlow[Templates]:
-    """Read the templates of some requests; their contents only where this process does not know them yet."""
+    """Read the templates of some requests; their contents only where this process does not know them yet.
+
+    Raises SchemaMissingError: the schema's version comes with them, because each statement is a round trip.
+    """
     wanted = {(each.namespace, each.name) for each in requests}
     names = {"namespaces": [each[0] for each in wanted], "names": [each[1] for each in wanted]}
     rows = yield Statement("creation_templates", names)
     by_name: dict[tuple[str, str], dict[str, tuple[int, str]]] = {}
-    for template_id, namespace, name, version, content_hash in rows:
+    check_schema(rows[0][0], REQUIRED_MIGRATION)
+    for _, template_id, namespace, name, version, content_hash in rows:
+        if template_id is None:
+            continue
         by_name.setdefault((namespace, name), {})[version] = (template_id, content_hash)
     newest = {name: max(versions, key=version_key) for name, versions in by_name.items()}
     chosen: dict[int, str] = {}

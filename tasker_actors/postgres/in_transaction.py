@@ -126,7 +126,11 @@ class _Turn:
 def require_schema(version: int) -> SqlFlow[None]:
     """Raise SchemaMissingError unless the migration of this number was applied."""
     rows = yield Statement("schema_version", {})
-    applied = rows[0][0]
+    check_schema(rows[0][0], version)
+
+
+def check_schema(applied: int | None, version: int) -> None:
+    """Raise SchemaMissingError unless this is the number of a migration from the required one on."""
     if applied is None or applied < version:
         raise SchemaMissingError(_schema_text(f"its schema is at migration {applied}, and {version} is needed"))
 

@@ -85,13 +85,17 @@ def main() -> None:
     for name in options.cases or CASES:
         sys.stderr.write(f"measuring {name}\n")
         figures |= CASES[name](options.rounds)
-    measured = {"machine": _machine(), "rounds": options.rounds, "figures": figures}
+    measured: dict[str, object] = {"machine": _machine(), "rounds": options.rounds, "figures": figures}
+    if any(name.startswith("peer_") for name in options.cases or CASES):
+        measured["includes"] = compare.includes()
     if options.report is not None:
         report.write(options.report, measured, figures)
     if options.json:
         sys.stdout.write(json.dumps(measured) + "\n")
     else:
         _print(figures)
+        for name, what in compare.includes().items() if "includes" in measured else ():
+            sys.stdout.write(f"a unit of {name}: {what}\n")
 
 
 def _machine() -> str:

@@ -27,6 +27,20 @@ PAUSE_SECONDS = 0.05
 Figures = dict[str, list[float]]
 
 
+def includes() -> dict[str, str]:
+    """What one unit of each one's work comes to, beside the call of the handler."""
+    peers: list[Peer] = [
+        tasks(),
+        chains(),
+        PgQueuerPeer(),
+        ProcrastinatePeer(),
+        CeleryPeer(),
+        DramatiqPeer(),
+        DbosPeer(),
+    ]
+    return {peer.name: peer.includes for peer in peers}
+
+
 def jobs(rounds: int) -> Figures:
     """Jobs a second: created by one client in bulk, then run by two processes."""
     return _drained([tasks(), PgQueuerPeer(), ProcrastinatePeer(), *_with_redis()], rounds)

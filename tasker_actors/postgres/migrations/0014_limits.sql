@@ -52,10 +52,11 @@ ALTER TABLE tasker.steps
     ADD COLUMN parked_by text COLLATE "C",
     ADD COLUMN parked_place timestamptz,
     ADD COLUMN leased_at timestamptz;
+-- `state || ''` keeps looks for those who stand out of the index of what can run, where they are anywhere among many.
 CREATE INDEX steps_parked ON tasker.steps (namespace, parked_by, parked_place)
-    WHERE state = 'enqueued' AND run_at IS NULL;
+    WHERE state || '' = 'enqueued' AND run_at IS NULL;
 CREATE INDEX steps_limited ON tasker.steps (namespace) WHERE state = 'in_progress' AND limit_keys IS NOT NULL;
--- Written so that a look for retries can use this index and no other: in the one of all that can run they are anywhere.
+-- The same for retries.
 CREATE INDEX steps_retrying ON tasker.steps (namespace, run_at) WHERE state || '' = 'waiting_for_retry';
 
 -- The class of the advisory locks on keys. Where two keys have one lock they wait for each other, and nothing else.
@@ -227,7 +228,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT w.limit_keys
             FROM tasker.steps w
-            WHERE w.namespace = l.namespace AND w.parked_by = o.key AND w.state = 'enqueued' AND w.run_at IS NULL
+            WHERE w.namespace = l.namespace AND w.parked_by = o.key AND w.state || '' = 'enqueued' AND w.run_at IS NULL
             ORDER BY w.parked_place
             LIMIT p_limit) h) AS each(key);
     PERFORM pg_advisory_xact_lock(tasker.limit_lock_class(), locks.number)
@@ -249,7 +250,7 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT w.ctid, w.limit_keys, w.parked_place, w.parked_by
                 FROM tasker.steps w
-                WHERE w.namespace = l.namespace AND w.parked_by = r.key AND w.state = 'enqueued' AND w.run_at IS NULL
+                WHERE w.namespace = l.namespace AND w.parked_by = r.key AND w.state || '' = 'enqueued' AND w.run_at IS NULL
                 ORDER BY w.parked_place
                 LIMIT least(r.room + 10, p_limit)
                 FOR UPDATE SKIP LOCKED) h
@@ -356,7 +357,7 @@ BEGIN
         JOIN tasker.limits d ON d.limit_id = tasker.limit_id(r.limit_key)
         CROSS JOIN LATERAL (  -- EXISTS would be planned as a join that reads everybody who stands anywhere
             SELECT FROM tasker.steps w
-            WHERE w.namespace = d.namespace AND w.parked_by = r.limit_key AND w.state = 'enqueued'
+            WHERE w.namespace = d.namespace AND w.parked_by = r.limit_key AND w.state || '' = 'enqueued'
               AND w.run_at IS NULL
             LIMIT 1) w
     ), opened AS (
@@ -386,7 +387,7 @@ BEGIN
     WITH RECURSIVE stood AS (
         (SELECT s.namespace, s.parked_by
          FROM tasker.steps s
-         WHERE s.state = 'enqueued' AND s.run_at IS NULL AND s.parked_by IS NOT NULL
+         WHERE s.state || '' = 'enqueued' AND s.run_at IS NULL AND s.parked_by IS NOT NULL
          ORDER BY s.namespace, s.parked_by
          LIMIT 1)
         UNION ALL
@@ -395,7 +396,7 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT s.namespace, s.parked_by
             FROM tasker.steps s
-            WHERE s.state = 'enqueued' AND s.run_at IS NULL
+            WHERE s.state || '' = 'enqueued' AND s.run_at IS NULL
               AND (s.namespace, s.parked_by) > (o.namespace, o.parked_by)
             ORDER BY s.namespace, s.parked_by
             LIMIT 1) n
@@ -677,7 +678,7 @@ BEGIN
         JOIN tasker.limits d ON d.limit_id = tasker.limit_id(f.k)
         CROSS JOIN LATERAL (
             SELECT FROM tasker.steps w
-            WHERE w.namespace = d.namespace AND w.parked_by = f.k AND w.state = 'enqueued' AND w.run_at IS NULL
+            WHERE w.namespace = d.namespace AND w.parked_by = f.k AND w.state || '' = 'enqueued' AND w.run_at IS NULL
             LIMIT 1) w
         WHERE d.max_concurrent IS NOT NULL);
 END
@@ -722,6 +723,7 @@ DECLARE
     v_spaces     text[];
     v_events     jsonb[];
     v_letters    jsonb[];
+    v_nothing    jsonb[];
     v_blocked    uuid[];
     v_released   integer := 0;
     v_next_tasks uuid[];
@@ -935,37 +937,45 @@ BEGIN
         FROM jsonb_array_elements(p -> 'publications') AS o;
     END IF;
 
-    FOR v_space, v_messages, v_headers IN
-        SELECT w.namespace, array_agg(e.value -> 'message' ORDER BY w.ordinal, e.ordinality),
-               array_agg(e.value -> 'headers' ORDER BY w.ordinal, e.ordinality)
-        FROM unnest(v_spaces, v_events) WITH ORDINALITY AS w(namespace, events, ordinal)
-        CROSS JOIN LATERAL jsonb_array_elements(w.events) WITH ORDINALITY AS e
-        GROUP BY w.namespace
-    LOOP
-        PERFORM pgmq.send_batch(v_space || '_domain_events', v_messages, v_headers);
-    END LOOP;
-    FOR v_space, v_messages IN
-        SELECT w.namespace, array_agg(e.value -> 'message' ORDER BY w.ordinal, e.ordinality)
-        FROM unnest(v_spaces, v_letters) WITH ORDINALITY AS w(namespace, letters, ordinal)
-        CROSS JOIN LATERAL jsonb_array_elements(w.letters) WITH ORDINALITY AS e
-        GROUP BY w.namespace
-    LOOP
-        PERFORM pgmq.send_batch(v_space || '_domain_events_dlq', v_messages);
-    END LOOP;
+    -- A statement takes a tenth of a millisecond even where it finds nothing; most commits have no dead letters.
+    v_nothing := array_fill('[]'::jsonb, ARRAY[coalesce(cardinality(v_events), 0)]);
+    IF v_events <> v_nothing THEN
+        FOR v_space, v_messages, v_headers IN
+            SELECT w.namespace, array_agg(e.value -> 'message' ORDER BY w.ordinal, e.ordinality),
+                   array_agg(e.value -> 'headers' ORDER BY w.ordinal, e.ordinality)
+            FROM unnest(v_spaces, v_events) WITH ORDINALITY AS w(namespace, events, ordinal)
+            CROSS JOIN LATERAL jsonb_array_elements(w.events) WITH ORDINALITY AS e
+            GROUP BY w.namespace
+        LOOP
+            PERFORM pgmq.send_batch(v_space || '_domain_events', v_messages, v_headers);
+        END LOOP;
+    END IF;
+    IF v_letters <> v_nothing THEN
+        FOR v_space, v_messages IN
+            SELECT w.namespace, array_agg(e.value -> 'message' ORDER BY w.ordinal, e.ordinality)
+            FROM unnest(v_spaces, v_letters) WITH ORDINALITY AS w(namespace, letters, ordinal)
+            CROSS JOIN LATERAL jsonb_array_elements(w.letters) WITH ORDINALITY AS e
+            GROUP BY w.namespace
+        LOOP
+            PERFORM pgmq.send_batch(v_space || '_domain_events_dlq', v_messages);
+        END LOOP;
+    END IF;
 
-    INSERT INTO tasker.worker_counts AS c (
-        worker_id, namespace, event_name, delivery_mode, publisher, published, failed)
-    SELECT v_worker, p #>> ARRAY['labels', e.label, '0'], p #>> ARRAY['labels', e.label, '1'],
-           p #>> ARRAY['labels', e.label, '2'], p #>> ARRAY['labels', e.label, '3'], sum(e.published), sum(e.failed)
-    FROM (
-        SELECT x ->> 'label' AS label, 1 AS published, 0 AS failed
-        FROM unnest(v_events) AS w(events) CROSS JOIN LATERAL jsonb_array_elements(w.events) AS x
-        UNION ALL
-        SELECT x ->> 'label', 0, 1
-        FROM unnest(v_letters) AS w(letters) CROSS JOIN LATERAL jsonb_array_elements(w.letters) AS x) e
-    GROUP BY e.label
-    ON CONFLICT (worker_id, namespace, event_name, delivery_mode, publisher) DO UPDATE
-    SET published = c.published + excluded.published, failed = c.failed + excluded.failed;
+    IF v_events <> v_nothing OR v_letters <> v_nothing THEN
+        INSERT INTO tasker.worker_counts AS c (
+            worker_id, namespace, event_name, delivery_mode, publisher, published, failed)
+        SELECT v_worker, p #>> ARRAY['labels', e.label, '0'], p #>> ARRAY['labels', e.label, '1'],
+               p #>> ARRAY['labels', e.label, '2'], p #>> ARRAY['labels', e.label, '3'], sum(e.published), sum(e.failed)
+        FROM (
+            SELECT x ->> 'label' AS label, 1 AS published, 0 AS failed
+            FROM unnest(v_events) AS w(events) CROSS JOIN LATERAL jsonb_array_elements(w.events) AS x
+            UNION ALL
+            SELECT x ->> 'label', 0, 1
+            FROM unnest(v_letters) AS w(letters) CROSS JOIN LATERAL jsonb_array_elements(w.letters) AS x) e
+        GROUP BY e.label
+        ON CONFLICT (worker_id, namespace, event_name, delivery_mode, publisher) DO UPDATE
+        SET published = c.published + excluded.published, failed = c.failed + excluded.failed;
+    END IF;
 
     RETURN jsonb_build_object(
         'won', to_jsonb(coalesce(v_won, '{}')), 'finished', coalesce(v_finished, '[]'), 'released', v_released,

@@ -162,7 +162,7 @@ AS $$
         FROM (
             SELECT s.task_uuid
             FROM tasker.steps s
-            WHERE s.state = 'enqueued' AND s.run_at IS NULL
+            WHERE s.state || '' = 'enqueued' AND s.run_at IS NULL
             ORDER BY s.namespace, s.parked_by, s.parked_place
             LIMIT p_scan) k
         UNION

@@ -7,7 +7,7 @@ SELECT tasker.repair_limits_v1();
 WITH RECURSIVE stood AS (
     (SELECT s.namespace, s.parked_by
      FROM tasker.steps s
-     WHERE s.state = 'enqueued' AND s.run_at IS NULL AND s.parked_by IS NOT NULL
+     WHERE s.state || '' = 'enqueued' AND s.run_at IS NULL AND s.parked_by IS NOT NULL
      ORDER BY s.namespace, s.parked_by
      LIMIT 1)
     UNION ALL
@@ -16,7 +16,7 @@ WITH RECURSIVE stood AS (
     CROSS JOIN LATERAL (
         SELECT s.namespace, s.parked_by
         FROM tasker.steps s
-        WHERE s.state = 'enqueued' AND s.run_at IS NULL AND (s.namespace, s.parked_by) > (o.namespace, o.parked_by)
+        WHERE s.state || '' = 'enqueued' AND s.run_at IS NULL AND (s.namespace, s.parked_by) > (o.namespace, o.parked_by)
         ORDER BY s.namespace, s.parked_by
         LIMIT 1) n
 ), parked AS (
@@ -25,7 +25,7 @@ WITH RECURSIVE stood AS (
     CROSS JOIN LATERAL (
         SELECT count(*) AS count
         FROM tasker.steps s
-        WHERE s.namespace = o.namespace AND s.parked_by = o.parked_by AND s.state = 'enqueued' AND s.run_at IS NULL) c
+        WHERE s.namespace = o.namespace AND s.parked_by = o.parked_by AND s.state || '' = 'enqueued' AND s.run_at IS NULL) c
 ), keys AS (
     SELECT key FROM parked
     UNION

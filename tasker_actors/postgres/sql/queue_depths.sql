@@ -45,5 +45,5 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT s.updated_at, s.parked_place
         FROM tasker.steps s
-        WHERE s.namespace = n.namespace AND s.state = 'enqueued' AND s.run_at IS NULL
+        WHERE s.namespace = n.namespace AND s.state || '' = 'enqueued' AND s.run_at IS NULL
         LIMIT 10001) AS capped) p;
