@@ -71,5 +71,17 @@ def flame_graph(path: Path) -> None:
     with home_directory() as home, running(home) as system, system.client() as client:
         create_chains(client, SAMPLED_CHAINS)
         worker = str(system.worker_pids()[0])
-        options = ["--format", "flamegraph", "--rate", "200", "--duration", str(SECONDS), "--output", str(path)]
+        options = [
+            "--gil",
+            "--format",
+            "flamegraph",
+            "--rate",
+            "250",
+            "--duration",
+            str(SECONDS),
+            "--output",
+            str(path),
+        ]
         subprocess.run([spy, "record", "--pid", worker, *options], check=True, capture_output=True)
+    # Its title is the command, with this machine's paths.
+    path.write_text(path.read_text().replace(str(Path(spy).parent) + "/", "").replace(str(path), path.name))
