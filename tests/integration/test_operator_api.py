@@ -19,6 +19,7 @@ from tasker_actors.settings import Settings
 from tasker_actors.supervision.dead_tasks import DeadTasks
 from tasker_actors.web import operator_views as shown
 from tasker_actors.web import views
+from tasker_actors.workflow.outcome import StepSuccess
 
 WHO = {"reason": "disk replaced", "reset_by": "ann"}
 RESET = {"action_type": "reset_for_retry", **WHO}
@@ -198,6 +199,22 @@ def test_a_result_by_hand_is_as_large_as_a_handlers_may_be(
     fault = error(client.patch(path(flow, task, "first"), json=body), 422, "too_large")
     assert fault["faults"][0]["path"] == "/completion_data/result"
     assert flow.states(task)["first"] == "error"
+
+
+def test_batches_by_hand_that_do_not_fit_into_their_task_are_refused(client: httpx.Client, flow: Flow) -> None:
+    task = failed(flow, "analyze", graph={**CSV, "last": []}, steps=csv_types())
+    flow.rows("UPDATE tasker.steps SET position = 32766 WHERE name = 'last' RETURNING 1")
+    said = divided(2)
+    assert isinstance(said, StepSuccess)
+
+    fault = error(
+        client.patch(path(flow, task, "analyze"), json={**COMPLETE, "completion_data": {"result": said.result}}),
+        422,
+        "too_many_steps",
+    )
+
+    assert "at most 32,767 steps" in fault["message"]
+    assert flow.states(task)["analyze"] == "error"
 
 
 # Whole tasks

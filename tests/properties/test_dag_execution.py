@@ -228,6 +228,7 @@ class DagExecution(RuleBasedStateMachine):
     def claim(self, number: int, limit: int, is_reply_lost: bool) -> None:
         """A worker claims what the model says can run, the first of it, as much as it asked for."""
         self.model.tick()
+        self.model.let_retries_in(SERVED[number])
         claimable = self.model.claimable(SERVED[number])
         claimed = self.workers[number].claimer.claim(limit, MIB)
         assert claimed is not None

@@ -289,6 +289,12 @@ class Model:
         """What a claim may return, in the order of the queue; steps of the same place are in any order."""
         return [step for step in self.waiting(namespaces) if step.place <= self.now]
 
+    def let_retries_in(self, namespaces: Collection[str]) -> None:
+        """A claim gives retries that are due the places of their tasks."""
+        for task, step in self.steps():
+            if task.namespace in namespaces and step.state == "waiting_for_retry" and step.place <= self.now:
+                step.state, step.place = StepState.ENQUEUED, task.place
+
     def leases(self, worker: int) -> dict[int, tuple[ModelTask, ModelStep]]:
         """What a worker has leased, by token."""
         return {step.token: (task, step) for task, step in self.steps() if step.worker == worker and step.token}

@@ -544,7 +544,8 @@ BEGIN
         RETURN '{"fenced": true}';
     END IF;
 
-    -- A retry that is due takes the place that the age and the priority of its task give it, not one behind a backlog.
+    -- A retry that is due takes the place that the age and the priority of its task give it, not one behind a backlog. More
+    -- of them than this claim can lease: the most urgent need not be the first that was due.
     UPDATE tasker.steps
     SET state = 'enqueued', run_at = tasker.queue_place(task_uuid)
     WHERE ctid = ANY (ARRAY(
@@ -555,7 +556,7 @@ BEGIN
             FROM tasker.steps c
             WHERE c.namespace = n.namespace AND c.state || '' = 'waiting_for_retry' AND c.run_at <= v_now
             ORDER BY c.run_at
-            LIMIT p_limit
+            LIMIT greatest(p_limit, 100)
             FOR UPDATE SKIP LOCKED) r));
 
     -- How many of the oldest steps are in each namespace is read without locks; then each namespace's share is locked

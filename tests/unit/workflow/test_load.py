@@ -127,7 +127,7 @@ def parse(text, environment="production"):
 def test_a_file_with_every_key_loads_and_is_warned_of_those_without_effect():
     template, faults = parse(EVERYTHING)
     assert [fault.key for fault in faults] == ["batch_config.parallelism", "lifecycle"]
-    assert {fault.severity for fault in faults} == {"warning"}
+    assert {fault.severity for fault in faults} == {"notice"}
     decide, divide, work, join = template.steps
     assert (template.namespace_name, template.name, template.version) == ("shop", "refund_flow", "2.1.0")
     assert template.identity_strategy is IdentityStrategy.CALLER_PROVIDED
@@ -161,7 +161,7 @@ def test_a_file_with_every_key_loads_and_is_warned_of_those_without_effect():
 )
 def test_a_template_is_as_its_environment_has_it(environment, attempts, timeouts):
     template, faults = parse(EVERYTHING, environment)
-    assert {fault.severity for fault in faults} == {"warning"}
+    assert {fault.severity for fault in faults} == {"notice"}
     assert [step.retry_policy.max_attempts for step in template.steps] == attempts
     assert [step.timeout_seconds for step in template.steps] == timeouts
 
