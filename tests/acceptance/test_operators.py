@@ -65,9 +65,12 @@ def test_operators_bring_failed_and_stuck_tasks_to_their_end(project: Project, e
         completed, reset = (one.run("order", namespace="ops", status="error")["task_uuid"] for _ in range(2))
         stuck = one.create("slow", namespace="ops")
         until(lambda: one.steps(stuck)["stuck"]["status"] == "in_progress")
-        one.rows(
-            "UPDATE tasker.tasks SET updated_at = updated_at - interval '1 h' WHERE task_uuid = %s RETURNING 1", stuck
-        )
+        for long_ago in (
+            "UPDATE tasker.tasks SET updated_at = updated_at - interval '1 h' WHERE task_uuid = %s RETURNING 1",
+            "UPDATE tasker.steps SET updated_at = updated_at - interval '1 h' WHERE task_uuid = %s RETURNING 1",
+            "UPDATE tasker.steps SET leased_at = leased_at - interval '1 h' WHERE task_uuid = %s RETURNING 1",
+        ):
+            one.rows(long_ago, stuck)
 
         # The leader finds all three, and ends the one that stands still; its handler hears of it.
         one.wait(stuck, "error")
