@@ -16,6 +16,12 @@ from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
 from tasker_actors.telemetry.trace_context import SpanScope, TraceContext, WorkingOn
 
+_CANCELLATION_SECONDS = 0.5
+"""What an async subscriber has to end after it was cancelled at its limit, before its thread is interrupted.
+
+An exception raised in the thread at the same moment could hit the loop that is about to cancel.
+"""
+
 
 class DeliveryTimeoutError(BaseException):
     """Raised inside a subscriber that runs past its time limit."""
@@ -55,7 +61,8 @@ class Subscription:
     """Delivers events to one subscriber, one at a time and in order, from a bounded buffer that drops its oldest.
 
     `offer` is for the bus's thread, `check` for the worker's clock. A delivery that goes past its limit is interrupted
-    and counted as failed; one that does not even return then is left behind with its thread, and a new thread goes on.
+    (an async one cancelled first) and counted as failed; one that does not even return then is left behind with its
+    thread, and a new thread goes on.
     """
 
     def __init__(
@@ -188,7 +195,8 @@ class _Runner(threading.Thread):
         event = delivery.event
         error: str | None = None
         try:
-            self.guard.begin(delivery, time.monotonic() + self._timeout)
+            cancellation = _CANCELLATION_SECONDS if self._spec.is_async else 0.0
+            self.guard.begin(delivery, time.monotonic() + self._timeout + cancellation)
             try:
                 if self._scope is None:
                     self._call(event, loop)

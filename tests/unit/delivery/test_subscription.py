@@ -226,6 +226,29 @@ def test_an_async_delivery_past_its_limit_is_cancelled(desk: Callable[..., Desk]
     assert one.errors.value == 1
 
 
+def test_an_async_delivery_that_was_cancelled_may_clean_up_before_it_is_interrupted(desk: Callable[..., Desk]):
+    cancelled = threading.Event()
+    ended: list[str] = []
+
+    async def call(taken: Any) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.sleep(0.05)
+            ended.append("cleaned up")
+            raise
+
+    one = desk(call, is_async=True)
+    one.subscription._timeout = one.subscription._runner._timeout = 0.02  # type: ignore[union-attr]  # it runs
+    one.offer("a.one")
+    assert cancelled.wait(10)
+    one.subscription.check(time.monotonic(), 1000.0)
+
+    until(lambda: one.subscription.is_idle)
+    assert (ended, one.errors.value) == (["cleaned up"], 1)
+
+
 def test_a_delivery_within_its_limit_is_left_alone(desk: Callable[..., Desk]):
     entered, leave = threading.Event(), threading.Event()
 
