@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from tasker_actors.events.frozen import FrozenDict, freeze, thaw
+from tasker_actors.events.frozen import freeze
 
 EVENT_VERSION = "1.0"
 
@@ -18,8 +18,9 @@ FIELDS = ("event_id", "event_name", "event_version", "payload", "execution", "me
 class DomainEvent(Mapping[str, Any]):
     """A fact that was published; frozen to its last leaf, by attribute or as a mapping.
 
-    Made from the bytes of its message, which are parsed at the first look at anything but id and name: an event that
-    nobody reads costs nothing. Two threads that look first at once both parse, and keep one equal result.
+    Made from the bytes of its message, which are parsed at the first look at anything but id and name, and frozen key
+    by key as they are read: what nobody reads costs nothing. Two threads that look first at once both do it, and keep
+    one equal result.
     Equal events have the same id and the same content; `to_dict()` gives a copy that can be changed.
     """
 
@@ -28,7 +29,7 @@ class DomainEvent(Mapping[str, Any]):
     event_id: str
     event_name: str
     _message: bytes
-    _fields: FrozenDict | None
+    _fields: dict[str, Any] | None
 
     def __init__(self, event_id: str, event_name: str, message: bytes) -> None:
         _set(self, "event_id", event_id)
@@ -50,36 +51,39 @@ class DomainEvent(Mapping[str, Any]):
     @property
     def event_version(self) -> str:
         """Version of the message's layout."""
-        return self._parsed()["event_version"]  # type: ignore[no-any-return]  # the layout says text
+        return self._frozen("event_version")  # type: ignore[no-any-return]  # the layout says text
 
     @property
     def payload(self) -> Any:
         """What the publisher put in, usually a read-only dict."""
-        return self._parsed()["payload"]
+        return self._frozen("payload")
 
     @property
     def execution(self) -> Mapping[str, Any] | None:
         """Status, attempt, duration_ms and error of the attempt; None for an event from outside a step."""
-        return self._parsed()["execution"]  # type: ignore[no-any-return]  # the layout says an object or null
+        return self._frozen("execution")  # type: ignore[no-any-return]  # the layout says an object or null
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Ids, namespace, correlation, fired_at, fired_by and custom, as in SPEC 2.4."""
-        return self._parsed()["metadata"]  # type: ignore[no-any-return]  # the layout says an object
+        return self._frozen("metadata")  # type: ignore[no-any-return]  # the layout says an object
 
     def to_dict(self) -> dict[str, Any]:
         """Copy the whole message into plain dicts and lists."""
-        return thaw(self._parsed())  # type: ignore[no-any-return]  # thawing a dict gives a dict
+        return orjson.loads(self._message)  # type: ignore[no-any-return]  # a message is an object
 
-    def _parsed(self) -> FrozenDict:
+    def _frozen(self, key: str) -> Any:
         fields = self._fields
         if fields is None:
-            fields = freeze(orjson.loads(self._message))
+            fields = orjson.loads(self._message)
             _set(self, "_fields", fields)
-        return fields
+        value = fields[key]
+        if type(value) is dict or type(value) is list:
+            value = fields[key] = freeze(value)
+        return value
 
     def __getitem__(self, key: str) -> Any:
-        return self._parsed()[key]
+        return self._frozen(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(FIELDS)
@@ -98,7 +102,7 @@ class DomainEvent(Mapping[str, Any]):
             return NotImplemented
         if self.event_id != other.event_id:
             return False
-        return self._message == other._message or self._parsed() == other._parsed()
+        return self._message == other._message or self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(self.event_id)

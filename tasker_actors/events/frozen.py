@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 
+_CONTAINERS = (dict, list, tuple)
+
+
 class FrozenDict(dict[str, Any]):
     """A dict that refuses every change.
 
@@ -33,9 +36,14 @@ class FrozenDict(dict[str, Any]):
 def freeze(value: Any) -> Any:
     """Copy a JSON value with every dict read-only and every list a tuple."""
     if isinstance(value, dict):
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        # Most values are neither: copied whole and looked through, a dict costs half of one that is built key by key.
+        frozen = FrozenDict(value)
+        for key, item in value.items():
+            if isinstance(item, _CONTAINERS):
+                dict.__setitem__(frozen, key, freeze(item))
+        return frozen
     if isinstance(value, list | tuple):
-        return tuple([freeze(item) for item in value])
+        return tuple([freeze(item) if isinstance(item, _CONTAINERS) else item for item in value])
     return value
 
 
