@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import threading
 import time
@@ -89,7 +90,7 @@ def _rate(directory: Path, number: int) -> float:
             all_seen.set()
 
     with _router(directory, number, subscriber) as router:
-        commits = [_commit() for _ in range(EVENTS // COMMIT)]
+        commits = _commits(EVENTS, COMMIT)
         began = time.perf_counter()
         for commit in commits:
             router.tell(commit)
@@ -110,7 +111,7 @@ def _latencies(directory: Path, number: int, rate: float) -> list[float]:
             all_seen.set()
 
     with _router(directory, number, subscriber) as router:
-        commits = [_commit(PACED) for _ in range(EVENTS // 2 // PACED)]
+        commits = _commits(EVENTS // 2, PACED)
         pause, began = threading.Event(), time.perf_counter()
         for index, commit in enumerate(commits):
             pause.wait(max(0.0, began + index * PACED / rate - time.perf_counter()))
@@ -179,7 +180,15 @@ def _router(directory: Path, number: int, subscriber: Callable[[Any], None]) -> 
         subscription.stop()
 
 
-def _commit(events: int = COMMIT) -> StepsCommitted:
+def _commits(events: int, each: int) -> list[StepsCommitted]:
+    """Make them before they are needed, and out of the collector's sight: no worker holds so many at once."""
+    commits = [_commit(each) for _ in range(events // each)]
+    gc.collect()
+    gc.freeze()
+    return commits
+
+
+def _commit(events: int) -> StepsCommitted:
     return StepsCommitted(
         won=tuple(_item() for _ in range(events)),
         lost=(),
