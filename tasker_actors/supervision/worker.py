@@ -5,6 +5,7 @@ Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import queue
@@ -121,6 +122,9 @@ class Worker:
         """Boot, work until drained, and return the exit code; TaskerErrors of the boot are reported and returned."""
         try:
             pipeline, watch = self._build()
+            # What was loaded until here stays: no later collection has to look through it.
+            gc.collect()
+            gc.freeze()
             pipeline.start()
         except TaskerError as error:
             return self.refuse(error)
