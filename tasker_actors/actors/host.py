@@ -62,6 +62,7 @@ class ActorHost(pykka.ThreadingActor):
         self.address = address
         self.handling: Envelope | None = None
         self.busy_since: float | None = None
+        self.handled = 0
         self.restarts = 0
         self.last_reason: str | None = None
         self._factory = factory
@@ -218,6 +219,7 @@ class ActorHost(pykka.ThreadingActor):
         CURRENT.reset(token)
         self.handling = None
         self.busy_since = None
+        self.handled += 1
         self._is_deferred = False
         if failure is not None:
             self._restart(failure)

@@ -34,7 +34,8 @@ _DEFAULT_POLICY = RestartPolicy()
 class ActorStatus:
     """One actor as it is now; `busy_seconds` is how long it has been handling its message, None when idle.
 
-    `busy_since` is the same as a `time.monotonic()`, so that two looks can tell one message from the next.
+    `busy_since` is the same as a `time.monotonic()`. `handled` counts the messages that it is done with, so that two
+    looks can tell one from the next; those that it took along with another one are not counted.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ActorStatus:
     last_reason: str | None
     busy_seconds: float | None
     busy_since: float | None
+    handled: int
 
 
 def log_restart(actor: str, reason: str, error: BaseException) -> None:
@@ -235,6 +237,7 @@ def _status(name: str, host: ActorHost, now: float) -> ActorStatus:
         last_reason=host.last_reason,
         busy_seconds=None if busy_since is None else now - busy_since,
         busy_since=busy_since,
+        handled=host.handled,
     )
 
 

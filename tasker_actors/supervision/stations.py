@@ -24,22 +24,24 @@ def stations(
     """
     parts = pipeline.parts
     actors = {status.name: status for status in system.actors()}
-    yield _actor(actors[SOURCE], excused=claims.is_waiting)
+    yield actor_station(actors[SOURCE], excused=claims.is_waiting)
     for index, guard in enumerate(parts.guards):
         # One message lets an executor run many steps: each has a token of its own.
         status = actors[executor_name(index)]
         mark = (status.busy_since, block.tokens[index])
         yield Station(status.name, mark, status.busy_since is not None, guard.is_active)
-    yield _actor(actors[ROUTER])
+    yield actor_station(actors[ROUTER])
     # One message lets the publisher commit many batches.
-    yield _actor(actors[PUBLISHER], parts.commits.seq, excused=commits.is_waiting)
-    yield _actor(actors[BUS])
-    yield _actor(actors[HOOKS], excused=parts.hooks_guard.is_active)
+    yield actor_station(actors[PUBLISHER], parts.commits.seq, excused=commits.is_waiting)
+    yield actor_station(actors[BUS])
+    yield actor_station(actors[HOOKS], excused=parts.hooks_guard.is_active)
     # Not an actor, but what all of them are there for: whatever has a result gets committed.
     oldest = parts.ledger.oldest_with_result()
     yield Station(_COMMIT, oldest, oldest is not None, commits.is_waiting)
 
 
-def _actor(status: ActorStatus, batch: int = 0, *, excused: bool = False) -> Station:
+def actor_station(status: ActorStatus, batch: int = 0, *, excused: bool = False) -> Station:
+    """Make an actor's station; `batch` is another one after each piece of work within a message."""
     has_work = status.busy_since is not None or status.mailbox_depth > 0
-    return Station(status.name, (status.busy_since, status.restarts, batch), has_work, excused)
+    # Not since when it is busy: an actor may have got its message this moment at every look, and be idle in between.
+    return Station(status.name, (status.handled, status.restarts, batch), has_work, excused)

@@ -130,6 +130,17 @@ def test_a_worker_is_replaced_when_one_part_of_its_flow_makes_no_progress(one, p
     assert len(one.messages("live", task_uuid)) == 1
 
 
+def test_a_worker_that_gets_one_short_step_after_the_other_makes_progress(one):
+    """At each look its source may have got a message this moment, and have been idle before."""
+    before = (hangs(one), one.logged("A part of this worker makes no progress"))
+    end = time.monotonic() + 6 * HANG_S
+
+    while time.monotonic() < end:
+        one.run("long", namespace="live", context={"seconds": 0})
+
+    assert (hangs(one), one.logged("A part of this worker makes no progress")) == before
+
+
 def test_handlers_within_their_limits_are_left_alone_though_they_take_longer_than_the_hang_timeout(one):
     before = hangs(one)
     long = one.create("long", namespace="live", context={"seconds": 2 * HANG_S})

@@ -255,7 +255,8 @@ def test_actors_tells_depth_restarts_and_how_long_each_is_busy(system, until):
     until(lambda: (system.actors()[0].busy_seconds or 0) > 0)
     assert (idle.name, idle.mailbox_depth, idle.busy_seconds) == ("idle", 0, None)
     gate.set()
-    until(lambda: system.actors()[0].busy_seconds is None)
+    until(lambda: system.actors()[0].handled == 3)
+    assert (system.actors()[0].busy_seconds, system.actors()[1].handled) == (None, 0)
 
 
 def test_eight_threads_ask_at_once_and_each_gets_its_own_answer(system):

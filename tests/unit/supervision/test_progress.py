@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasker_actors.actors.system import ActorStatus
 from tasker_actors.supervision.progress import ProgressWatch, Standstill, Station, is_hung
+from tasker_actors.supervision.stations import actor_station
 
 
 def busy(mark: int = 0, name: str = "router", **keys: bool) -> Station:
@@ -32,6 +34,27 @@ def test_work_that_does_not_end_adds_up():
 )
 def test_what_is_no_standstill_begins_it_anew(progress: Station):
     assert looks(busy(), busy(), progress, busy(), busy()) == [0.0, 0.5, 0.0, 0.0, 0.5]
+
+
+def idle_with_a_message(handled: int) -> Station:
+    """An actor between the moment at which it was told something and the one at which its thread has it."""
+    return actor_station(
+        ActorStatus(
+            name="step_source",
+            is_running=True,
+            mailbox_depth=1,
+            restarts=0,
+            last_reason=None,
+            busy_seconds=None,
+            busy_since=None,
+            handled=handled,
+        )
+    )
+
+
+def test_an_actor_that_has_a_message_at_each_look_stands_still_only_if_it_handles_none_in_between():
+    assert looks(*map(idle_with_a_message, (0, 1, 2, 4))) == [0.0, 0.0, 0.0, 0.0]
+    assert looks(*map(idle_with_a_message, (3, 3, 3))) == [0.0, 0.5, 1.0]
 
 
 def test_the_station_that_stands_longest_is_named():
