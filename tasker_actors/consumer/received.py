@@ -64,7 +64,7 @@ def read_event(text: str | None) -> DomainEvent:
         else:
             event = DomainEvent.from_message(message)
         _check_kinds(message)
-        event.metadata  # noqa: B018  parses the event here, where a fault is still the message's
+        dict(event)  # reads every part of it here, where a fault is still the message's
     except (orjson.JSONDecodeError, TypeError, RecursionError) as error:
         raise NotAnEventError(f"this message cannot be read: {error}") from error
     except ValueError as error:
