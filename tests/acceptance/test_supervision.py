@@ -28,6 +28,7 @@ def short():
 @step_handler("break_actors")
 def break_actors():
     "Sends each actor that a step passes what makes it fail, among the messages of other steps."
+    gc.unfreeze()  # what the worker made before its first step is out of the collector's sight
     system = next(found for found in gc.get_objects() if isinstance(found, ActorSystem))
     system.address("step_source").tell("nothing that it knows")
     system.address("event_router").tell(StepFinished(None))
