@@ -249,10 +249,11 @@ def small_disk(directory: Path, server: StoppableServer) -> Path | None:
 def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_the_next_one_finishes(
     project: Project, server: StoppableServer
 ):
+    chains = 100  # so many that some are at work whenever the server goes
     with server.database(migrated=True) as url:
         limit = {"TASKER_SUPERVISOR__DRAIN_TIMEOUT_MS": "500"}
         with supervised(project, url, variables=limit, log="told_to_stop.log") as first:
-            create_chains(first, 30)
+            create_chains(first, chains)
             until(lambda: finished(first) > 5, 60)
             server.stop("fast")
             try:
@@ -262,6 +263,6 @@ def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_t
             finally:
                 server.start()
         with supervised(project, url, log="after_the_stop.log") as second:
-            until(lambda: finished(second) == 30, 120)
+            until(lambda: finished(second) == chains, 120)
             messages = [row["message"]["metadata"]["step_uuid"] for row in second.queue("away_domain_events")]
-            assert len(messages) == len(set(messages)) == 30 * len(STEPS)
+            assert len(messages) == len(set(messages)) == chains * len(STEPS)
