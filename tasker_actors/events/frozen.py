@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Any]):
 def freeze(value: Any) -> Any:
     """Copy a JSON value with every dict read-only and every list a tuple."""
     if isinstance(value, dict):
-        # Most values are neither: copied whole and looked through, a dict costs half of one that is built key by key.
+        # Most values are neither: copied whole and looked through instead of built key by key: subscribers wait for it.
         frozen = FrozenDict(value)
         for key, item in value.items():
             if isinstance(item, _CONTAINERS):
