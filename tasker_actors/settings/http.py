@@ -38,6 +38,10 @@ class HttpSettings(Section):
     answer_timeout_ms: Milliseconds = Field(
         default=30_000, description="A client that takes less than 16 KiB of its answer in this time is cut off."
     )
+    keep_alive_timeout_ms: Milliseconds = Field(
+        default=75_000,
+        description="A connection without a request is kept this long: longer than proxies and clients keep theirs.",
+    )
     api_key: str | None = Field(
         default=None,
         repr=False,

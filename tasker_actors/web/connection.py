@@ -51,6 +51,8 @@ class BoundedConnection(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Uvicorn's 5 s are those of many clients: where both let go at once, a request meets a closed connection.
+        self.timeout_keep_alive = self.shared.limits.keep_alive_timeout_ms / 1000  # type: ignore[assignment]  # seconds
         self._head_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
 

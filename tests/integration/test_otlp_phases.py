@@ -482,7 +482,8 @@ def test_forks_of_several_threads_at_once(receiver: OtlpReceiver, protocol: str)
         telemetry.shut_down(10000)
     """
     run_program(source, **receiver.environment(protocol))
-    names = [span.name for span in receiver.spans()]
+    # A request that a fork cut is sent again, though the collector may have it already: the same spans, the same ids.
+    names = list({span.span_id: span.name for span in receiver.spans()}.values())
     assert (names.count("of parent"), names.count("of child")) == (9, 9)
 
 

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Response
 from support.api_runtime import RecordingRuntime, serving
 from support.waiting import until
 
-from tasker_actors.settings import Settings
+from tasker_actors.settings import HttpSettings, Settings
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n"
 LONG_MS = 60_000
@@ -110,6 +110,24 @@ def test_a_request_in_progress_is_not_cut_off_by_the_time_for_headers() -> None:
         connection.sendall(head + b"content-length: 2\r\n\r\n{")
         assert connection.recv(65_536).startswith(b"HTTP/1.1 408")
         assert runtime.refusals == {"request_timeout": 1}
+
+
+def test_a_connection_without_a_request_is_kept_for_its_time_and_then_closed() -> None:
+    with limited(keep_alive_timeout_ms=100) as (client, runtime), connect(client) as connection:
+        assert is_answered(connection)
+        assert everything(connection) == b""
+        assert runtime.refusals == {}
+
+
+def test_a_connection_is_kept_longer_than_clients_and_proxies_do() -> None:
+    """HTTPX lets go after 5 s, as Uvicorn would, and the proxies of the clouds after 60 s."""
+    assert HttpSettings().keep_alive_timeout_ms > 60_000
+    with limited(keep_alive_timeout_ms=LONG_MS) as (client, _), connect(client) as connection:
+        assert is_answered(connection)
+        connection.settimeout(6)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        assert is_answered(connection)
 
 
 def test_headers_that_go_on_and_on_end_their_connection() -> None:
