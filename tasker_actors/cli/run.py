@@ -63,12 +63,16 @@ def run(
 
         leave_init_behind()
     # After the settings, so that a mistake in an option is told at once.
-    from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
+    from tasker_actors.supervision.spares import Spares  # noqa: PLC0415  workers load while this process does
 
-    code = run_supervisor(
-        settings,
-        handlers=settings.handlers.modules,
-        template_paths=settings.templates.directories,
-        embedded_home=settings.home,
-    )
+    with Spares(settings.worker.count) as spares:
+        from tasker_actors.supervision.run import run_supervisor  # noqa: PLC0415  it loads the whole runtime
+
+        code = run_supervisor(
+            settings,
+            spares,
+            handlers=settings.handlers.modules,
+            template_paths=settings.templates.directories,
+            embedded_home=settings.home,
+        )
     raise typer.Exit(code)

@@ -21,6 +21,7 @@ from tasker_actors.supervision.boot import LIFECYCLE, WorkerBoot, link_limits, m
 from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.process import start_worker
 from tasker_actors.supervision.slots import Incarnation, Slot
+from tasker_actors.supervision.spares import Spares
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,18 @@ class Launcher:
     """Used by the supervisor's main thread; what it returns as a job is for the registrar's."""
 
     def __init__(
-        self, settings: Settings, identity: CrewIdentity, *, system: ActorSystem, inbox: Inbox, pool: Pool
+        self,
+        settings: Settings,
+        identity: CrewIdentity,
+        *,
+        spares: Spares,
+        system: ActorSystem,
+        inbox: Inbox,
+        pool: Pool,
     ) -> None:
         self._settings = settings
         self._identity = identity
+        self._spares = spares
         self._system = system
         self._inbox = inbox
         self._pool = pool
@@ -91,6 +100,7 @@ class Launcher:
             mailbox_name(incarnation.slot, incarnation.number), partial(Forwarder, self._inbox, incarnation)
         )
         started = start_worker(
+            self._spares.take(),
             WorkerBoot(
                 slot=incarnation.slot,
                 incarnation=incarnation.number,
@@ -103,7 +113,7 @@ class Launcher:
                 handler_modules=identity.handler_modules,
                 native_handlers=identity.native_handlers,
                 template_ids=identity.template_ids,
-            )
+            ),
         )
         # Told on the same way as the worker's own messages, so that it comes after the last of them.
         link = ProcessLink(

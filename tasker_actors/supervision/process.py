@@ -1,18 +1,18 @@
-"""Starts worker processes: a fresh interpreter each, with two inherited descriptors and nothing else shared."""
+"""Worker processes, and what tells one process from another."""
 
 from __future__ import annotations
 
-import os
 import platform
 import socket
 import subprocess
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from tasker_actors.supervision.boot import WorkerBoot
+from tasker_actors.supervision.spares import Spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +24,11 @@ class WorkerProcess:
     process_start: float
 
 
-def start_worker(boot: WorkerBoot) -> WorkerProcess:
-    """Start a worker; call it from the main thread, whose end the worker takes for its supervisor's (HAZARDS 4).
-
-    A new interpreter and not a fork: no thread, lock or connection of this process exists in it (HAZARDS 1, 5).
-    """
-    ours, theirs = socket.socketpair()
-    boot_read, boot_write = os.pipe()
-    try:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [
-                sys.executable,
-                "-m",
-                "tasker_actors.supervision.worker",
-                str(boot_read),
-                str(theirs.fileno()),
-            ],
-            pass_fds=(boot_read, theirs.fileno()),
-            stdin=subprocess.DEVNULL,
-        )
-    except BaseException:
-        ours.close()
-        os.close(boot_write)
-        raise
-    finally:
-        os.close(boot_read)
-        theirs.close()
-    boot.write(boot_write)
-    return WorkerProcess(process, ours, start_time(process.pid) or 0.0)
+def start_worker(spare: Spare, boot: WorkerBoot) -> WorkerProcess:
+    """Let a process be this worker. One that has died meanwhile is a worker that dies at its start."""
+    with suppress(BrokenPipeError):
+        boot.write(spare.boot_pipe)
+    return WorkerProcess(spare.process, spare.link, start_time(spare.process.pid) or 0.0)
 
 
 def process_space() -> str:

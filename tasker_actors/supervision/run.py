@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasker_actors.actors import ActorSystem, LocalAddress
 from tasker_actors.actors.restart import restart_reason
@@ -26,10 +25,7 @@ from tasker_actors.postgres.repeat import repeat_until
 from tasker_actors.postgres.session import Pool, session
 from tasker_actors.postgres.workers import local_workers
 from tasker_actors.settings import Settings, require_key_when_exposed
-from tasker_actors.stats.declared import (
-    LINKS,
-    SUPERVISOR,
-)
+from tasker_actors.stats.declared import LINKS, SUPERVISOR
 from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.plans import StepPlans
@@ -54,6 +50,7 @@ from tasker_actors.supervision.sd_notify import SystemdNotifier
 from tasker_actors.supervision.settlement import Settlement
 from tasker_actors.supervision.shutdown import ExitDeadline, Shutdown
 from tasker_actors.supervision.signals import install_handlers
+from tasker_actors.supervision.spares import Spares
 from tasker_actors.supervision.stats_start import MAINTENANCE, STATS, start_stats
 from tasker_actors.supervision.supervisor import Supervisor
 from tasker_actors.supervision.templates import read_templates, register_templates
@@ -65,9 +62,6 @@ from tasker_actors.telemetry.logging import get_logger, init_console_only
 from tasker_actors.web.server import HttpServer
 from tasker_actors.workflow.template_index import TemplateIndex
 
-if TYPE_CHECKING:
-    pass
-
 logger = get_logger("tasker_actors.supervisor")
 
 _POOL_SIZE = 12
@@ -76,7 +70,7 @@ _SHARE = 0.3
 
 
 def run_supervisor(
-    settings: Settings, *, handlers: Sequence[str], template_paths: Sequence[Path], embedded_home: Path
+    settings: Settings, spares: Spares, *, handlers: Sequence[str], template_paths: Sequence[Path], embedded_home: Path
 ) -> int:
     """Run a supervisor until a signal ends it, and return the exit code 0; blocks the main thread.
 
@@ -105,7 +99,7 @@ def run_supervisor(
         plans = StepPlans(registry, handler_timeout_ms=settings.worker.handler_timeout_ms)
         for one in index.all:
             plans.add(one.template_id, one.template)
-        start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), stack)
+        start = Start(settings, inbox, exit_deadline, pool, url, revive, index, plans, tuple(handlers), spares, stack)
         start.run(start_by)
     return 0
 
@@ -128,6 +122,7 @@ class Start:
         index: TemplateIndex,
         plans: StepPlans,
         handlers: tuple[str, ...],
+        spares: Spares,
         stack: ExitStack,
     ) -> None:
         self._settings = settings
@@ -138,6 +133,7 @@ class Start:
         self._revive = revive
         self._index = index
         self._handlers = handlers
+        self._spares = spares
         self._stack = stack
         self._supervisor_id = new_uuid7()
         self._systemd = SystemdNotifier(os.environ)
@@ -209,7 +205,9 @@ class Start:
         logger.info("Supervisor stopped")
 
     def _crew(self, identity: CrewIdentity, registrar: Registrar) -> Crew:
-        launcher = Launcher(self._settings, identity, system=self._system, inbox=self._inbox, pool=self._pool)
+        launcher = Launcher(
+            self._settings, identity, spares=self._spares, system=self._system, inbox=self._inbox, pool=self._pool
+        )
         lifecycle = Lifecycle(
             self._settings,
             launcher=launcher,

@@ -9,7 +9,6 @@ import gc
 import math
 import os
 import queue
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +68,7 @@ from tasker_actors.supervision.inbox import Forwarder, Inbox
 from tasker_actors.supervision.last_export import CUT_OFF_MS, ESCALATED_MS, cut_short_ms, drained_ms, end_process
 from tasker_actors.supervision.left_threads import end_despite_threads
 from tasker_actors.supervision.orphan import die_with_parent
+from tasker_actors.supervision.spares import leave_signals_to_the_supervisor
 from tasker_actors.supervision.stacks import thread_stacks
 from tasker_actors.supervision.watch import WorkerWatch
 from tasker_actors.supervision.wire_messages import wire_registry
@@ -320,9 +320,7 @@ class Worker:
 def main(arguments: Sequence[str]) -> int:
     """Start a worker process; see the module's first lines."""
     boot_fd, link_fd = (int(argument) for argument in arguments)
-    # The terminal's Ctrl-C reaches every process of the group: only the supervisor decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_signals_to_the_supervisor()
     boot = WorkerBoot.read(boot_fd)
     if boot is None:
         return EXIT_ORPHANED

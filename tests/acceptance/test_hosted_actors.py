@@ -21,6 +21,7 @@ from tasker_actors.stats.block import create_block
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.supervision.boot import WorkerBoot
 from tasker_actors.supervision.process import start_worker
+from tasker_actors.supervision.spares import start_process
 from tasker_actors.supervision.wire_messages import wire_registry
 from tasker_actors.telemetry.metrics import DROPS
 
@@ -218,6 +219,7 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
     blocks.mkdir()
     block_path = create_block(blocks, slot=0, incarnation=1, executors=2)
     started = start_worker(
+        start_process(),
         WorkerBoot(
             slot=0,
             incarnation=1,
@@ -228,7 +230,7 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
             database_url=database_url,
             namespaces=("hosted",),
             handler_modules=("hosted_module",),
-        )
+        ),
     )
     system = ActorSystem("supervisor", registry=wire_registry(), on_undeliverable=lambda *_: None)
     link = ProcessLink(started.link, on_close=lambda _reason: None)

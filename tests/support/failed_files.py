@@ -21,5 +21,5 @@ def failed_files(cached: Path, most: int) -> list[str]:
 
 if __name__ == "__main__":
     files = failed_files(LAST_FAILED, int(sys.argv[1]))
-    print(*files)
+    sys.stdout.write(" ".join(files) + "\n")
     sys.exit(not files)
