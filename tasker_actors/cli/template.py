@@ -45,6 +45,16 @@ def validate(
             help="With --handlers: where the shared libraries of native handlers are.",
         ),
     ] = Path(),
+    max_decision_depth: Annotated[
+        int | None,
+        typer.Option(
+            "--max-decision-depth",
+            envvar="TASKER_DECISIONS__MAX_DEPTH",
+            min=1,
+            metavar="N",
+            help="Most decisions on one way through a template, where the setting is not the default.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Report every fault of every template at once.
@@ -60,6 +70,7 @@ def validate(
         strict=strict or environment == _PRODUCTION,
         modules=handlers or None,
         native_directory=native_directory,
+        max_decision_depth=max_decision_depth,
     )
     if as_json:
         output.write_json(

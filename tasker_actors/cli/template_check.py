@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasker_actors.errors import ConfigurationError, Fault, TemplateError
@@ -11,6 +12,7 @@ from tasker_actors.steps.modules import import_modules
 from tasker_actors.steps.native_handlers import HandlerFiles
 from tasker_actors.steps.references import reference_faults
 from tasker_actors.steps.registry import HandlerRegistry
+from tasker_actors.workflow.dynamic_limits import DEFAULT_MAX_DEPTH
 from tasker_actors.workflow.faults import settle
 from tasker_actors.workflow.load import LoadedTemplates, load_templates
 
@@ -45,6 +47,7 @@ def check_templates(
     strict: bool,
     modules: Sequence[str] | None,
     native_directory: Path = Path(),
+    max_decision_depth: int | None = None,
 ) -> TemplateReport:
     """Check files and directories; handlers and publishers too where modules to look in are given.
 
@@ -54,10 +57,13 @@ def check_templates(
     registry = None
     if modules is not None:
         registry = HandlerRegistry.from_modules(import_modules(modules), HandlerFiles(native_directory))
+    load = partial(
+        load_templates, paths, environment=environment, max_decision_depth=max_decision_depth or DEFAULT_MAX_DEPTH
+    )
     try:
-        loaded = load_templates(paths, environment=environment, strict=False)
+        loaded = load(strict=False)
     except TemplateError as error:
-        return TemplateReport((), _with_warnings(error.faults, paths, environment, strict=strict))
+        return TemplateReport((), _with_warnings(error.faults, load, strict=strict))
     if not loaded.templates:
         msg = f"there is no template (*.yaml, *.yml) in {', '.join(map(str, paths))}"
         raise ConfigurationError(msg)
@@ -70,12 +76,10 @@ def check_templates(
     return TemplateReport(tuple(_checked(loaded)), tuple(faults))
 
 
-def _with_warnings(
-    errors: Sequence[Fault], paths: Sequence[Path], environment: str, *, strict: bool
-) -> tuple[Fault, ...]:
+def _with_warnings(errors: Sequence[Fault], load: Callable[..., LoadedTemplates], *, strict: bool) -> tuple[Fault, ...]:
     """Return the errors and the warnings beside them, which only a strict reading tells when there are errors."""
     try:
-        load_templates(paths, environment=environment, strict=True)
+        load(strict=True)
     except TemplateError as error:
         everything = error.faults
     else:

@@ -10,7 +10,7 @@ zone that it lacks, a right, a stored text of another release) costs nothing: th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,13 +53,18 @@ class Fired:
 
 
 def fire_next(
-    pool: Pool, making: ScheduledTasks, limits: CatchUpLimits, passed_over: Mapping[str, datetime] | None = None
+    pool: Pool,
+    making: ScheduledTasks,
+    limits: CatchUpLimits,
+    passed_over: Mapping[str, datetime] | None = None,
+    trying: Callable[[Schedule], None] | None = None,
 ) -> Fired | None:
     """Fire the schedule that has been due longest and that nobody else fires now; None if there is none.
 
     All or nothing, in one transaction; call it until it returns None, and pass over what it left: `passed_over` has by
     name when such a schedule was last changed. A schedule of which no task can be made keeps the reason. Raises what
-    `session` raises, and then nothing was done, or after an OutcomeUnknownError perhaps everything.
+    `session` raises, and then nothing was done, or after an OutcomeUnknownError perhaps everything; `trying` is told
+    which schedule it was about.
     """
     schedule: Schedule | None = None
     try:
@@ -69,6 +74,8 @@ def fire_next(
             if row is None:
                 return None
             schedule, now = schedule_from(row)
+            if trying is not None:
+                trying(schedule)
             try:
                 fired, due = _fire(connection, schedule, now, making, limits)
             except Exception as error:  # what nobody thought of in one schedule must not stop the others

@@ -12,6 +12,7 @@ from tasker_actors.messages import Count, FireSchedules
 from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.schedule_firing import Fired, fire_next, next_firing_s
 from tasker_actors.postgres.scheduled_tasks import ScheduledTasks
+from tasker_actors.postgres.schedules import Schedule
 from tasker_actors.postgres.session import PASSING_ERRORS, PermissionMissingError, Pool
 from tasker_actors.settings.schedules import ScheduleSettings
 from tasker_actors.telemetry import metrics
@@ -70,6 +71,9 @@ class ScheduleActor(Actor):
         )
         self._lacks: str | None = None
         self._left: dict[str, _Left] = {}
+        self._trying: Schedule | None = None
+        self._cut: tuple[str, datetime] | None = None
+        """Name and last change of the schedule whose firing was cut off last."""
 
     def on_start(self) -> None:
         """Look at once; a new instance does not know when the one before it wanted to."""
@@ -85,6 +89,7 @@ class ScheduleActor(Actor):
             pause_s = self._pause_s() if self._fire() else 0.0
         except PASSING_ERRORS as error:
             self._availability.failed(_DOING, str(error))
+            self._note_cut(str(error))
         except PermissionMissingError as error:
             if str(error) != self._lacks:
                 self._lacks = str(error)
@@ -97,13 +102,36 @@ class ScheduleActor(Actor):
     def _fire(self) -> bool:
         """Fire what is due, as much as one round has; returns whether that was all."""
         for _ in range(_ROUND):
-            fired = fire_next(self._pool, self._making, self._limits, self._passed_over())
+            self._trying = None
+            fired = fire_next(self._pool, self._making, self._limits, self._passed_over(), self._try)
             if fired is None:
                 return True
             if fired.left:
                 self._left[fired.schedule.name] = _Left(fired.schedule.updated_at, time.monotonic() + _LEFT_S)
             self._tell(fired)
         return False
+
+    def _try(self, schedule: Schedule) -> None:
+        self._trying = schedule
+
+    def _note_cut(self, error: str) -> None:
+        """Pass a schedule over for a while whose firing was cut off twice in a row, so that others have their turn.
+
+        Once may be the server's end; twice it may be its own, as where its task takes longer than a statement may.
+        """
+        schedule = self._trying
+        if schedule is None:
+            return
+        last, self._cut = self._cut, (schedule.name, schedule.updated_at)
+        if last == self._cut:
+            self._left[schedule.name] = _Left(schedule.updated_at, time.monotonic() + _LEFT_S)
+            logger.warning(
+                "A schedule's firing was cut off twice and waits, so that others come",
+                schedule=schedule.name,
+                error=error,
+                pause_s=_LEFT_S,
+                advice="look what its tasks wait for: locks, triggers, or a server that is too slow for them",
+            )
 
     def _pause_s(self) -> float:
         """Return how long nothing is due; a change of a schedule is announced, and the poll is for the rest."""

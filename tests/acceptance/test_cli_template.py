@@ -81,6 +81,29 @@ def test_a_good_template_is_0(validate):
     assert err == "1 templates can be used, 0 errors, 0 warnings\n"
 
 
+TWO_DECISIONS = """
+name: choose
+namespace_name: flights
+version: 1.0.0
+steps:
+  - {name: first, type: decision, handler: {callable: flights.first}}
+  - {name: second, type: decision, handler: {callable: flights.second}, dependencies: [first]}
+  - {name: last, handler: {callable: flights.last}, dependencies: [second]}
+"""
+
+
+@pytest.mark.parametrize("how", [{"arguments": ["--max-decision-depth", "1"]}, {"TASKER_DECISIONS__MAX_DEPTH": "1"}])
+def test_decisions_are_as_deep_as_the_supervisor_allows(validate, tmp_path, how):
+    (tmp_path / "templates" / "choose.yaml").write_text(TWO_DECISIONS)
+
+    assert validate("templates")[0] == 0
+    code, out, _ = validate(*how.pop("arguments", []), "templates", **how)
+
+    assert code == 2
+    assert "step second" in out
+    assert "decisions.max_depth is 1" in out
+
+
 def test_all_faults_of_all_files_are_reported_at_once(validate, tmp_path):
     (tmp_path / "templates" / "night.yml").write_text(BAD)
     (tmp_path / "templates" / "broken.yaml").write_text("name: [")

@@ -236,6 +236,22 @@ def test_while_the_database_refuses_it_waits_and_then_goes_on(flow: Flow, start:
     until(lambda: firing.availability.reason is None)
 
 
+def test_one_that_is_cut_off_each_time_does_not_keep_the_others_from_firing(flow: Flow, start: Start) -> None:
+    """As one whose task takes longer than a statement may: it is due first, and no error of its own is known."""
+    flow.register({"only": []})
+    put(flow, "slow", due=new_year(flow, 3), priority=7)
+    put(flow, "after it", due=new_year(flow))
+
+    with refusing(flow, AT_ONCE, "57014"), capture_logs() as lines:
+        start()
+        until(lambda: len(tasks(flow, "after it")) == 1)
+
+    assert tasks(flow, "slow") == []
+    assert schedule(flow, "slow")["next_fire_at"] == new_year(flow, 3)
+    (told,) = (line for line in lines if "cut off twice" in line["event"])
+    assert told["schedule"] == "slow"
+
+
 def test_a_right_that_is_missing_is_waited_for(flow: Flow, start: Start) -> None:
     flow.register({"only": []})
     put(flow, due=new_year(flow))

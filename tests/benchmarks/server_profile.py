@@ -1,0 +1,109 @@
+"""Where PostgreSQL's time goes while workers work off chains: a flame graph, sampled by Linux's `perf`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from matplotlib import pyplot as plt
+from system import create_chains, home_directory, running
+
+SAMPLED_CHAINS = 10_000
+SECONDS = 8
+SAMPLES_PER_S = 250
+STACK_BYTES = 16_384
+
+_LEAST_SHARE = 0.004
+_LETTERS = 150
+"""That fit in the width of the graph."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """A function as it was called by what is below it."""
+
+    samples: int = 0
+    above: dict[str, Frame] = field(default_factory=dict)
+
+
+def flame_graph(path: Path) -> None:
+    """Write it as a plot; without `perf`, or without the right to use it, say so and write nothing."""
+    perf = shutil.which("perf")
+    if perf is None:
+        sys.stderr.write("no flame graph of the server: there is no perf (Debian: apt-get install linux-perf)\n")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        recorded = Path(directory, "perf.data")
+        with home_directory() as home, running(home) as system, system.client() as client:
+            create_chains(client, SAMPLED_CHAINS)
+            server = int((home / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
+            backends = ",".join(str(child.pid) for child in psutil.Process(server).children())
+            # The clock and not the processor's counters, which virtual machines do not have; the programs have no frame
+            # pointers, so each sample keeps a piece of the stack.
+            options = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "--call-graph", f"dwarf,{STACK_BYTES}"]
+            command = [perf, "record", *options, "-p", backends, "-o", recorded, "--", "sleep", str(SECONDS)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.stderr.write(f"no flame graph of the server: {done.stderr.strip()}\n")
+            return
+        script = [perf, "script", "--no-inline", "-F", "comm,ip,sym", "-i", recorded]
+        text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    _draw(path, _fold(_stacks(text)))
+
+
+def _stacks(text: str) -> Iterator[list[str]]:
+    """Read the samples, the innermost function first; what has no name has none here either."""
+    for sample in text.split("\n\n"):
+        _, *lines = sample.strip("\n").split("\n")
+        names = [line.split(maxsplit=1)[1] for line in lines if len(line.split(maxsplit=1)) > 1]
+        yield [name for name in names if name != "[unknown]"]
+
+
+def _fold(stacks: Iterable[list[str]]) -> Frame:
+    root = Frame()
+    for stack in stacks:
+        frame = root
+        frame.samples += 1
+        for name in reversed(stack):
+            frame = frame.above.setdefault(name, Frame())
+            frame.samples += 1
+    return root
+
+
+def _draw(path: Path, root: Frame) -> None:
+    boxes = list(_boxes(root, 0, 0, root.samples * _LEAST_SHARE))
+    height = max(level for level, *_ in boxes) + 1
+    plt.figure(figsize=(14, 0.22 * height + 0.6))
+    for level, left, name, samples in boxes:
+        share = samples / root.samples
+        plt.barh(level, share, 0.94, left / root.samples, color=plt.cm.autumn(0.35 + 0.5 * (_hash(name) % 100) / 100))
+        letters = int(share * _LETTERS)
+        if letters > 2:
+            plt.text(left / root.samples + 0.001, level, name[:letters], fontsize=6, va="center", family="monospace")
+    plt.xlim(0, 1)
+    plt.ylim(-0.5, height - 0.5)
+    plt.axis("off")
+    plt.title(f"PostgreSQL under chains: {root.samples:,} samples of its processes while they compute", fontsize=9)
+    plt.tight_layout()
+    plt.savefig(path, metadata={"Date": None})
+    plt.close()
+
+
+def _boxes(frame: Frame, level: int, left: int, least: float) -> Iterator[tuple[int, int, str, int]]:
+    """Each function's level, the samples left of it, its name and its samples, the widest first."""
+    for name, above in sorted(frame.above.items(), key=lambda item: -item[1].samples):
+        if above.samples >= least:
+            yield level, left, name, above.samples
+            yield from _boxes(above, level + 1, left, least)
+        left += above.samples
+
+
+def _hash(name: str) -> int:
+    """A number that is the same in every run."""
+    return sum(name.encode())
