@@ -14,6 +14,8 @@ from chaos.schedule import Fault
 _AGAIN_S = 0.25
 _PATIENCE_S = 30.0
 """A fault whose victim does not appear for so long is given up, and counted as such."""
+_FIRST_PATIENCE_S = 90.0
+"""The same for the first of its kind: a run without one would prove less than it says."""
 
 
 class Runner:
@@ -46,7 +48,8 @@ class Runner:
         try:
             end = begin(fault, self._scene)
         except NotNowError:
-            if time.monotonic() > start + fault.at_s + _PATIENCE_S:
+            patience_s = _PATIENCE_S if self.begun[fault.kind] else _FIRST_PATIENCE_S
+            if time.monotonic() > start + fault.at_s + patience_s:
                 self.given_up[fault.kind] += 1
             else:
                 self._push(time.monotonic() + _AGAIN_S, fault, None)

@@ -80,6 +80,6 @@ def test_nothing_is_lost_whatever_breaks(run):
     assert run.process.returncode == 0
     # On a slow day a few find no victim, because a supervisor takes long to start.
     assert sum(report["given_up"].values()) <= report["faults_in_all"] / 4, report["given_up"]
-    assert set(report["faults"]) | set(report["given_up"]) == set(FaultKind)
+    assert set(report["faults"]) == set(FaultKind)
     assert report["work"]["tasks"] > 0
     assert report["work"]["deliveries"] > 0
