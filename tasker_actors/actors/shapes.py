@@ -70,17 +70,16 @@ def refuse_non_finite(value: Any) -> None:
 
 @dataclass(slots=True)
 class Shape:
-    """One frozen dataclass: `names` and `codecs` of its fields in the order of its constructor."""
+    """One frozen dataclass: the names of its fields with their codecs, in the order of its constructor."""
 
     message_type: type
-    names: tuple[str, ...] = ()
-    codecs: tuple[Codec, ...] = ()
+    fields: tuple[tuple[str, Codec], ...] = ()
     is_loose: bool = False
 
     def to_json(self, message: Any) -> dict[str, Any]:
         """Return the object that stands for a message."""
         result: dict[str, Any] = {}
-        for name, codec in zip(self.names, self.codecs, strict=True):
+        for name, codec in self.fields:
             value = getattr(message, name)
             if codec.types and type(value) not in codec.types:
                 raise self._wrong(name, codec.to_json, value)
@@ -94,15 +93,17 @@ class Shape:
 
     def from_json(self, value: Any) -> Any:
         """Build the message that a parsed object stands for: every field there, of its type, and nothing else."""
-        if type(value) is not dict or len(value) != len(self.names):
-            message = f"{self.message_type.__name__} has the fields {', '.join(self.names)}, not {value!r:.200}"
+        if type(value) is not dict or len(value) != len(self.fields):
+            names = ", ".join(name for name, _ in self.fields)
+            message = f"{self.message_type.__name__} has the fields {names}, not {value!r:.200}"
             raise ShapeError(message)
         arguments = []
-        for name, codec in zip(self.names, self.codecs, strict=True):
-            if name not in value:
+        for name, codec in self.fields:
+            try:
+                argument = value[name]
+            except KeyError:
                 message = f"{self.message_type.__name__}.{name} is missing"
-                raise ShapeError(message)
-            argument = value[name]
+                raise ShapeError(message) from None
             if codec.json_types and type(argument) not in codec.json_types:
                 raise self._wrong(name, codec.from_json, argument)
             if codec.read is not None:
@@ -171,8 +172,8 @@ class Shapes:
             except TypeError as error:
                 message = f"{where} cannot travel between processes: {error}"
                 raise TypeError(message) from error
-        shape.names = tuple(field.name for field in fields(shape.message_type))
-        shape.codecs = tuple(codecs)
+        names = (field.name for field in fields(shape.message_type))
+        shape.fields = tuple(zip(names, codecs, strict=True))
         shape.is_loose = any(codec.is_loose for codec in codecs)
 
     def _codec(self, hint: Any) -> Codec:
@@ -209,7 +210,7 @@ class Shapes:
             frozenset({dict}),
             write=shape.to_json,
             read=shape.from_json,
-            is_loose=shape.is_loose or not shape.codecs,  # a class that is being compiled may yet turn out loose
+            is_loose=shape.is_loose or not shape.fields,  # a class that is being compiled may yet turn out loose
         )
 
     def _union(self, hints: tuple[Any, ...]) -> Codec:

@@ -33,12 +33,15 @@ def run(rounds: int) -> dict[str, list[float]]:
         with psycopg.connect(system.database_url, autocommit=True) as connection:
             for number in range(rounds + 1):
                 connection.execute(EMPTY)
+                before = time.process_time()
                 published = _publish(connection)
+                own = (time.process_time() - before) / EVENTS * 1e6
                 rows = connection.execute(STORED).fetchall()
                 connection.execute(EMPTY)
                 copied = _copy(connection, rows)
                 if number:
                     _note(figures, "events_outside_per_s", published)
+                    _note(figures, "events_outside_client_us", own)
                     _note(figures, "copied_events_per_s", copied)
                     _note(figures, "events_outside_per_copied", published / copied)
             connection.execute(EMPTY)
