@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -23,8 +24,13 @@ def spare() -> Iterator[Spare]:
 
 
 def processes() -> list[int]:
-    """The children of this process that are to be workers; other tests leave servers running."""
-    return [child.pid for child in psutil.Process().children() if "tasker_actors.supervision.worker" in child.cmdline()]
+    """The children of this process that are to be workers; other tests leave servers running, and zombies."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "tasker_actors.supervision.worker" in child.cmdline():
+                found.append(child.pid)
+    return found
 
 
 def test_the_first_one_comes_first_and_then_new_ones() -> None:
