@@ -249,7 +249,7 @@ def small_disk(directory: Path, server: StoppableServer) -> Path | None:
 def test_a_supervisor_that_is_told_to_stop_while_the_database_is_away_ends_and_the_next_one_finishes(
     project: Project, server: StoppableServer
 ):
-    chains = 100  # so many that some are at work whenever the server goes
+    chains = 1_000  # work for about four seconds, and the server goes within the first
     with server.database(migrated=True) as url:
         limit = {"TASKER_SUPERVISOR__DRAIN_TIMEOUT_MS": "500"}
         with supervised(project, url, variables=limit, log="told_to_stop.log") as first:
