@@ -31,6 +31,7 @@ AIMS: Mapping[str, Aim] = {
     "fast_event_p50_ms": Aim("router to subscriber at half that rate, p50", " ms", None),
     "fast_event_p99_ms": Aim("the same, p99", " ms", 1.0, is_limit=True),
     "events_outside_per_s": Aim("durable events published in an application's transaction, 1,000 a call", "/s", None),
+    "events_outside_client_us": Aim("of that, the application's own processor time, an event", " µs", None),
     "copied_events_per_s": Aim("COPY of the same rows, ready-made, 1,000 a transaction", "/s", None),
     "events_outside_per_copied": Aim("published per copied", "", 0.6),
     "readable_p50_ms": Aim("from the beginning of a commit until a reader elsewhere has its event, p50", " ms", None),

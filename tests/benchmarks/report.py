@@ -1,4 +1,4 @@
-"""The report: what was measured as plots, and the flame graph of a worker, in a directory that README shows."""
+"""The report: what was measured as plots, and flame graphs of a worker and the server, for README to show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import cost
 import growth
 import matplotlib as mpl
 import scaling
+import server_profile
 from matplotlib import pyplot as plt
 
 Figures = Mapping[str, Sequence[float]]
@@ -34,6 +35,7 @@ def write(directory: Path, measured: Mapping[str, object], figures: Figures) -> 
     _growth(directory / "growth.svg", figures)
     if "workers_us_per_step" in figures:
         cost.flame_graph(directory / "worker.svg")
+        server_profile.flame_graph(directory / "server.svg")
 
 
 def _median(figures: Figures, name: str) -> float:

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import psutil
 from matplotlib import pyplot as plt
 from system import create_chains, home_directory, running
@@ -17,9 +19,11 @@ from system import create_chains, home_directory, running
 SAMPLED_CHAINS = 10_000
 SECONDS = 8
 SAMPLES_PER_S = 250
-STACK_BYTES = 16_384
+STACK_BYTES = 32_768
 
-_LEAST_SHARE = 0.004
+_LEAST_SHARE = 0.006
+_ROOT = "PostgresMain"
+"""What it is called by is the same for all."""
 _LETTERS = 150
 """That fit in the width of the graph."""
 
@@ -47,12 +51,12 @@ def flame_graph(path: Path) -> None:
             # The clock and not the processor's counters, which virtual machines do not have; the programs have no frame
             # pointers, so each sample keeps a piece of the stack.
             options = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "--call-graph", f"dwarf,{STACK_BYTES}"]
-            command = [perf, "record", *options, "-p", backends, "-o", recorded, "--", "sleep", str(SECONDS)]
+            command = [perf, "record", *options, "-p", backends, "-o", str(recorded), "--", "sleep", str(SECONDS)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.stderr.write(f"no flame graph of the server: {done.stderr.strip()}\n")
             return
-        script = [perf, "script", "--no-inline", "-F", "comm,ip,sym", "-i", recorded]
+        script = [perf, "script", "--no-inline", "-F", "comm,ip,sym", "-i", str(recorded)]
         text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     _draw(path, _fold(_stacks(text)))
 
@@ -62,7 +66,8 @@ def _stacks(text: str) -> Iterator[list[str]]:
     for sample in text.split("\n\n"):
         _, *lines = sample.strip("\n").split("\n")
         names = [line.split(maxsplit=1)[1] for line in lines if len(line.split(maxsplit=1)) > 1]
-        yield [name for name in names if name != "[unknown]"]
+        named = [name for name in names if name != "[unknown]"]
+        yield named[: named.index(_ROOT) + 1] if _ROOT in named else named
 
 
 def _fold(stacks: Iterable[list[str]]) -> Frame:
@@ -82,7 +87,7 @@ def _draw(path: Path, root: Frame) -> None:
     plt.figure(figsize=(14, 0.22 * height + 0.6))
     for level, left, name, samples in boxes:
         share = samples / root.samples
-        plt.barh(level, share, 0.94, left / root.samples, color=plt.cm.autumn(0.35 + 0.5 * (_hash(name) % 100) / 100))
+        plt.barh(level, share, 0.94, left / root.samples, color=_color(name))
         letters = int(share * _LETTERS)
         if letters > 2:
             plt.text(left / root.samples + 0.001, level, name[:letters], fontsize=6, va="center", family="monospace")
@@ -104,6 +109,6 @@ def _boxes(frame: Frame, level: int, left: int, least: float) -> Iterator[tuple[
         left += above.samples
 
 
-def _hash(name: str) -> int:
-    """A number that is the same in every run."""
-    return sum(name.encode())
+def _color(name: str) -> Any:
+    """The same one in every run."""
+    return mpl.colormaps["autumn"](0.35 + 0.5 * (sum(name.encode()) % 100) / 100)
