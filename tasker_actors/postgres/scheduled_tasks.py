@@ -26,7 +26,7 @@ from tasker_actors.workflow.task_requests import NewTask
 INITIATOR = "schedule"
 _MOST_STEPS = 10_000
 """Of the tasks of one transaction, which takes a fifth of a second for them: a server that is a hundred times as slow
-answers within `answer_timeout_ms`. One that does not would be asked for the same again, for ever."""
+answers within `answer_timeout_ms`. One that does not is asked for the same again, after others."""
 
 
 class ScheduledTasks:

@@ -40,7 +40,7 @@ class HttpSettings(Section):
     )
     keep_alive_timeout_ms: Milliseconds = Field(
         default=75_000,
-        description="A connection without a request is kept this long: longer than proxies and clients keep theirs.",
+        description="A connection is kept this long after an answer: longer than proxies and clients keep theirs.",
     )
     api_key: str | None = Field(
         default=None,

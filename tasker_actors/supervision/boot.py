@@ -17,6 +17,8 @@ LIFECYCLE = "lifecycle"
 MAILBOX = "slot"
 """The supervisor's actors that take the messages of one incarnation each, as metrics name them all."""
 
+_END = b"\n"
+
 EXIT_ESCALATED = 70
 """An actor failed for good."""
 EXIT_FENCED = 71
@@ -57,7 +59,6 @@ class WorkerBoot:
     slot: int
     incarnation: int
     worker_id: int
-    supervisor_pid: int
     settings: str
     block_path: str
     database_url: str
@@ -69,14 +70,17 @@ class WorkerBoot:
     def write(self, descriptor: int) -> None:
         """Write everything to a pipe and close it."""
         with os.fdopen(descriptor, "wb") as pipe:
-            pipe.write(orjson.dumps(asdict(self)))
+            pipe.write(orjson.dumps(asdict(self)) + _END)
 
     @classmethod
     def read(cls, descriptor: int) -> WorkerBoot | None:
-        """Read to the end of a pipe; None if the supervisor died before it wrote, ProtocolError for anything else."""
+        """Read one line of a pipe; None if the supervisor died before it wrote all, ProtocolError for anything else.
+
+        Not to the pipe's end: a process that users' code forked in the supervisor may hold it open.
+        """
         with os.fdopen(descriptor, "rb") as pipe:
-            text = pipe.read()
-        if not text:
+            text = pipe.readline()
+        if not text.endswith(_END):
             return None
         try:
             fields = orjson.loads(text)

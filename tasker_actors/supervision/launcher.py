@@ -105,7 +105,6 @@ class Launcher:
                 slot=incarnation.slot,
                 incarnation=incarnation.number,
                 worker_id=incarnation.worker_id,
-                supervisor_pid=identity.pid,
                 settings=settings_to_json(self._settings),
                 block_path=str(path),
                 database_url=identity.database_url,

@@ -13,7 +13,14 @@ from tasker_actors.postgres.availability import Availability
 from tasker_actors.postgres.schedule_firing import Fired, fire_next, next_firing_s
 from tasker_actors.postgres.scheduled_tasks import ScheduledTasks
 from tasker_actors.postgres.schedules import Schedule
-from tasker_actors.postgres.session import PASSING_ERRORS, PermissionMissingError, Pool
+from tasker_actors.postgres.session import (
+    PASSING_ERRORS,
+    DatabaseBusyError,
+    OutcomeUnknownError,
+    PermissionMissingError,
+    Pool,
+    QueryTimeoutError,
+)
 from tasker_actors.settings.schedules import ScheduleSettings
 from tasker_actors.telemetry import metrics
 from tasker_actors.telemetry.logging import get_logger
@@ -29,6 +36,9 @@ _TAKEN_S = 0.05
 _MOST_AT_ONCE = 1_000
 _LEFT_S = 60.0
 """What cannot be fired here is looked at again after that: one line of the log a minute, until somebody helps."""
+
+_CUT_OFF = (OutcomeUnknownError, DatabaseBusyError, QueryTimeoutError)
+"""What ends a firing that takes too long: its own connection, a lock, the server. Not what the server itself lacks."""
 
 _ROUND = 100
 """Schedules that fire on one message; a message that stops the actor waits no longer than that."""
@@ -89,7 +99,8 @@ class ScheduleActor(Actor):
             pause_s = self._pause_s() if self._fire() else 0.0
         except PASSING_ERRORS as error:
             self._availability.failed(_DOING, str(error))
-            self._note_cut(str(error))
+            if isinstance(error, _CUT_OFF):
+                self._note_cut(str(error))
         except PermissionMissingError as error:
             if str(error) != self._lacks:
                 self._lacks = str(error)
@@ -106,6 +117,8 @@ class ScheduleActor(Actor):
             fired = fire_next(self._pool, self._making, self._limits, self._passed_over(), self._try)
             if fired is None:
                 return True
+            if self._cut == (fired.schedule.name, fired.schedule.updated_at):
+                self._cut = None
             if fired.left:
                 self._left[fired.schedule.name] = _Left(fired.schedule.updated_at, time.monotonic() + _LEFT_S)
             self._tell(fired)

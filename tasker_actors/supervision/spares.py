@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -10,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+logger = logging.getLogger("tasker_actors.supervisor")
 
 _OWNED = frozenset({signal.SIGINT, signal.SIGTERM})
 
@@ -37,24 +40,38 @@ class Spares:
     """
 
     def __init__(self, count: int) -> None:
-        self._left = [start_process() for _ in range(count)]
+        self._count = count
+        self._left: list[Spare] = []
 
     def __enter__(self) -> Self:
+        try:
+            while len(self._left) < self._count:
+                self._left.append(start_process())
+        except BaseException:
+            self._discard_all()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for spare in self._left:
-            spare.discard()
-        self._left.clear()
+        self._discard_all()
 
     def take(self) -> Spare:
         """Return a process that is loading or has loaded, or start one."""
         while self._left:
             spare = self._left.pop(0)
-            if spare.process.poll() is None:
+            code = spare.process.poll()
+            if code is None:
                 return spare
+            logger.warning(
+                "A process for a worker ended while it loaded; another one is started", extra={"exit_code": code}
+            )
             spare.discard()
         return start_process()
+
+    def _discard_all(self) -> None:
+        for spare in self._left:
+            spare.discard()
+        self._left.clear()
 
 
 def start_process() -> Spare:
@@ -75,6 +92,7 @@ def start_process() -> Spare:
                     "tasker_actors.supervision.worker",
                     str(boot_read),
                     str(theirs.fileno()),
+                    str(os.getpid()),
                 ],
                 pass_fds=(boot_read, theirs.fileno()),
                 stdin=subprocess.DEVNULL,

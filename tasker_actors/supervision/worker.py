@@ -1,6 +1,6 @@
 """A worker process: phase 1, native code, users' code, phase 2, the pipeline, and the loop that keeps it honest.
 
-Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD LINK_FD`.
+Started by the supervisor as `python -m tasker_actors.supervision.worker BOOT_FD LINK_FD SUPERVISOR_PID`.
 """
 
 from __future__ import annotations
@@ -319,12 +319,12 @@ class Worker:
 
 def main(arguments: Sequence[str]) -> int:
     """Start a worker process; see the module's first lines."""
-    boot_fd, link_fd = (int(argument) for argument in arguments)
+    boot_fd, link_fd, supervisor_pid = (int(argument) for argument in arguments)
     leave_signals_to_the_supervisor()
+    die_with_parent(supervisor_pid)
     boot = WorkerBoot.read(boot_fd)
     if boot is None:
         return EXIT_ORPHANED
-    die_with_parent(boot.supervisor_pid)
     init_console_only(worker=boot.slot)
     settings = settings_from_json(boot.settings)
     # Between the phases, and before the link: until here this process has one thread and has opened nothing (SPEC 4.1).

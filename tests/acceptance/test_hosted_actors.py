@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -224,7 +223,6 @@ def test_a_hosted_actor_is_told_and_asked_from_another_process(project, database
             slot=0,
             incarnation=1,
             worker_id=worker_id,
-            supervisor_pid=os.getpid(),
             settings=settings_to_json(settings),
             block_path=str(block_path),
             database_url=database_url,

@@ -63,7 +63,7 @@ def flame_graph(path: Path) -> None:
 
 def _stacks(text: str) -> Iterator[list[str]]:
     """Read the samples, the innermost function first; what has no name has none here either."""
-    for sample in text.split("\n\n"):
+    for sample in text.strip().split("\n\n"):
         _, *lines = sample.strip("\n").split("\n")
         names = [line.split(maxsplit=1)[1] for line in lines if len(line.split(maxsplit=1)) > 1]
         named = [name for name in names if name != "[unknown]"]
@@ -83,6 +83,9 @@ def _fold(stacks: Iterable[list[str]]) -> Frame:
 
 def _draw(path: Path, root: Frame) -> None:
     boxes = list(_boxes(root, 0, 0, root.samples * _LEAST_SHARE))
+    if not boxes:
+        sys.stderr.write("no flame graph of the server: perf saw no function of it by name\n")
+        return
     height = max(level for level, *_ in boxes) + 1
     plt.figure(figsize=(14, 0.22 * height + 0.6))
     for level, left, name, samples in boxes:

@@ -14,7 +14,7 @@ from chaos.schedule import Fault
 _AGAIN_S = 0.25
 _PATIENCE_S = 30.0
 """A fault whose victim does not appear for so long is given up, and counted as such."""
-_FIRST_PATIENCE_S = 90.0
+_FIRST_PATIENCE_S = 60.0
 """The same for the first of its kind: a run without one would prove less than it says."""
 
 

@@ -483,7 +483,8 @@ def test_forks_of_several_threads_at_once(receiver: OtlpReceiver, protocol: str)
     """
     run_program(source, **receiver.environment(protocol))
     # A request that a fork cut is sent again, though the collector may have it already: the same spans, the same ids.
-    names = list({span.span_id: span.name for span in receiver.spans()}.values())
+    spans = {(span.span_id, span.resource["process.pid"]): span.name for span in receiver.spans()}
+    names = list(spans.values())
     assert (names.count("of parent"), names.count("of child")) == (9, 9)
 
 

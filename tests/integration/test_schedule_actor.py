@@ -50,6 +50,10 @@ class Firing:
     def release(self) -> None:
         self.released += 1
 
+    def looks(self) -> int:
+        """How often the actor has looked what is due."""
+        return next(actor.handled for actor in self.system.actors() if actor.name == "schedules")
+
 
 Start = Callable[..., Firing]
 
@@ -250,6 +254,30 @@ def test_one_that_is_cut_off_each_time_does_not_keep_the_others_from_firing(flow
     assert schedule(flow, "slow")["next_fire_at"] == new_year(flow, 3)
     (told,) = (line for line in lines if "cut off twice" in line["event"])
     assert told["schedule"] == "slow"
+
+
+def test_one_that_fired_in_between_is_not_cut_off_twice(
+    flow: Flow, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "_PAUSE_S", 3600.0)  # only the test's own alarms count
+    flow.register({"only": []})
+    put(flow, due=new_year(flow), priority=7, catch_up=CatchUp.ALL)
+    with capture_logs() as lines:
+        with refusing(flow, AT_ONCE, "57014"):
+            firing = start()
+            until(lambda: firing.looks() == 1)
+        firing.alarm.set_off()
+        until(lambda: len(tasks(flow)) == 1)
+        with refusing(flow, AT_ONCE, "57014"):
+            flow.rows("UPDATE tasker.schedules SET next_fire_at = %s RETURNING name", new_year(flow, 1))
+            before = firing.looks()
+            firing.alarm.set_off()
+            until(lambda: firing.looks() > before)
+            assert len(tasks(flow)) == 1
+        firing.alarm.set_off()
+        until(lambda: len(tasks(flow)) == 2)
+
+    assert not [line for line in lines if "cut off twice" in line["event"]]
 
 
 def test_a_right_that_is_missing_is_waited_for(flow: Flow, start: Start) -> None:

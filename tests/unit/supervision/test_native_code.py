@@ -50,7 +50,6 @@ def test_a_worker_is_told_what_to_load() -> None:
         slot=0,
         incarnation=1,
         worker_id=2,
-        supervisor_pid=3,
         settings="{}",
         block_path="",
         database_url="",

@@ -46,7 +46,7 @@ def test_the_first_one_comes_first_and_then_new_ones() -> None:
         second.discard()
 
 
-def test_one_that_died_is_passed_over() -> None:
+def test_one_that_died_is_passed_over_and_told(caplog: pytest.LogCaptureFixture) -> None:
     with Spares(2) as spares:
         dead, alive = processes()
         os.kill(dead, signal.SIGKILL)
@@ -55,6 +55,7 @@ def test_one_that_died_is_passed_over() -> None:
     try:
         assert taken.process.pid == alive
         assert not psutil.pid_exists(dead)
+        assert [record.exit_code for record in caplog.records] == [-signal.SIGKILL]  # type: ignore[attr-defined]  # extra
     finally:
         taken.discard()
 
