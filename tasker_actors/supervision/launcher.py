@@ -36,7 +36,6 @@ class CrewIdentity:
     supervisor_id: str
     host: str
     process_space: str
-    pid: int
     database_url: str
     namespaces: tuple[str, ...]
     handler_modules: tuple[str, ...]

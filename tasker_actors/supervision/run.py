@@ -275,7 +275,6 @@ class Start:
             supervisor_id=self._supervisor_id,
             host=host,
             process_space=space,
-            pid=os.getpid(),
             database_url=self._url,
             namespaces=self._index.namespaces,
             handler_modules=self._handlers,
