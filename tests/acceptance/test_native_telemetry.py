@@ -129,7 +129,7 @@ def test_native_code_is_loaded_between_the_phases_into_a_process_that_has_begun_
     assert len(found) == 2
     for process in found:
         assert "tasker_actors.supervision.worker" in process["command"]
-        link_fd = int(process["command"][-1])
+        link_fd = int(process["command"][-2])
         assert process["tasks"] == 1
         assert process["threads"] == ["MainThread"]
         assert process["sockets"] == [link_fd]

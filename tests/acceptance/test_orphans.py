@@ -104,7 +104,7 @@ def test_a_worker_whose_supervisor_died_before_it_said_anything_ends_without_a_w
     os.close(write)
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "tasker_actors.supervision.worker", str(read), "0"],
+            [sys.executable, "-m", "tasker_actors.supervision.worker", str(read), "0", str(os.getpid())],
             pass_fds=(read,),
             capture_output=True,
             check=False,
