@@ -38,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under CI a skipped test is a failed run: everything that tests need can be installed there.
 
-    Its exit code is not that of failed tests, and so is that of a run in which a test ended its process: such runs are
-    not mended by running failed tests again.
+    Such a run, and one in which a test ended its process, has another exit code than one with failed tests: running
+    those again would not mend it.
     """
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     stats = reporter.stats if reporter is not None else {}

@@ -34,9 +34,9 @@ class Spare:
 
 
 class Spares:
-    """Processes that load beside the supervisor, which takes as long; for its main thread.
+    """Starts processes that load while the supervisor itself does, and hands them out; for its main thread.
 
-    Without it a start waits for the one and then for the others. A context: whatever is left at its end is killed.
+    A context: whatever is left at its end is killed.
     """
 
     def __init__(self, count: int) -> None:
