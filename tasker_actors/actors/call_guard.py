@@ -42,11 +42,11 @@ class CallGuard(Generic[_Subject]):
 
     def begin(self, subject: _Subject, deadline: float) -> None:
         """Start the limit for a call in this thread; `deadline` is in seconds of time.monotonic()."""
-        with self._lock:
-            self._subject = subject
-            self._thread_id = threading.get_ident()
-            self._deadline = deadline
-            self._interrupted = False
+        # Without the lock, because without a subject `check` looks at nothing else: it is set last.
+        self._thread_id = threading.get_ident()
+        self._deadline = deadline
+        self._interrupted = False
+        self._subject = subject
 
     def end(self) -> bool:
         """End the limit and tell whether the call was interrupted.
@@ -59,7 +59,9 @@ class CallGuard(Generic[_Subject]):
         if self._made_after != len(_FORKS):
             os._exit(os.EX_OK)
         try:
-            interrupted = self._end()
+            with self._lock:
+                self._subject = None
+                interrupted = self._interrupted
             if interrupted:
                 for _ in range(_CHECKS):
                     pass  # a loop's jump back is where a pending exception is delivered

@@ -34,11 +34,19 @@ class DropOldestBuffer(Generic[_Entry]):
 
     def put(self, entry: _Entry, size: int) -> None:
         """Take an entry of so many bytes; never blocks. For one thread."""
+        if self._entries.qsize() and self._is_full(size):
+            self._drop_oldest(size)
+        self._put_bytes += size
+        self._put_count += 1
+        self._entries.put((entry, size))
+
+    def _is_full(self, size: int) -> bool:
+        return self._entries.qsize() >= self._max_count or self._put_bytes - self._got_bytes + size > self._max_bytes
+
+    def _drop_oldest(self, size: int) -> None:
+        """Make room for an entry of so many bytes."""
         too_many = too_large = 0
-        while (waiting := self._entries.qsize()) > 0:
-            is_full = waiting >= self._max_count
-            if not is_full and self._put_bytes - self._got_bytes + size <= self._max_bytes:
-                break
+        while (waiting := self._entries.qsize()) > 0 and self._is_full(size):
             try:
                 oldest = self._entries.get_nowait()
             except queue.Empty:
@@ -46,15 +54,12 @@ class DropOldestBuffer(Generic[_Entry]):
             if oldest is not None:
                 self._put_bytes -= oldest[1]
                 self._put_count -= 1
-            too_many += is_full
-            too_large += not is_full
+            too_many += waiting >= self._max_count
+            too_large += waiting < self._max_count
         if too_many:
             self._drops(too_many, TOO_MANY)
         if too_large:
             self._drops(too_large, TOO_LARGE)
-        self._put_bytes += size
-        self._put_count += 1
-        self._entries.put((entry, size))
 
     def get(self) -> _Entry | None:
         """Take the oldest entry out, waiting for one; None once `close` was called and nothing is left.

@@ -14,6 +14,7 @@ from tasker_actors.delivery.event_log import EventLog
 from tasker_actors.delivery.publication import derive_publication
 from tasker_actors.delivery.publisher_hooks import callbacks_size, has_callbacks
 from tasker_actors.delivery.routing import commit_item, event_documents
+from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.outgoing import FastEvent
 from tasker_actors.messages import (
     CommitItem,
@@ -41,11 +42,8 @@ _BATCH = 1000
 class DeliveryRecorder(Protocol):
     """Counts what was committed and handed over; called in the router's thread only."""
 
-    def committed(self, item: CommitItem, now: float) -> None:
-        """Count one entry that was stored: its step, its durable events and its dead letters."""
-
-    def tasks_finished(self, committed: StepsCommitted) -> None:
-        """Count the tasks that a commit finished."""
+    def committed(self, message: StepsCommitted, now: float) -> None:
+        """Count what was stored: steps, durable events, dead letters, tasks that were started and that are finished."""
 
     def handed_over(self, events: Sequence[FastEvent], now: float) -> None:
         """Count fast and broadcast events that the bus took; with each the moment its step finished, and its trace."""
@@ -135,14 +133,14 @@ class EventRouter(Actor):
         fast: list[FastEvent] = []
         callbacks: list[tuple[OutgoingEvent | RefusedEvent, Correlated]] = []
         now = time.monotonic()
+        self._recorder.committed(committed, now)
         for item in committed.won:
-            self._recorder.committed(item, now)
             source = item.finished or item.publication
             if source is None:
                 continue
             for event in source.derived.events:
                 self._log.published(event, item.task_uuid, source)
-                if event.delivery_mode.is_fast:
+                if event.delivery_mode is not DeliveryMode.DURABLE:
                     fast.append(FastEvent(event, source.finished_at, source.trace))
                 if has_callbacks(event.publisher):
                     callbacks.append((event, source))
@@ -152,7 +150,6 @@ class EventRouter(Actor):
                     callbacks.append((refused, source))
             if item.publication is not None:
                 item.publication.reply.answer(_answer(item.publication))
-        self._recorder.tasks_finished(committed)
         counted = time.monotonic()
         accepted = self._deliver(fast) if fast else True
         handed_over = time.monotonic()

@@ -14,7 +14,7 @@ from tasker_actors.delivery.buffer import DropOldestBuffer, Drops
 from tasker_actors.events.event import DomainEvent
 from tasker_actors.events.subscriber import SubscriberSpec
 from tasker_actors.telemetry.span_ids import publish_fast_id
-from tasker_actors.telemetry.trace_context import SpanScope, TraceContext, WorkingOn
+from tasker_actors.telemetry.trace_context import CURRENT, SpanScope, TraceContext, WorkingOn
 
 _CANCELLATION_SECONDS = 0.5
 """What an async subscriber has to end after it was cancelled at its limit, before its thread is interrupted.
@@ -173,6 +173,7 @@ class _Runner(threading.Thread):
         self._spec = spec
         self._buffer = buffer
         self._timeout = timeout
+        self._patience = timeout + (_CANCELLATION_SECONDS if spec.is_async else 0.0)
         self._failed = failed
         self._scope = scope
 
@@ -184,9 +185,10 @@ class _Runner(threading.Thread):
                 delivery = self._buffer.get()
                 if delivery is None:
                     break
-                # Log lines of the subscriber, and what it tells actors, carry the event's ids.
-                with WorkingOn(delivery):
-                    self._deliver(delivery, loop)
+                # Log lines of the subscriber, and what it tells actors, carry the event's ids. Nothing else runs in
+                # this thread: the next event takes their place, and nothing has to be set back.
+                CURRENT.set(delivery)
+                self._deliver(delivery, loop)
         finally:
             if loop is not None:
                 loop.close()
@@ -195,8 +197,7 @@ class _Runner(threading.Thread):
         event = delivery.event
         error: str | None = None
         try:
-            cancellation = _CANCELLATION_SECONDS if self._spec.is_async else 0.0
-            self.guard.begin(delivery, time.monotonic() + self._timeout + cancellation)
+            self.guard.begin(delivery, time.monotonic() + self._patience)
             try:
                 if self._scope is None:
                     self._call(event, loop)

@@ -63,7 +63,7 @@ class Draft:
             self.publisher,
             self.publisher_name,
             message,
-            DomainEvent(self.event_id, self.event_name, message),
+            DomainEvent(self.event_id, self.event_name, message, len(encoded)),
         )
 
     def refuse_name(self, code: str, fault: str, payload: Any) -> RefusedEvent:

@@ -16,6 +16,8 @@ from tasker_actors.stats.figures import BUCKETS, observable
 from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tasker_actors.telemetry.trace_context import TraceContext
 
 
@@ -117,14 +119,21 @@ class HistogramCell:
 
     def observe(self, milliseconds: float, trace: TraceContext | None = None) -> None:
         """Count one duration; a negative, infinite or NaN one counts as 0. `trace` is as with a counter."""
-        milliseconds = observable(milliseconds)
-        bucket = self._index + bisect_left(DURATION_BOUNDS_MS, milliseconds)
-        memory = self._memory
+        self.observe_all(((milliseconds, trace),))
+
+    def observe_all(self, durations: Iterable[tuple[float, TraceContext | None]]) -> None:
+        """Count many durations, each with its trace, as `observe` does: with the lock taken once."""
+        memory, first = self._memory, self._index
+        total = first + BUCKETS
         with memory.lock:
-            memory.cells[bucket] += 1
-            memory.doubles[self._index + BUCKETS] += milliseconds
-            if trace is not None:
-                memory.exemplify(bucket, trace, milliseconds)
+            cells, doubles = memory.cells, memory.doubles
+            for duration, trace in durations:
+                milliseconds = observable(duration)
+                bucket = first + bisect_left(DURATION_BOUNDS_MS, milliseconds)
+                cells[bucket] += 1
+                doubles[total] += milliseconds
+                if trace is not None:
+                    memory.exemplify(bucket, trace, milliseconds)
 
 
 Cell = CounterCell | GaugeCell | HistogramCell

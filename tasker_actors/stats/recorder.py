@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tasker_actors.delivery.routing import label_set
 from tasker_actors.events.declaration import DeliveryMode
@@ -17,15 +17,19 @@ from tasker_actors.workflow.checkpoint import YIELDED
 from tasker_actors.workflow.outcome import StepFailure
 
 if TYPE_CHECKING:
-    from tasker_actors.events.outgoing import FastEvent, OutgoingEvent, RefusedEvent
-    from tasker_actors.messages import CommitItem, StepsCommitted
+    from tasker_actors.events.outgoing import FastEvent, RefusedEvent
+    from tasker_actors.messages import StepsCommitted
+    from tasker_actors.stats.figures import Labels
     from tasker_actors.steps.finished import FinishedStep
     from tasker_actors.steps.lease import LeasedStep, StepPlan
     from tasker_actors.telemetry.trace_context import TraceContext
 
 _SUCCESS = "success"
 _FAILURE = "failure"
-_ROUTER_CELL = {DeliveryMode.DURABLE: layout.DURABLE, DeliveryMode.BROADCAST: layout.BROADCAST}
+_ROUTER_CELL = {"durable": layout.DURABLE, "broadcast": layout.BROADCAST, "fast": layout.FAST}
+
+_Published: TypeAlias = "tuple[float, TraceContext | None]"
+"""How long an event or an attempt took, in ms, and its trace where somebody records it."""
 
 
 class WorkerRecorder:
@@ -64,29 +68,34 @@ class WorkerRecorder:
         for namespace in self._namespaces:
             self._block.histogram(metrics.STEP_CLAIM_DURATION, (namespace, _FAILURE)).observe(duration_ms)
 
-    def committed(self, item: CommitItem, now: float) -> None:
-        """Count one entry that was stored: its step, its durable events and its dead letters."""
-        source = item.finished or item.publication
-        if source is None:
-            return
-        if item.finished is not None:
-            for task in item.finished.started:
-                labels = (task.reference.namespace, task.reference.name)
-                self._block.counter(metrics.TASK_REQUESTS, labels).add()
-            if item.finished.state != YIELDED:
-                self._step(item.finished, now)
-        trace = _sampled(source.trace)
-        since = source.finished_at
-        for event in source.derived.events:
-            if event.delivery_mode.is_durable:
-                self._block.router[_ROUTER_CELL[event.delivery_mode]] += 1
-                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add(1, trace)
-                self._published_after(event, _SUCCESS, (now - since) * 1000, trace)
-        for refused in source.derived.refused:
-            self._block.router[layout.UNPUBLISHED] += 1
-            self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add(1, trace)
-            self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add(1, trace)
-            self._published_after(refused, _FAILURE, (now - since) * 1000, trace)
+    def committed(self, message: StepsCommitted, now: float) -> None:
+        """Count what was stored: steps, durable events, dead letters, tasks that were started and that are finished.
+
+        What is alike is counted together: a commit brings a hundred steps of a few names.
+        """
+        steps: dict[Labels, list[FinishedStep]] = {}
+        events: dict[Labels, list[_Published]] = {}
+        for item in message.won:
+            source = item.finished or item.publication
+            if source is None:
+                continue
+            if item.finished is not None:
+                self._started(item.finished)
+                if item.finished.state != YIELDED:
+                    plan = item.finished.step.plan
+                    steps.setdefault((plan.namespace, plan.name), []).append(item.finished)
+            trace, milliseconds = _sampled(source.trace), (now - source.finished_at) * 1000
+            for event in source.derived.events:
+                if event.delivery_mode is not DeliveryMode.FAST:
+                    events.setdefault(label_set(event), []).append((milliseconds, trace))
+            for refused in source.derived.refused:
+                self._refused(refused, milliseconds, trace)
+        for labels, finished in steps.items():
+            self._steps(labels, finished, now)
+        for labels, published in events.items():
+            self._published(labels, published)
+        if message.finished_tasks:
+            self._tasks_finished(message)
 
     def dropped(self, buffer: str, count: int, reason: str) -> None:
         """Count what found no room in a buffer."""
@@ -102,10 +111,89 @@ class WorkerRecorder:
         self._block.counter(metrics.LOG_RECORDS_DROPPED, ()).add(count)
         self.dropped("log_records", count, reason)
 
-    def tasks_finished(self, committed: StepsCommitted) -> None:
+    def handed_over(self, events: Sequence[FastEvent], now: float) -> None:
+        """Count fast and broadcast events that the bus took; broadcast ones were counted at their commit."""
+        for labels, published in _fast_ones(events, now).items():
+            self._published(labels, published)
+
+    def bus_refused(self, events: Sequence[FastEvent], now: float) -> None:
+        """Count fast and broadcast events that the bus did not take: a fast one is lost, a broadcast one half."""
+        self._block.router[layout.BROADCAST_REFUSED] += sum(
+            event.delivery_mode is DeliveryMode.BROADCAST for event, _, _ in events
+        )
+        for labels, lost in _fast_ones(events, now).items():
+            namespace, _, mode, _ = labels
+            trace = _latest(lost)
+            self._block.router[layout.FAST_REFUSED] += len(lost)
+            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, labels).add(len(lost), trace)
+            self._block.counter(metrics.EVENT_REFUSALS, (namespace, "bus_refused")).add(len(lost), trace)
+            self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode, _FAILURE)).observe_all(lost)
+
+    def dispatched(self, events: int, matched: int, foreign: int) -> None:
+        """Count events that the bus took, those that matched a Python subscriber, those the foreign channel took."""
+        self._block.bus[layout.EVENTS_DISPATCHED] += events
+        self._block.bus[layout.HANDLER_DISPATCHES] += matched
+        self._block.bus[layout.FFI_DISPATCHES] += foreign
+
+    def subscriptions(self, patterns: int, subscribers: int, native: int) -> None:
+        """Show how many patterns and subscribers in Python there are, and native ones; before the bus starts."""
+        self._block.bus[layout.SUBSCRIBER_PATTERNS] = patterns
+        self._block.bus[layout.HANDLER_COUNT] = subscribers
+        self._block.bus[layout.FFI_SUBSCRIBERS] = native
+
+    def _started(self, finished: FinishedStep) -> None:
+        for task in finished.started:
+            labels = (task.reference.namespace, task.reference.name)
+            self._block.counter(metrics.TASK_REQUESTS, labels).add()
+
+    def _steps(self, labels: Labels, group: Sequence[FinishedStep], now: float) -> None:
+        """Count attempts of one step."""
+        self._block.counter(metrics.STEP_EXECUTIONS, labels).add(len(group))
+        self._block.counter(metrics.STEP_RESULTS_SUBMITTED, labels).add(len(group))
+        succeeded, failed = [], []
+        for finished in group:
+            if isinstance(finished.outcome, StepFailure):
+                failed.append(finished)
+                kind = (finished.outcome.error_type, "true" if finished.outcome.retryable else "false")
+                self._block.counter(metrics.STEP_FAILURES, (*labels, *kind)).add(1, _sampled(finished.trace))
+            else:
+                succeeded.append(finished)
+        if succeeded:
+            self._block.counter(metrics.STEP_SUCCESSES, labels).add(len(succeeded), _latest_of(succeeded))
+            self._durations((labels[0], _SUCCESS), succeeded, now)
+        if failed:
+            self._durations((labels[0], _FAILURE), failed, now)
+
+    def _durations(self, labels: Labels, group: Sequence[FinishedStep], now: float) -> None:
+        """Observe how long attempts with one end took; the first one of each step waited before it, too."""
+        executed, submitted, waited = [], [], []
+        for finished in group:
+            step, trace = finished.step, _sampled(finished.trace)
+            executed.append((finished.duration_ms, trace))
+            submitted.append(((now - finished.finished_at) * 1000, trace))
+            if step.attempt == 1:
+                waited.append((step.waited_ms + max(0.0, finished.began_at - step.leased_at) * 1000, trace))
+        self._block.histogram(metrics.STEP_EXECUTION_DURATION, labels).observe_all(executed)
+        self._block.histogram(metrics.STEP_RESULT_SUBMISSION_DURATION, labels).observe_all(submitted)
+        if waited:
+            self._block.histogram(metrics.STEP_WAIT_DURATION, labels).observe_all(waited)
+
+    def _published(self, labels: Labels, published: Sequence[_Published]) -> None:
+        """Count events of one label set; those of one path of the router, too."""
+        namespace, _, mode, _ = labels
+        self._block.router[_ROUTER_CELL[mode]] += len(published)
+        self._block.counter(metrics.EVENTS_PUBLISHED, labels).add(len(published), _latest(published))
+        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode, _SUCCESS)).observe_all(published)
+
+    def _refused(self, refused: RefusedEvent, milliseconds: float, trace: TraceContext | None) -> None:
+        self._block.router[layout.UNPUBLISHED] += 1
+        self._block.counter(metrics.EVENTS_FAILED, label_set(refused)).add(1, trace)
+        self._block.counter(metrics.EVENT_REFUSALS, (refused.namespace, refused.code)).add(1, trace)
+        labels = (refused.namespace, refused.delivery_mode.value, _FAILURE)
+        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, labels).observe(milliseconds, trace)
+
+    def _tasks_finished(self, committed: StepsCommitted) -> None:
         """Count the tasks that a commit finished; a failed one under the failure that ended it."""
-        if not committed.finished_tasks:
-            return
         last = {item.task_uuid: item.finished for item in committed.won if item.finished is not None}
         for task_uuid, status in committed.finished_tasks.items():
             finished = last.get(task_uuid)
@@ -121,68 +209,22 @@ class WorkerRecorder:
                 error_type = outcome.error_type if isinstance(outcome, StepFailure) else "step_failed"
                 self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add(1, trace)
 
-    def handed_over(self, events: Sequence[FastEvent], now: float) -> None:
-        """Count fast and broadcast events that the bus took; broadcast ones were counted at their commit."""
-        for event, since, trace in events:
-            if event.delivery_mode is DeliveryMode.FAST:
-                self._block.router[layout.FAST] += 1
-                sampled = _sampled(trace)
-                self._block.counter(metrics.EVENTS_PUBLISHED, label_set(event)).add(1, sampled)
-                self._published_after(event, _SUCCESS, (now - since) * 1000, sampled)
 
-    def bus_refused(self, events: Sequence[FastEvent], now: float) -> None:
-        """Count fast and broadcast events that the bus did not take: a fast one is lost, a broadcast one half."""
-        for event, since, trace in events:
-            if event.delivery_mode is DeliveryMode.BROADCAST:
-                self._block.router[layout.BROADCAST_REFUSED] += 1
-                continue
-            self._block.router[layout.FAST_REFUSED] += 1
-            sampled = _sampled(trace)
-            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, label_set(event)).add(1, sampled)
-            self._block.counter(metrics.EVENT_REFUSALS, (event.namespace, "bus_refused")).add(1, sampled)
-            self._published_after(event, _FAILURE, (now - since) * 1000, sampled)
+def _fast_ones(events: Sequence[FastEvent], now: float) -> dict[Labels, list[_Published]]:
+    """By label set, how long each event took whose mode is fast, and under which sampled trace."""
+    found: dict[Labels, list[_Published]] = {}
+    for event, since, trace in events:
+        if event.delivery_mode is DeliveryMode.FAST:
+            found.setdefault(label_set(event), []).append(((now - since) * 1000, _sampled(trace)))
+    return found
 
-    def dispatched(self, events: int, matched: int, foreign: int) -> None:
-        """Count events that the bus took, those that matched a Python subscriber, those the foreign channel took."""
-        self._block.bus[layout.EVENTS_DISPATCHED] += events
-        self._block.bus[layout.HANDLER_DISPATCHES] += matched
-        self._block.bus[layout.FFI_DISPATCHES] += foreign
 
-    def subscriptions(self, patterns: int, subscribers: int, native: int) -> None:
-        """Show how many patterns and subscribers in Python there are, and native ones; before the bus starts."""
-        self._block.bus[layout.SUBSCRIBER_PATTERNS] = patterns
-        self._block.bus[layout.HANDLER_COUNT] = subscribers
-        self._block.bus[layout.FFI_SUBSCRIBERS] = native
+def _latest(published: Sequence[_Published]) -> TraceContext | None:
+    return next((trace for _, trace in reversed(published) if trace is not None), None)
 
-    def _step(self, finished: FinishedStep, now: float) -> None:
-        step = finished.step
-        plan = step.plan
-        labels = (plan.namespace, plan.name)
-        failed = isinstance(finished.outcome, StepFailure)
-        result = _FAILURE if failed else _SUCCESS
-        trace = _sampled(step.trace)
-        self._block.counter(metrics.STEP_EXECUTIONS, labels).add()
-        self._block.counter(metrics.STEP_RESULTS_SUBMITTED, labels).add()
-        if isinstance(finished.outcome, StepFailure):
-            retryable = "true" if finished.outcome.retryable else "false"
-            self._block.counter(metrics.STEP_FAILURES, (*labels, finished.outcome.error_type, retryable)).add(1, trace)
-        else:
-            self._block.counter(metrics.STEP_SUCCESSES, labels).add(1, trace)
-        self._block.histogram(metrics.STEP_EXECUTION_DURATION, (plan.namespace, result)).observe(
-            finished.duration_ms, trace
-        )
-        self._block.histogram(metrics.STEP_RESULT_SUBMISSION_DURATION, (plan.namespace, result)).observe(
-            (now - finished.finished_at) * 1000, trace
-        )
-        if step.attempt == 1:
-            waited_ms = step.waited_ms + max(0.0, finished.began_at - step.leased_at) * 1000
-            self._block.histogram(metrics.STEP_WAIT_DURATION, (plan.namespace, result)).observe(waited_ms, trace)
 
-    def _published_after(
-        self, event: OutgoingEvent | RefusedEvent, result: str, milliseconds: float, trace: TraceContext | None
-    ) -> None:
-        labels = (event.namespace, event.delivery_mode.value, result)
-        self._block.histogram(metrics.EVENT_PUBLISH_DURATION, labels).observe(milliseconds, trace)
+def _latest_of(group: Sequence[FinishedStep]) -> TraceContext | None:
+    return next((finished.trace for finished in reversed(group) if finished.trace.flags & SAMPLED), None)
 
 
 def _sampled(trace: TraceContext) -> TraceContext | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasker_actors.events.declaration import DeliveryMode, EventCondition, applies
 from tasker_actors.events.derive import CodeEvent, StepFacts, derive
+from tasker_actors.events.frozen import thaw
 from tasker_actors.events.outgoing import bind_declarations
 from tasker_actors.events.publisher import BasePublisher
 from tasker_actors.workflow.outcome import StepFailure, StepSuccess
@@ -87,6 +88,7 @@ def test_every_event_that_applies_is_a_message_or_a_dead_letter(
     for event in derived.events:
         assert_storable(event.message)
         assert event.event.to_dict() == json.loads(event.message)
+        assert thaw(event.event.payload) == event.event.to_dict()["payload"]
     for refused in derived.refused:
         assert_storable(refused.dead_letter)
         letter = json.loads(refused.dead_letter)

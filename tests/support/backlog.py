@@ -6,6 +6,9 @@ from support.flow import Flow
 
 from tasker_actors.workflow.registered import RegisteredTemplate
 
+# Of one statement; a million at once would take longer than the 30 s that the server gives a statement.
+_COPIES = 50_000
+
 # The places of the copies in the queue are those that create_tasks_v1 would have given them at their age.
 _COPY = """
 WITH made AS (
@@ -14,7 +17,7 @@ WITH made AS (
         traceparent, created_at, updated_at)
     SELECT gen_random_uuid(), t.template_id, t.namespace, t.name, t.version, t.priority, t.open_steps, t.context,
            t.context_bytes, t.correlation_id, t.traceparent, t.created_at - n * %(apart)s::interval, t.updated_at
-    FROM tasker.tasks t, generate_series(1, %(count)s) AS n
+    FROM tasker.tasks t, generate_series(%(first)s, %(last)s) AS n
     WHERE t.task_uuid = %(task)s
     RETURNING *
 )
@@ -40,6 +43,7 @@ def add_backlog(
 ) -> None:
     """Create so many tasks, each a bit older than the one before; the youngest is as old as this call."""
     (row,) = flow.create(registered, priority=priority, context=context)
-    parameters = {"task": row.task_uuid, "count": count - 1, "apart": apart}
-    with flow.pool.connection() as connection:
-        connection.execute(_COPY, parameters)
+    for first in range(1, count, _COPIES):
+        places = {"first": first, "last": min(first + _COPIES, count) - 1}
+        with flow.pool.connection() as connection:
+            connection.execute(_COPY, {"task": row.task_uuid, "apart": apart, **places})

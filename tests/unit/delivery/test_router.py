@@ -50,16 +50,13 @@ class Told:
         self.calls: list[tuple[str, Any]] = []
         self.broken = False
 
-    def committed(self, item: CommitItem, _now: float) -> None:
+    def committed(self, message: StepsCommitted, _now: float) -> None:
         """Take note."""
         if self.broken:
             self.broken = False
             raise RuntimeError("the router fails")
-        self.calls.append(("committed", item.token))
-
-    def tasks_finished(self, committed: StepsCommitted) -> None:
-        """Take note."""
-        self.calls.append(("tasks", dict(committed.finished_tasks)))
+        self.calls.extend(("committed", item.token) for item in message.won)
+        self.calls.append(("tasks", dict(message.finished_tasks)))
 
     def handed_over(self, events: Any, _now: float) -> None:
         """Take note."""

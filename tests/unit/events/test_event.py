@@ -135,6 +135,25 @@ def test_a_message_is_parsed_only_when_somebody_looks():
         _ = event.payload
 
 
+def test_a_look_at_the_payload_alone_parses_nothing_else():
+    payload = orjson.dumps(MESSAGE["payload"])
+    begin = b'{"event_id":"an id","event_name":"a.name","event_version":"1.0","payload":'
+    event = DomainEvent("an id", "a.name", begin + payload + b', "this is no JSON', len(payload))
+    assert event.payload == DomainEvent.from_message(MESSAGE).payload
+    with pytest.raises(orjson.JSONDecodeError):
+        _ = event.metadata
+
+
+def test_what_was_looked_at_first_stays_the_same_object():
+    payload = orjson.dumps(MESSAGE["payload"])
+    event = DomainEvent(MESSAGE["event_id"], MESSAGE["event_name"], orjson.dumps(MESSAGE), len(payload))
+    first = event.payload
+    assert event.metadata["namespace"] == "flights"
+    assert event.payload is first
+    assert event == DomainEvent.from_message(MESSAGE)
+    assert dict(event) == dict(DomainEvent.from_message(MESSAGE))
+
+
 def test_threads_that_look_at_once_see_the_same():
     for _ in range(50):
         event = DomainEvent.from_message(MESSAGE)

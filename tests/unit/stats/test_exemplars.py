@@ -35,9 +35,9 @@ def record(writer, outcome, *, sampled, finished_tasks="complete"):
     step = replace(step, trace=new_trace(sampled=sampled))
     item = commit_item(finish(step, outcome))
     recorder = WorkerRecorder(writer, ["shop"])
-    recorder.committed(item, item.finished.finished_at + 0.002)
     finished = {step.task.task_uuid: finished_tasks}
-    recorder.tasks_finished(StepsCommitted((item,), (), (), 0, finished, sent_at=1.0, committed_at=2.0))
+    message = StepsCommitted((item,), (), (), 0, finished, sent_at=1.0, committed_at=2.0)
+    recorder.committed(message, item.finished.finished_at + 0.002)
     return step
 
 

@@ -40,6 +40,11 @@ def of_namespace(namespace):
     return replace(step, plan=replace(step.plan, namespace=namespace))
 
 
+def committed(*finished, ends=None):
+    """What the publisher says of a commit of these attempts."""
+    return StepsCommitted(tuple(map(commit_item, finished)), (), (), 0, ends or {}, 1.0, 2.0)
+
+
 def histograms(path, metric):
     return BlockReader(path).snapshot().figures.histograms.get(metric, {})
 
@@ -74,8 +79,7 @@ def test_a_first_attempt_waited_in_the_queue_and_in_the_worker_and_a_later_one_i
     first = finish(leased(row={"waited_ms": 40.0}), DONE)
     first = replace(first, began_at=first.step.leased_at + 0.2)
     again = finish(leased(row={"waited_ms": 5000.0, "attempt": 2}), NEVER)
-    for finished in (first, again):
-        recorder.committed(commit_item(finished), finished.finished_at)
+    recorder.committed(committed(first, again), again.finished_at)
 
     [(labels, value)] = histograms(path, metrics.STEP_WAIT_DURATION).items()
     assert (labels, value.count) == (("shop", "success"), 1)
@@ -101,7 +105,7 @@ def test_a_fast_event_that_the_bus_refused_is_lost_and_an_error(path, recorder):
 
 def test_a_broadcast_event_that_the_bus_refused_is_still_published(path, recorder):
     step = finish(leased(publishes_events=[event("a.half", "broadcast")]))
-    recorder.committed(commit_item(step), 1.0)
+    recorder.committed(committed(step), 1.0)
     recorder.bus_refused([FastEvent(one, 1.0, UNSAMPLED) for one in step.derived.events], 1.5)
 
     snapshot = BlockReader(path).snapshot()
@@ -115,9 +119,8 @@ def test_a_broadcast_event_that_the_bus_refused_is_still_published(path, recorde
 def test_a_task_is_counted_by_its_end_and_a_failed_one_under_what_failed(path, recorder):
     done, failed, elsewhere = finish(leased(), DONE), finish(leased(), NEVER), finish(leased(), AGAIN)
     ends = {done.step.task.task_uuid: "complete", failed.step.task.task_uuid: "error", "cancelled elsewhere": "error"}
-    won = tuple(map(commit_item, (done, failed, elsewhere)))
 
-    recorder.tasks_finished(StepsCommitted(won, (), (), 0, ends, 1.0, 2.0))
+    recorder.committed(committed(done, failed, elsewhere, ends=ends), 1.0)
 
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.TASK_COMPLETIONS] == {("shop", done.step.plan.task_type): 1}
@@ -125,8 +128,8 @@ def test_a_task_is_counted_by_its_end_and_a_failed_one_under_what_failed(path, r
 
 
 def test_a_slice_of_work_is_no_execution(recorder, path):
-    recorder.committed(commit_item(finish(leased(), slice_done(1))), now=1.0)
-    recorder.committed(commit_item(finish(leased(row={"own": {"name": "only_001", "definition": 1}}))), now=1.0)
+    instance = finish(leased(row={"own": {"name": "only_001", "definition": 1}}))
+    recorder.committed(committed(finish(leased(), slice_done(1)), instance), now=1.0)
 
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.STEP_EXECUTIONS] == {("shop", "only"): 1}
@@ -136,7 +139,7 @@ def test_tasks_that_a_step_has_started_are_counted_with_its_commit(path, recorde
     invoice = template({"a": []}, name="invoice", namespace="bank")
     finished, _ = started(leased(), RegisteredTemplate(1, invoice, plan(invoice)), 2)
 
-    recorder.committed(commit_item(finished), now=0.0)
+    recorder.committed(committed(finished), now=0.0)
 
     counters = BlockReader(path).snapshot().figures.counters
     assert counters[metrics.TASK_REQUESTS] == {("bank", "invoice"): 2}
