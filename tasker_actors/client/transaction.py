@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -21,12 +21,12 @@ from tasker_actors.errors import InvalidRequestError, RequestFault, invalid_requ
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.derive import build_event
 from tasker_actors.events.outgoing import OutgoingEvent
+from tasker_actors.events.timestamp import timestamp
 from tasker_actors.identifiers import is_uuid, new_uuid7
-from tasker_actors.postgres.creation import SentEvent, create, send_events
+from tasker_actors.postgres.creation import EVENTS_AT_ONCE, SentEvent, create, send_events
 from tasker_actors.postgres.in_transaction import SqlFlow, run, run_async
 from tasker_actors.telemetry.config import TelemetryConfig
 from tasker_actors.telemetry.sampling import is_sampled
-from tasker_actors.telemetry.span_ids import publish_domain_event_id
 from tasker_actors.telemetry.trace_context import SAMPLED, TraceContext, new_trace
 from tasker_actors.workflow.request_model import ApiModel, request_faults
 from tasker_actors.workflow.task_planning import Origin, plan_task, plan_tasks
@@ -77,7 +77,7 @@ class TransactionClient:
 
     def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
         """Publish up to 1,000 durable events, all or none, in their order; paths of faults begin `/events/INDEX`."""
-        return run(self._connection, _publish_all(requests))
+        return run(self._connection, _publish_all(requests), overlapping=len(requests) > EVENTS_AT_ONCE)
 
 
 class AsyncTransactionClient:
@@ -102,7 +102,7 @@ class AsyncTransactionClient:
 
     async def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
         """Publish up to 1,000 durable events, all or none."""
-        return await run_async(self._connection, _publish_all(requests))
+        return await run_async(self._connection, _publish_all(requests), overlapping=len(requests) > EVENTS_AT_ONCE)
 
 
 def _create_task(request: TaskRequest) -> SqlFlow[CreatedTask]:
@@ -127,7 +127,7 @@ def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[Publishe
         )
         raise _invalid("not_durable", "/delivery_mode", message)
     ids = (options.get("correlation_id"), options.get("parent_correlation_id"))
-    sent = _sent(EventRequest(name, payload, options["namespace"], *ids), "", datetime.now(UTC), _own_traces())
+    sent = _Publication().message(EventRequest(name, payload, options["namespace"], *ids), "")
     yield from send_events([sent])
     return PublishedEvent(event_id=sent.event_id, correlation_id=sent.headers["correlation_id"])
 
@@ -135,38 +135,55 @@ def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[Publishe
 def _publish_all(requests: Sequence[EventRequest]) -> SqlFlow[list[PublishedEvent]]:
     if len(requests) > MAX_EVENTS:
         raise _invalid("invalid", "/events", f"has {len(requests)} entries, and {MAX_EVENTS} are the most")
-    now, traces = datetime.now(UTC), _own_traces()
-    sent = [_sent(each, f"/events/{index}", now, traces) for index, each in enumerate(requests)]
-    yield from send_events(sent)
-    return [PublishedEvent(event_id=one.event_id, correlation_id=one.headers["correlation_id"]) for one in sent]
+    publication = _Publication()
+    published: list[PublishedEvent] = []
+
+    def made() -> Iterator[SentEvent]:
+        for index, each in enumerate(requests):
+            one = publication.message(each, f"/events/{index}")
+            published.append(PublishedEvent(event_id=one.event_id, correlation_id=one.headers["correlation_id"]))
+            yield one
+
+    yield from send_events(made())
+    return published
 
 
-def _sent(request: EventRequest, place: str, fired_at: datetime, new_trace: Callable[[], TraceContext]) -> SentEvent:
-    """Make the message of an event; `place` is where it stands among others."""
-    for key in ("correlation_id", "parent_correlation_id"):
-        value = getattr(request, key)
-        if value is not None and not is_uuid(value):
-            raise _invalid("invalid", f"{place}/{key}", "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5")
-    correlation_id = (request.correlation_id or new_uuid7()).lower()
-    parent = request.parent_correlation_id
-    event = build_event(
-        event_name=request.name,
-        namespace=request.namespace,
-        payload=request.payload,
-        delivery_mode=DeliveryMode.DURABLE,
-        correlation_id=correlation_id,
-        parent_correlation_id=None if parent is None else parent.lower(),
-        fired_at=fired_at,
-    )
-    if not isinstance(event, OutgoingEvent):
-        part = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
-        raise _invalid(event.code, f"{place}{part}{event.path}", event.reason)
-    caller = callers_trace()
-    trace = caller or new_trace().with_span(publish_domain_event_id(event.event_id))
-    headers = queue_headers(event, trace, correlation_id)
-    if caller is not None:
-        headers["traceparent"] = caller.traceparent  # no worker traces this publication: the caller's span is above
-    return SentEvent(event.namespace, event.event_id, event.message, headers)
+class _Publication:
+    """What all events of one call have in common: the moment and the caller's trace."""
+
+    def __init__(self) -> None:
+        self._fired_at = timestamp(datetime.now(UTC))
+        self._caller = callers_trace()
+        self._new_trace = _own_traces()
+
+    def message(self, request: EventRequest, place: str) -> SentEvent:
+        """Make the message of an event; `place` is where it stands among others."""
+        correlation_id = _uuid(request.correlation_id, place, "correlation_id") or new_uuid7()
+        event = build_event(
+            event_name=request.name,
+            namespace=request.namespace,
+            payload=request.payload,
+            delivery_mode=DeliveryMode.DURABLE,
+            correlation_id=correlation_id,
+            parent_correlation_id=_uuid(request.parent_correlation_id, place, "parent_correlation_id"),
+            fired_at=self._fired_at,
+        )
+        if not isinstance(event, OutgoingEvent):
+            part = {"invalid_event_name": "/name", "invalid_namespace": "/namespace"}.get(event.code, "/payload")
+            raise _invalid(event.code, f"{place}{part}{event.path}", event.reason)
+        headers = queue_headers(event, self._caller or self._new_trace(), correlation_id)
+        if self._caller is not None:
+            # No worker traces this publication: the caller's span is above.
+            headers["traceparent"] = self._caller.traceparent
+        return SentEvent(event.namespace, event.event_id, event.message, headers)
+
+
+def _uuid(text: str | None, place: str, key: str) -> str | None:
+    if text is None:
+        return None
+    if not is_uuid(text):
+        raise _invalid("invalid", f"{place}/{key}", "must be a UUID, such as 0199c3e0-ccdb-7581-87ab-3f67daeaa4a5")
+    return text.lower()
 
 
 _Model = TypeVar("_Model", bound=ApiModel)
@@ -200,7 +217,8 @@ def _own_traces() -> Callable[[], TraceContext]:
 
     def start() -> TraceContext:
         trace = new_trace()
-        sampled = config().enabled and is_sampled(trace.trace_id, config().sampling_ratio)
-        return replace(trace, flags=SAMPLED) if sampled else trace
+        if config().enabled and is_sampled(trace.trace_id, config().sampling_ratio):
+            return replace(trace, flags=SAMPLED)
+        return trace
 
     return start

@@ -53,9 +53,11 @@ class InProcessEventBus(Actor):
         matched = foreign = 0
         for event, _, trace in message.events:
             keys = self._index.keys_for(event.event_name)
-            matched += bool(keys)
-            for key in keys:
-                self._subscriptions[key].offer(event.event, len(event.message), trace)
+            if keys:
+                matched += 1
+                seen = event.event  # by all of them: it is parsed once
+                for key in keys:
+                    self._subscriptions[key].offer(seen, len(event.message), trace)
             if self._has_foreign:
                 foreign += self._channel.offer(event, trace)
         self._recorder.dispatched(len(message.events), matched, foreign)

@@ -9,6 +9,7 @@ import orjson
 from tasker_actors.events.declaration import DeliveryMode
 from tasker_actors.events.derive import build_event
 from tasker_actors.events.outgoing import Derived, OutgoingEvent
+from tasker_actors.events.timestamp import timestamp
 from tasker_actors.messages import PublishEvent
 
 
@@ -22,7 +23,7 @@ def derive_publication(message: PublishEvent, *, fired_at: datetime, max_payload
         delivery_mode=DeliveryMode(message.delivery_mode),
         correlation_id=message.correlation_id,
         parent_correlation_id=message.parent_correlation_id,
-        fired_at=fired_at,
+        fired_at=timestamp(fired_at),
         max_payload_bytes=max_payload_bytes,
     )
     return Derived(events=(made,)) if isinstance(made, OutgoingEvent) else Derived(refused=(made,))

@@ -25,7 +25,6 @@ from tasker_actors.events.names import MAX_EVENT_NAME_LENGTH, MAX_NAMESPACE_LENG
 from tasker_actors.events.outgoing import BoundDeclaration, Derived, OutgoingEvent, RefusedEvent
 from tasker_actors.events.publisher import DefaultPublisher, PublishContext
 from tasker_actors.events.text import payload_repr, storable_text
-from tasker_actors.events.timestamp import timestamp
 from tasker_actors.identifiers import new_uuid7
 from tasker_actors.workflow.outcome import StepFailure, StepOutcome, StepSuccess
 
@@ -113,17 +112,17 @@ def build_event(
     delivery_mode: DeliveryMode,
     correlation_id: str,
     parent_correlation_id: str | None,
-    fired_at: datetime,
+    fired_at: str,
     fired_by: str = "external",
     event_id: str | None = None,
     max_payload_bytes: int = MAX_PAYLOAD_BYTES,
 ) -> OutgoingEvent | RefusedEvent:
     """Make one event outside a step, by the same rules; the ids are UUIDs that the caller has checked.
 
+    `fired_at` is what `timestamp` wrote, which takes a while, and a thousand events may have been fired at once.
     `event_id` is for a caller that had to name the event before; else it gets a new one. A refusal has the code
     `invalid_namespace` or one of those of a step's events.
     """
-    moment = timestamp(fired_at)
     wrong_name, wrong_namespace = check_event_name(event_name), check_namespace(namespace)
     namespace = namespace if wrong_namespace is None else storable_text(namespace)[:MAX_NAMESPACE_LENGTH]
     draft = Draft(
@@ -134,7 +133,7 @@ def build_event(
         _DEFAULT,
         _DEFAULT.publisher_name,
         None,
-        metadata_outside(namespace, correlation_id, parent_correlation_id, fired_at=moment, fired_by=fired_by),
+        metadata_outside(namespace, correlation_id, parent_correlation_id, fired_at=fired_at, fired_by=fired_by),
         max_payload_bytes,
     )
     if wrong_namespace is not None:

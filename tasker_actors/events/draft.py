@@ -11,7 +11,7 @@ import orjson
 from tasker_actors.errors import TaskerError
 from tasker_actors.events.codec import PayloadError, check_size, encode_payload
 from tasker_actors.events.declaration import DeliveryMode
-from tasker_actors.events.event import EVENT_VERSION, DomainEvent
+from tasker_actors.events.event import EVENT_VERSION
 from tasker_actors.events.message import dead_letter_json, message_json
 from tasker_actors.events.outgoing import OutgoingEvent, RefusedEvent
 from tasker_actors.events.publisher import BasePublisher
@@ -63,7 +63,7 @@ class Draft:
             self.publisher,
             self.publisher_name,
             message,
-            DomainEvent(self.event_id, self.event_name, message, len(encoded)),
+            len(encoded),
         )
 
     def refuse_name(self, code: str, fault: str, payload: Any) -> RefusedEvent:

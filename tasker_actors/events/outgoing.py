@@ -37,7 +37,7 @@ class BoundDeclaration:
 
 @value()
 class OutgoingEvent:
-    """An event to publish: `message` is the JSON of SPEC 2.4, `event` the same for subscribers, parsed when read."""
+    """An event to publish: `message` is the JSON of SPEC 2.4, and `payload_bytes` the length of the payload in it."""
 
     event_id: str
     event_name: str
@@ -46,7 +46,12 @@ class OutgoingEvent:
     publisher: BasePublisher
     publisher_name: str
     message: bytes
-    event: DomainEvent
+    payload_bytes: int
+
+    @property
+    def event(self) -> DomainEvent:
+        """The event as subscribers see it, made anew at each look: most events only go into a queue."""
+        return DomainEvent(self.event_id, self.event_name, self.message, self.payload_bytes)
 
 
 class FastEvent(NamedTuple):

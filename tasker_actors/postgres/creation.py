@@ -29,6 +29,9 @@ REQUIRED_MIGRATION = 12
 
 _APPLICATION = "application"
 _CACHED_TEMPLATES = 256
+EVENTS_AT_ONCE = 125
+"""Of one statement: the server stores them while the next are made."""
+
 _MAX_STATEMENT_BYTES = 4 * 1024 * 1024
 
 
@@ -65,33 +68,39 @@ class SentEvent(NamedTuple):
     headers: dict[str, str]
 
 
-def send_events(events: Sequence[SentEvent]) -> SqlFlow[None]:
-    """Put durable events into the queues of their namespaces, each in its order.
+def send_events(events: Iterable[SentEvent]) -> SqlFlow[None]:
+    """Put durable events into the queues of their namespaces, each in its order; made one after the other as they go.
 
-    Raises RequestRefusedError, before any is sent, where there is no such queue.
+    Raises RequestRefusedError where there is no such queue, and what the making of one raises.
     """
     yield from require_schema(REQUIRED_MIGRATION)
-    by_namespace: dict[str, list[SentEvent]] = {}
-    for event in events:
-        by_namespace.setdefault(event.namespace, []).append(event)
-    for namespace in by_namespace:
-        queue = f"{namespace}{EVENTS_SUFFIX}"
-        if not (yield Statement("event_queues", {"suffix": EVENTS_SUFFIX, "queue": queue})):
-            text = f"there is no namespace {namespace}: no template of it was registered on this database"
-            raise RequestRefusedError(HTTPStatus.NOT_FOUND, {"code": "unknown_namespace", "message": text})
-    for namespace, own in by_namespace.items():
-        for part in _parts(own):
-            messages = [{"message": orjson.Fragment(one.message), "headers": one.headers} for one in part]
-            document = orjson.dumps(messages).decode()
-            yield Statement("send_events", {"queue": f"{namespace}{EVENTS_SUFFIX}", "events": document})
+    known: set[str] = set()
+    for part in _parts(events):
+        by_namespace: dict[str, list[SentEvent]] = {}
+        for event in part:
+            by_namespace.setdefault(event.namespace, []).append(event)
+        for namespace in [each for each in by_namespace if each not in known]:
+            yield from _require_queue(namespace)
+        known |= by_namespace.keys()
+        for namespace, own in by_namespace.items():
+            messages = [{"message": orjson.Fragment(one.message), "headers": one.headers} for one in own]
+            parameters = {"queue": f"{namespace}{EVENTS_SUFFIX}", "events": orjson.dumps(messages).decode()}
+            yield Statement("send_events", parameters, awaited=False)
+
+
+def _require_queue(namespace: str) -> SqlFlow[None]:
+    queue = f"{namespace}{EVENTS_SUFFIX}"
+    if not (yield Statement("event_queues", {"suffix": EVENTS_SUFFIX, "queue": queue})):
+        text = f"there is no namespace {namespace}: no template of it was registered on this database"
+        raise RequestRefusedError(HTTPStatus.NOT_FOUND, {"code": "unknown_namespace", "message": text})
 
 
 def _parts(events: Iterable[SentEvent]) -> Iterator[list[SentEvent]]:
-    """Divide events so that no statement is much larger than 4 MiB."""
+    """Divide events so that the server has something to do soon, and no statement is much larger than 4 MiB."""
     part: list[SentEvent] = []
     size = 0
     for event in events:
-        if part and size + len(event.message) > _MAX_STATEMENT_BYTES:
+        if part and (len(part) == EVENTS_AT_ONCE or size + len(event.message) > _MAX_STATEMENT_BYTES):
             yield part
             part, size = [], 0
         part.append(event)

@@ -9,11 +9,12 @@ in no transaction gets one for the flow alone, as it would for a statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, capabilities
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 
@@ -39,10 +40,15 @@ class TransactionAbortedError(TaskerError):
 
 
 class Statement(NamedTuple):
-    """A named statement with its parameters."""
+    """A named statement with its parameters.
+
+    Where it is not `awaited` its flow gets no rows, and in an overlapping run goes on while the server works: an error
+    of the statement then comes with a later one, or at the end.
+    """
 
     name: str
     parameters: Sequence[Any] | Mapping[str, Any]
+    awaited: bool = True
 
 
 _T = TypeVar("_T")
@@ -50,22 +56,25 @@ Rows: TypeAlias = list[TupleRow]
 SqlFlow: TypeAlias = Generator[Statement, Rows, _T]
 
 
-def run(connection: Connection[Any], flow: SqlFlow[_T]) -> _T:
+def run(connection: Connection[Any], flow: SqlFlow[_T], *, overlapping: bool = False) -> _T:
     """Drive a flow inside the transaction of this connection; blocks for as long as the database takes.
 
+    An overlapping one is driven in libpq's pipeline mode, where there is one: statements that are not awaited are
+    carried out while the flow prepares the next.
     Raises what the flow does, TransactionAbortedError, SchemaMissingError and PermissionMissingError, and else the
     driver's errors as they are.
     """
     if _must_begin(connection.info.transaction_status, autocommit=connection.autocommit):
         # Or the block below would be the transaction, and its end a commit.
         Cursor(connection).execute(_BEGIN)
-    with connection.transaction():
-        cursor = Cursor(connection, row_factory=tuple_row)
+    pipeline = connection.pipeline() if overlapping and capabilities.has_pipeline() else nullcontext()
+    with _explained(), connection.transaction(), pipeline:
         turn = _Turn(flow)
         while (statement := turn.statement) is not None:
+            cursor = Cursor(connection, row_factory=tuple_row)
             try:
                 cursor.execute(named_statements()[statement.name], statement.parameters)
-                rows = cursor.fetchall() if cursor.description else []
+                rows = cursor.fetchall() if statement.awaited else []
             except psycopg.Error as error:
                 turn.failed(error)
             else:
@@ -74,23 +83,37 @@ def run(connection: Connection[Any], flow: SqlFlow[_T]) -> _T:
         return result
 
 
-async def run_async(connection: AsyncConnection[Any], flow: SqlFlow[_T]) -> _T:
+async def run_async(connection: AsyncConnection[Any], flow: SqlFlow[_T], *, overlapping: bool = False) -> _T:
     """Drive a flow as `run` does, in a coroutine."""
     if _must_begin(connection.info.transaction_status, autocommit=connection.autocommit):
         await AsyncCursor(connection).execute(_BEGIN)
-    async with connection.transaction():
-        cursor = AsyncCursor(connection, row_factory=tuple_row)
-        turn = _Turn(flow)
-        while (statement := turn.statement) is not None:
-            try:
-                await cursor.execute(named_statements()[statement.name], statement.parameters)
-                rows = await cursor.fetchall() if cursor.description else []
-            except psycopg.Error as error:
-                turn.failed(error)
-            else:
-                turn.answered(rows)
-        result: _T = turn.result
-        return result
+    pipeline = connection.pipeline() if overlapping and capabilities.has_pipeline() else nullcontext()
+    with _explained():
+        async with connection.transaction(), pipeline:
+            turn = _Turn(flow)
+            while (statement := turn.statement) is not None:
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
+                try:
+                    await cursor.execute(named_statements()[statement.name], statement.parameters)
+                    rows = await cursor.fetchall() if statement.awaited else []
+                except psycopg.Error as error:
+                    turn.failed(error)
+                else:
+                    turn.answered(rows)
+            result: _T = turn.result
+            return result
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise an error of the schema or of rights as what it means to whoever called."""
+    try:
+        yield
+    except _NO_SCHEMA as missing:
+        raise SchemaMissingError(_schema_text(reason_of(missing))) from missing
+    except psycopg.errors.InsufficientPrivilege as refused:
+        msg = f"the connection's role lacks a right: {reason_of(refused)}; `tasker-actors db grant` gives it"
+        raise PermissionMissingError(msg) from refused
 
 
 class _Turn:
@@ -107,14 +130,8 @@ class _Turn:
         self._go_on(lambda: self._flow.send(rows))
 
     def failed(self, error: psycopg.Error) -> None:
-        """Raise the error where the flow waits, and from there as what it means."""
-        try:
-            self._go_on(lambda: self._flow.throw(error))
-        except _NO_SCHEMA as missing:
-            raise SchemaMissingError(_schema_text(reason_of(missing))) from missing
-        except psycopg.errors.InsufficientPrivilege as refused:
-            msg = f"the connection's role lacks a right: {reason_of(refused)}; `tasker-actors db grant` gives it"
-            raise PermissionMissingError(msg) from refused
+        """Raise the error where the flow waits."""
+        self._go_on(lambda: self._flow.throw(error))
 
     def _go_on(self, step: Callable[[], Statement]) -> None:
         try:

@@ -69,17 +69,18 @@ class HandOver:
         self, event: OutgoingEvent, subscriber: SubscriberSpec, finished: FinishedStep, loop: HandlerRunner
     ) -> None:
         span = finished.trace.with_span(publish_fast_id(event.event_id))
+        seen = event.event
         failed: BaseException | None = None
         try:
             with correlated(span, finished.correlation_id), OpenTelemetrySpan(lambda: span):
-                returned = subscriber.call(event.event)
+                returned = subscriber.call(seen)
                 if subscriber.is_async and inspect.iscoroutine(returned):
                     loop.run(returned)
         except BaseException as error:
             if is_for_the_test(error):
                 raise
             failed = error
-        self.deliveries.append(Delivery(subscriber.name, event.event, failed))
+        self.deliveries.append(Delivery(subscriber.name, seen, failed))
 
     def _call_back(self, publisher: str, event_name: str, hook: Callable[[], None]) -> None:
         try:

@@ -404,6 +404,71 @@ def test_events_published_together_are_there_in_their_order_or_not_at_all(
     assert application.tasker.publish_events([]) == []
 
 
+def many(count: int = 1_000) -> list[EventRequest]:
+    """So many that the server stores the first while the last are made."""
+    return [EventRequest("note.made", {"n": n}, "shop") for n in range(count)]
+
+
+def test_what_is_wrong_with_the_last_of_many_takes_back_the_first(application: Application, flow: Flow) -> None:
+    note(application, "before")
+    with pytest.raises(InvalidRequestError) as refused:
+        application.tasker.publish_events([*many(999), EventRequest("note.made", {"a": float("nan")}, "shop")])
+    assert refused.value.faults[0].path == "/events/999/payload/a"
+    made = application.tasker.publish_events(many())
+    application.do(lambda connection: connection.commit())
+
+    assert [message["message"]["payload"]["n"] for message in flow.queue()] == [*range(1_000)]
+    assert [message["headers"]["event_id"] for message in flow.queue()] == [one.event_id for one in made]
+    assert left(flow)["notes"] == 1
+
+
+@pytest.mark.parametrize("wrong", [3, 500, 999])
+def test_what_the_server_refuses_of_many_takes_back_all(application: Application, flow: Flow, wrong: int) -> None:
+    rule = "ALTER TABLE pgmq.q_shop_domain_events ADD CONSTRAINT ours CHECK (message #>> '{payload,n}' <> '%s')"
+    with flow.pool.connection() as connection:
+        connection.execute(sql.SQL(rule % wrong))  # type: ignore[arg-type]  # made of a number
+    try:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            application.tasker.publish_events(many())
+        note(application, "the transaction goes on")
+        application.tasker.publish_events(many(3))
+        application.do(lambda connection: connection.commit())
+    finally:
+        with flow.pool.connection() as connection:
+            connection.execute("ALTER TABLE pgmq.q_shop_domain_events DROP CONSTRAINT ours")
+    assert left(flow) == {**NOTHING, "notes": 1, "events": 3}
+
+
+def test_a_role_that_may_not_write_events_is_told_so_of_many_too(flow: Flow, connection: Connection[Any]) -> None:
+    role = "CREATE ROLE reader; GRANT USAGE ON SCHEMA tasker, pgmq TO reader;"
+    connection.execute(f"{role} GRANT SELECT ON ALL TABLES IN SCHEMA tasker, pgmq TO reader; SET ROLE reader")
+    with pytest.raises(PermissionMissingError, match="db grant"):
+        TaskerClient.in_transaction(connection).publish_events(many())
+    connection.rollback()
+
+
+def test_calls_go_through_a_pipeline_of_the_caller(flow: Flow, connection: Connection[Any]) -> None:
+    with connection.pipeline():
+        connection.execute("INSERT INTO notes VALUES ('before')")
+        TaskerClient.in_transaction(connection).publish_events(many())
+        TaskerClient.in_transaction(connection).create_task("shop/work")
+        connection.execute("INSERT INTO notes VALUES ('after')")
+    connection.commit()
+    left_there = left(flow)
+    assert (left_there["notes"], left_there["tasker.tasks"], left_there["events"]) == (2, 1, 1_000)
+
+
+def test_many_events_go_through_a_pooler_in_transaction_mode(pgbouncer_url: str) -> None:
+    with connect(pgbouncer_url, application_name="tests") as registering:
+        register_template(registering, template(CHAIN), accept_changed_content=False)
+    with psycopg.connect(pgbouncer_url, prepare_threshold=None) as pooled:
+        for _ in range(3):
+            TaskerClient.in_transaction(pooled).publish_events(many())
+            pooled.commit()
+        ((stored,),) = pooled.execute("SELECT count(*) FROM pgmq.q_shop_domain_events").fetchall()
+    assert stored == 3_000
+
+
 @pytest.mark.parametrize(
     ("name", "payload", "options", "code", "path"),
     [

@@ -376,7 +376,7 @@ def outside(**changes: Any) -> OutgoingEvent | RefusedEvent:
         "delivery_mode": DeliveryMode.BROADCAST,
         "correlation_id": "0192f3a0-0000-7000-8000-000000000003",
         "parent_correlation_id": "0192f3a0-0000-7000-8000-000000000004",
-        "fired_at": MOMENT,
+        "fired_at": FIRED_AT,
     }
     return build_event(**{**values, **changes})
 
