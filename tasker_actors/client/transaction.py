@@ -76,7 +76,11 @@ class TransactionClient:
         return run(self._connection, _publish(name, payload, options))
 
     def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
-        """Publish up to 1,000 durable events, all or none, in their order; paths of faults begin `/events/INDEX`."""
+        """Publish up to 1,000 durable events, all or none, in their order; paths of faults begin `/events/INDEX`.
+
+        Of more than 125 the server stores the first while the next are made; what is wrong with a later one takes them
+        back.
+        """
         return run(self._connection, _publish_all(requests), overlapping=len(requests) > EVENTS_AT_ONCE)
 
 

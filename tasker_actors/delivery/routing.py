@@ -31,7 +31,7 @@ def label_set(event: OutgoingEvent | RefusedEvent) -> LabelSet:
 def queue_headers(event: OutgoingEvent, trace: TraceContext, correlation_id: str) -> dict[str, str]:
     """Make the headers of a durable message (SPEC 2.4): a reader's spans nest under this event's `publish_durable`."""
     headers = {
-        "traceparent": trace.with_span(publish_durable_id(event.event_id)).traceparent,
+        "traceparent": trace.traceparent_of(publish_durable_id(event.event_id)),
         "correlation_id": correlation_id,
         "event_id": event.event_id,
         "event_name": event.event_name,

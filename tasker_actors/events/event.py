@@ -87,16 +87,23 @@ class DomainEvent(Mapping[str, Any]):
         return value
 
     def _parsed(self, key: str) -> dict[str, Any]:
-        """Parse the payload alone, or all: what was looked at before stays the same object."""
+        """Parse what is needed for a key, and nothing twice; a thread keeps the objects that it has seen."""
         fields = self._fields
-        if key == "payload" and self._payload_bytes:
+        if "metadata" in fields:
+            return fields  # all is parsed, and a message has no such key
+        message, begin, end = self._message, 0, 0
+        if self._payload_bytes:
             # Before it stand an id and a name, in which a quotation mark would be escaped: the first one found is it.
-            begin = self._message.index(_PAYLOAD_KEY) + len(_PAYLOAD_KEY)
-            fields["payload"] = orjson.loads(self._message[begin : begin + self._payload_bytes])
-        else:
-            fields = orjson.loads(self._message) | fields
-            _set(self, "_fields", fields)
-        return fields
+            begin = message.index(_PAYLOAD_KEY) + len(_PAYLOAD_KEY)
+            end = begin + self._payload_bytes
+        if key == "payload" and end:
+            fields[key] = orjson.loads(message[begin:end])
+            return fields
+        if end and "payload" in fields:
+            message = message[:begin] + b"null" + message[end:]
+        whole: dict[str, Any] = orjson.loads(message) | fields
+        _set(self, "_fields", whole)
+        return whole
 
     def __getitem__(self, key: str) -> Any:
         return self._frozen(key)
@@ -129,8 +136,8 @@ class DomainEvent(Mapping[str, Any]):
     def __deepcopy__(self, _memo: object) -> DomainEvent:
         return self
 
-    def __reduce__(self) -> tuple[type[DomainEvent], tuple[str, str, bytes]]:
-        return DomainEvent, (self.event_id, self.event_name, self._message)
+    def __reduce__(self) -> tuple[type[DomainEvent], tuple[str, str, bytes, int]]:
+        return DomainEvent, (self.event_id, self.event_name, self._message, self._payload_bytes)
 
     def __repr__(self) -> str:
         return f"DomainEvent(event_id={self.event_id!r}, event_name={self.event_name!r})"

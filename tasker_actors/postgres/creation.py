@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import orjson
@@ -69,13 +70,17 @@ class SentEvent(NamedTuple):
 
 
 def send_events(events: Iterable[SentEvent]) -> SqlFlow[None]:
-    """Put durable events into the queues of their namespaces, each in its order; made one after the other as they go.
+    """Put durable events into the queues of their namespaces, each in its order; the first while others are made.
 
     Raises RequestRefusedError where there is no such queue, and what the making of one raises.
     """
+    parts = _parts(events)
+    first = next(
+        parts, []
+    )  # before anybody is asked: most calls have no more, and what is wrong with them costs nothing
     yield from require_schema(REQUIRED_MIGRATION)
     known: set[str] = set()
-    for part in _parts(events):
+    for part in chain([first], parts):
         by_namespace: dict[str, list[SentEvent]] = {}
         for event in part:
             by_namespace.setdefault(event.namespace, []).append(event)

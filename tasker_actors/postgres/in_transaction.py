@@ -60,7 +60,7 @@ def run(connection: Connection[Any], flow: SqlFlow[_T], *, overlapping: bool = F
     """Drive a flow inside the transaction of this connection; blocks for as long as the database takes.
 
     An overlapping one is driven in libpq's pipeline mode, where there is one: statements that are not awaited are
-    carried out while the flow prepares the next.
+    carried out while the flow prepares the next. Where one of several fails, the driver may log a warning besides.
     Raises what the flow does, TransactionAbortedError, SchemaMissingError and PermissionMissingError, and else the
     driver's errors as they are.
     """
@@ -68,13 +68,13 @@ def run(connection: Connection[Any], flow: SqlFlow[_T], *, overlapping: bool = F
         # Or the block below would be the transaction, and its end a commit.
         Cursor(connection).execute(_BEGIN)
     pipeline = connection.pipeline() if overlapping and capabilities.has_pipeline() else nullcontext()
-    with _explained(), connection.transaction(), pipeline:
+    with connection.transaction(), _explained(), pipeline:
         turn = _Turn(flow)
         while (statement := turn.statement) is not None:
             cursor = Cursor(connection, row_factory=tuple_row)
             try:
                 cursor.execute(named_statements()[statement.name], statement.parameters)
-                rows = cursor.fetchall() if statement.awaited else []
+                rows = cursor.fetchall() if statement.awaited or not overlapping else []
             except psycopg.Error as error:
                 turn.failed(error)
             else:
@@ -88,20 +88,21 @@ async def run_async(connection: AsyncConnection[Any], flow: SqlFlow[_T], *, over
     if _must_begin(connection.info.transaction_status, autocommit=connection.autocommit):
         await AsyncCursor(connection).execute(_BEGIN)
     pipeline = connection.pipeline() if overlapping and capabilities.has_pipeline() else nullcontext()
-    with _explained():
-        async with connection.transaction(), pipeline:
-            turn = _Turn(flow)
-            while (statement := turn.statement) is not None:
-                cursor = AsyncCursor(connection, row_factory=tuple_row)
-                try:
-                    await cursor.execute(named_statements()[statement.name], statement.parameters)
-                    rows = await cursor.fetchall() if statement.awaited else []
-                except psycopg.Error as error:
-                    turn.failed(error)
-                else:
-                    turn.answered(rows)
-            result: _T = turn.result
-            return result
+    async with connection.transaction():
+        with _explained():
+            async with pipeline:
+                turn = _Turn(flow)
+                while (statement := turn.statement) is not None:
+                    cursor = AsyncCursor(connection, row_factory=tuple_row)
+                    try:
+                        await cursor.execute(named_statements()[statement.name], statement.parameters)
+                        rows = await cursor.fetchall() if statement.awaited or not overlapping else []
+                    except psycopg.Error as error:
+                        turn.failed(error)
+                    else:
+                        turn.answered(rows)
+                result: _T = turn.result
+                return result
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Handles that count into a memory block, from any thread.
 
-Each holds the block's memory and the place of its figure. All share one lock, which is held for one addition: exact,
-about 0.3 microseconds, also with eight threads at once.
+Each holds the block's memory and the place of its figure. All share one lock, which is held for one addition, or for
+all those of one call: exact, about 0.3 microseconds for one, also with eight threads at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasker_actors.stats.figures import BUCKETS, observable
 from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tasker_actors.telemetry.trace_context import TraceContext
 
@@ -79,6 +79,15 @@ class CounterCell:
             memory.cells[self._index] += amount
             if trace is not None:
                 memory.exemplify(self._index, trace, amount)
+
+    def add_all(self, traces: Sequence[TraceContext | None]) -> None:
+        """Count one more for each, as `add` does: with the lock taken once."""
+        memory = self._memory
+        with memory.lock:
+            memory.cells[self._index] += len(traces)
+            for trace in traces:
+                if trace is not None:
+                    memory.exemplify(self._index, trace, 1)
 
 
 class GaugeCell:

@@ -28,8 +28,8 @@ _SUCCESS = "success"
 _FAILURE = "failure"
 _ROUTER_CELL = {"durable": layout.DURABLE, "broadcast": layout.BROADCAST, "fast": layout.FAST}
 
-_Published: TypeAlias = "tuple[float, TraceContext | None]"
-"""How long an event or an attempt took, in ms, and its trace where somebody records it."""
+_Timed: TypeAlias = "tuple[float, TraceContext | None]"
+"""How long something took, in ms, and its trace where somebody records it."""
 
 
 class WorkerRecorder:
@@ -74,7 +74,7 @@ class WorkerRecorder:
         What is alike is counted together: a commit brings a hundred steps of a few names.
         """
         steps: dict[Labels, list[FinishedStep]] = {}
-        events: dict[Labels, list[_Published]] = {}
+        events: dict[Labels, list[_Timed]] = {}
         for item in message.won:
             source = item.finished or item.publication
             if source is None:
@@ -123,10 +123,10 @@ class WorkerRecorder:
         )
         for labels, lost in _fast_ones(events, now).items():
             namespace, _, mode, _ = labels
-            trace = _latest(lost)
+            traces = [trace for _, trace in lost]
             self._block.router[layout.FAST_REFUSED] += len(lost)
-            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, labels).add(len(lost), trace)
-            self._block.counter(metrics.EVENT_REFUSALS, (namespace, "bus_refused")).add(len(lost), trace)
+            self._block.counter(metrics.EVENTS_REFUSED_BY_BUS, labels).add_all(traces)
+            self._block.counter(metrics.EVENT_REFUSALS, (namespace, "bus_refused")).add_all(traces)
             self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode, _FAILURE)).observe_all(lost)
 
     def dispatched(self, events: int, matched: int, foreign: int) -> None:
@@ -159,7 +159,8 @@ class WorkerRecorder:
             else:
                 succeeded.append(finished)
         if succeeded:
-            self._block.counter(metrics.STEP_SUCCESSES, labels).add(len(succeeded), _latest_of(succeeded))
+            traces = [_sampled(finished.trace) for finished in succeeded]
+            self._block.counter(metrics.STEP_SUCCESSES, labels).add_all(traces)
             self._durations((labels[0], _SUCCESS), succeeded, now)
         if failed:
             self._durations((labels[0], _FAILURE), failed, now)
@@ -178,11 +179,11 @@ class WorkerRecorder:
         if waited:
             self._block.histogram(metrics.STEP_WAIT_DURATION, labels).observe_all(waited)
 
-    def _published(self, labels: Labels, published: Sequence[_Published]) -> None:
-        """Count events of one label set; those of one path of the router, too."""
+    def _published(self, labels: Labels, published: Sequence[_Timed]) -> None:
+        """Count events of one label set, and in the router's lane those of their mode."""
         namespace, _, mode, _ = labels
         self._block.router[_ROUTER_CELL[mode]] += len(published)
-        self._block.counter(metrics.EVENTS_PUBLISHED, labels).add(len(published), _latest(published))
+        self._block.counter(metrics.EVENTS_PUBLISHED, labels).add_all([trace for _, trace in published])
         self._block.histogram(metrics.EVENT_PUBLISH_DURATION, (namespace, mode, _SUCCESS)).observe_all(published)
 
     def _refused(self, refused: RefusedEvent, milliseconds: float, trace: TraceContext | None) -> None:
@@ -210,21 +211,13 @@ class WorkerRecorder:
                 self._block.counter(metrics.TASK_FAILURES, (*labels, error_type)).add(1, trace)
 
 
-def _fast_ones(events: Sequence[FastEvent], now: float) -> dict[Labels, list[_Published]]:
+def _fast_ones(events: Sequence[FastEvent], now: float) -> dict[Labels, list[_Timed]]:
     """By label set, how long each event took whose mode is fast, and under which sampled trace."""
-    found: dict[Labels, list[_Published]] = {}
+    found: dict[Labels, list[_Timed]] = {}
     for event, since, trace in events:
         if event.delivery_mode is DeliveryMode.FAST:
             found.setdefault(label_set(event), []).append(((now - since) * 1000, _sampled(trace)))
     return found
-
-
-def _latest(published: Sequence[_Published]) -> TraceContext | None:
-    return next((trace for _, trace in reversed(published) if trace is not None), None)
-
-
-def _latest_of(group: Sequence[FinishedStep]) -> TraceContext | None:
-    return next((finished.trace for finished in reversed(group) if finished.trace.flags & SAMPLED), None)
 
 
 def _sampled(trace: TraceContext) -> TraceContext | None:

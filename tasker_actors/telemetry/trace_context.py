@@ -58,6 +58,10 @@ class TraceContext:
         """Name another span of the same trace."""
         return TraceContext(self.trace_id, span_id, self.flags & (SAMPLED | RANDOM), self.tracestate)
 
+    def traceparent_of(self, span_id: str) -> str:
+        """The header's value for another span of the same trace."""
+        return f"00-{self.trace_id}-{span_id}-{self.flags & (SAMPLED | RANDOM):02x}"
+
 
 def parse_traceparent(text: str, tracestate: str | None = None) -> TraceContext | None:
     """Read a `traceparent`, and the `tracestate` beside it; None if the first cannot be used.
@@ -130,7 +134,8 @@ class Correlation:
     correlation_id: str | None
 
 
-# Set and reset inside one receive by the actor's host; a thread or task that did not inherit it sees None.
+# Set and reset inside one receive by the actor's host, and replaced by each delivery in a subscriber's own thread; a
+# thread or task that did not inherit it sees None.
 CURRENT: ContextVar[Correlated | None] = ContextVar("tasker_actors_correlation", default=None)
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support
 
+import batching
 import cancelling
 import compare
 import cost
@@ -60,6 +61,7 @@ CASES: Mapping[str, Callable[[int], dict[str, list[float]]]] = {
     "cost": cost.run,
     "outside": outside.run,
     "scaling": scaling.run,
+    "batching": batching.run,
     "growth": growth.run,
     "peer_jobs": compare.jobs,
     "peer_steps": compare.steps,

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import batching
 import cost
 import growth
 import matplotlib as mpl
@@ -32,6 +33,7 @@ def write(directory: Path, measured: Mapping[str, object], figures: Figures) -> 
     _bars(directory / "tasks.svg", "single-step tasks a second, 2 processes each", _STEPS, figures)
     _latencies(directory / "starts.svg", figures)
     _lines(directory / "workers.svg", "workers", scaling.WORKERS, "waiting_steps_per_s_{}_workers", figures)
+    _lines(directory / "batches.svg", "steps of a commit at most", batching.BATCHES, "batch_{}_steps_per_s", figures)
     _growth(directory / "growth.svg", figures)
     if "workers_us_per_step" in figures:
         cost.flame_graph(directory / "worker.svg")

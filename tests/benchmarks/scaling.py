@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 from system import create_tasks, home_directory, running, wait_until_finished
-from throughput import rate_since
+from throughput import now, rate_since
 
 WORKERS = (1, 2, 4, 8)
 TASKS_A_WORKER = 4_000
@@ -29,6 +29,6 @@ def _rate(workers: int) -> float:
         psycopg.connect(system.database_url, autocommit=True) as connection,
     ):
         create_tasks(client, "waiting", TASKS_A_WORKER * min(workers, 4))
-        (moment,) = connection.execute("SELECT clock_timestamp()").fetchone() or ()
+        created = now(connection)
         wait_until_finished(connection)
-        return rate_since(connection, moment)
+        return rate_since(connection, created)

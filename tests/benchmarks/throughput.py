@@ -51,9 +51,9 @@ def run(rounds: int) -> dict[str, list[float]]:
 
 def _round(home: Path, client: httpx.Client, connection: psycopg.Connection[Any]) -> tuple[float, float, float]:
     commits = _pgbench(home)
-    began = _now(connection)
+    began = now(connection)
     create_chains(client, CHAINS)
-    created = _now(connection)
+    created = now(connection)
     wait_until_finished(connection)
     rate = rate_since(connection, created)
     return rate, _one(connection, _RATE_WITH_CREATION, {"since": began, "steps": STEPS}), commits
@@ -64,11 +64,12 @@ def rate_since(connection: psycopg.Connection[Any], moment: datetime) -> float:
     return _one(connection, _RATE, {"since": moment})
 
 
-def _now(connection: psycopg.Connection[Any]) -> datetime:
+def now(connection: psycopg.Connection[Any]) -> datetime:
+    """Return the server's time."""
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
-    now: datetime = row[0]
-    return now
+    moment: datetime = row[0]
+    return moment
 
 
 def _one(connection: psycopg.Connection[Any], query: str, parameters: dict[str, Any]) -> float:

@@ -404,6 +404,9 @@ def test_events_published_together_are_there_in_their_order_or_not_at_all(
     assert application.tasker.publish_events([]) == []
 
 
+SPACES = ("shop", "cafe")
+
+
 def many(count: int = 1_000) -> list[EventRequest]:
     """So many that the server stores the first while the last are made."""
     return [EventRequest("note.made", {"n": n}, "shop") for n in range(count)]
@@ -456,6 +459,38 @@ def test_calls_go_through_a_pipeline_of_the_caller(flow: Flow, connection: Conne
     connection.commit()
     left_there = left(flow)
     assert (left_there["notes"], left_there["tasker.tasks"], left_there["events"]) == (2, 1, 1_000)
+
+
+def test_what_is_wrong_with_the_callers_own_statement_in_a_pipeline_is_said_as_it_is(
+    flow: Flow, connection: Connection[Any]
+) -> None:
+    def call() -> None:
+        with connection.pipeline():
+            connection.execute("INSERT INTO guests VALUES (1)")
+            TaskerClient.in_transaction(connection).publish_events(many())
+
+    with pytest.raises(psycopg.errors.UndefinedTable, match="guests"):
+        call()
+    connection.rollback()
+    assert left(flow) == NOTHING
+
+
+@pytest.mark.parametrize("kind", [Blocking, Awaiting])
+def test_many_events_of_a_connection_in_autocommit_mode_are_all_there_or_none(
+    kind: type[Application], flow: Flow
+) -> None:
+    flow.register({"a": []}, namespace="cafe")
+    requests = [EventRequest("note.made", {"n": n}, "cafe" if n > 200 and n % 2 else "shop") for n in range(600)]
+    application = kind(flow.url, autocommit=True)
+    try:
+        with pytest.raises(RequestRefusedError, match="there is no namespace nowhere"):
+            application.tasker.publish_events([*requests, EventRequest("note.made", {}, "nowhere")])
+        assert left(flow) == NOTHING
+        application.tasker.publish_events(requests)
+    finally:
+        application.close()
+    stored = {name: [one["message"]["payload"]["n"] for one in flow.queue(f"{name}_domain_events")] for name in SPACES}
+    assert stored == {name: [each.payload["n"] for each in requests if each.namespace == name] for name in SPACES}
 
 
 def test_many_events_go_through_a_pooler_in_transaction_mode(pgbouncer_url: str) -> None:

@@ -14,7 +14,7 @@ from tasker_actors.stats.exposition import openmetrics_text
 from tasker_actors.stats.reader import BlockReader
 from tasker_actors.stats.recorder import WorkerRecorder
 from tasker_actors.telemetry import metrics
-from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS, EVENT_REFUSALS, STEP_WAIT_DURATION
+from tasker_actors.telemetry.metrics import DURATION_BOUNDS_MS, EVENT_REFUSALS, STEP_WAIT_DURATION, MetricKind
 from tasker_actors.telemetry.trace_context import new_trace
 
 TRACE = new_trace(sampled=True)
@@ -104,6 +104,18 @@ def test_a_sampled_failure_marks_the_counters_of_failures(writer, reader):
     marked = {place[0] for place in found(writer, reader)}
     assert {metrics.STEP_FAILURES, metrics.TASK_FAILURES} <= marked
     assert metrics.STEP_SUCCESSES not in marked
+
+
+def test_a_sampled_step_among_others_marks_itself_alone(writer, reader):
+    steps = [leased(publishes_events=[event()]) for _ in range(5)]
+    steps = [replace(step, trace=new_trace(sampled=number == 2)) for number, step in enumerate(steps)]
+    items = tuple(commit_item(finish(step)) for step in steps)
+    WorkerRecorder(writer, ["shop"]).committed(StepsCommitted(items, (), (), 0, {}, 1.0, 2.0), now=2.0)
+
+    found = {reader.locate(cell): exemplar for cell, exemplar in writer.take_exemplars().items()}
+    assert {exemplar.span_id for exemplar in found.values()} == {steps[2].trace.span_id}
+    counted = {place[0]: exemplar.value for place, exemplar in found.items() if place[0].kind is MetricKind.COUNTER}
+    assert counted == {metrics.STEP_SUCCESSES: 1, metrics.EVENTS_PUBLISHED: 1}
 
 
 def test_fast_events_mark_what_the_bus_took_and_refused_under_their_own_trace(writer, reader):
