@@ -1,22 +1,14 @@
-"""What a step costs beside its handler: processor time of workers, supervisor and server; memory; where the time goes.
-
-The flame graph of a worker is py-spy's, which samples it from outside while it works.
-"""
+"""What a step costs beside its handler: processor time of workers, supervisor and server; memory."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import psutil
 import psycopg
 from system import RunningSystem, create_chains, home_directory, running, wait_until_finished
 
 CHAINS = 5_000
-SAMPLED_CHAINS = 10_000
-SECONDS = 8
 
 
 def run(rounds: int) -> dict[str, list[float]]:
@@ -63,25 +55,3 @@ def _processor_seconds(system: RunningSystem) -> dict[str, float]:
 def _sum(processes: Iterable[psutil.Process]) -> float:
     times = [process.cpu_times() for process in processes]
     return sum(each.user + each.system for each in times)
-
-
-def flame_graph(path: Path) -> None:
-    """Write the flame graph of a worker that works off chains."""
-    spy = str(Path(sys.executable).parent / "py-spy")
-    with home_directory() as home, running(home) as system, system.client() as client:
-        create_chains(client, SAMPLED_CHAINS)
-        worker = str(system.worker_pids()[0])
-        options = [
-            "--gil",
-            "--format",
-            "flamegraph",
-            "--rate",
-            "250",
-            "--duration",
-            str(SECONDS),
-            "--output",
-            str(path),
-        ]
-        subprocess.run([spy, "record", "--pid", worker, *options], check=True, capture_output=True)
-    # Its title is the command, with this machine's paths.
-    path.write_text(path.read_text().replace(str(Path(spy).parent) + "/", "").replace(str(path), path.name))

@@ -1,4 +1,4 @@
-"""The report: what was measured as plots, and flame graphs of a worker and the server, for README to show."""
+"""The report: what was measured as plots, and flame graphs of where its time goes, for README to show."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import batching
-import cost
 import growth
 import matplotlib as mpl
+import profiles
 import scaling
-import server_profile
 from matplotlib import pyplot as plt
 
 Figures = Mapping[str, Sequence[float]]
@@ -35,9 +34,7 @@ def write(directory: Path, measured: Mapping[str, object], figures: Figures) -> 
     _lines(directory / "workers.svg", "workers", scaling.WORKERS, "waiting_steps_per_s_{}_workers", figures)
     _lines(directory / "batches.svg", "steps of a commit at most", batching.BATCHES, "batch_{}_steps_per_s", figures)
     _growth(directory / "growth.svg", figures)
-    if "workers_us_per_step" in figures:
-        cost.flame_graph(directory / "worker.svg")
-        server_profile.flame_graph(directory / "server.svg")
+    profiles.write(directory, figures)
 
 
 def _median(figures: Figures, name: str) -> float:

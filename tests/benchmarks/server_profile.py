@@ -1,4 +1,4 @@
-"""Where PostgreSQL's time goes while workers work off chains: a flame graph, sampled by Linux's `perf`."""
+"""Where PostgreSQL's time goes: a flame graph, sampled by Linux's `perf`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from typing import Any
 import matplotlib as mpl
 import psutil
 from matplotlib import pyplot as plt
-from system import create_chains, home_directory, running
+from system import RunningSystem
 
-SAMPLED_CHAINS = 10_000
-SECONDS = 8
 SAMPLES_PER_S = 250
 STACK_BYTES = 32_768
 
@@ -36,29 +34,27 @@ class Frame:
     above: dict[str, Frame] = field(default_factory=dict)
 
 
-def flame_graph(path: Path) -> None:
-    """Write it as a plot; without `perf`, or without the right to use it, say so and write nothing."""
+def flame_graph(path: Path, system: RunningSystem, title: str, seconds: int) -> None:
+    """Draw what the server does for so long; say so where there is no `perf`, or no right to use it."""
     perf = shutil.which("perf")
     if perf is None:
         sys.stderr.write("no flame graph of the server: there is no perf (Debian: apt-get install linux-perf)\n")
         return
     with tempfile.TemporaryDirectory() as directory:
         recorded = Path(directory, "perf.data")
-        with home_directory() as home, running(home) as system, system.client() as client:
-            create_chains(client, SAMPLED_CHAINS)
-            server = int((home / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
-            backends = ",".join(str(child.pid) for child in psutil.Process(server).children())
-            # The clock and not the processor's counters, which virtual machines do not have; the programs have no frame
-            # pointers, so each sample keeps a piece of the stack.
-            options = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "--call-graph", f"dwarf,{STACK_BYTES}"]
-            command = [perf, "record", *options, "-p", backends, "-o", str(recorded), "--", "sleep", str(SECONDS)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        server = int((system.home / "postgres" / "data" / "postmaster.pid").read_text().splitlines()[0])
+        backends = ",".join(str(child.pid) for child in psutil.Process(server).children())
+        # The clock and not the processor's counters, which virtual machines do not have; the programs have no frame
+        # pointers, so each sample keeps a piece of the stack.
+        options = ["-e", "cpu-clock", "-F", str(SAMPLES_PER_S), "--call-graph", f"dwarf,{STACK_BYTES}"]
+        command = [perf, "record", *options, "-p", backends, "-o", str(recorded), "--", "sleep", str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.stderr.write(f"no flame graph of the server: {done.stderr.strip()}\n")
             return
         script = [perf, "script", "--no-inline", "-F", "comm,ip,sym", "-i", str(recorded)]
         text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    _draw(path, _fold(_stacks(text)))
+    _draw(path, title, _fold(_stacks(text)))
 
 
 def _stacks(text: str) -> Iterator[list[str]]:
@@ -81,7 +77,7 @@ def _fold(stacks: Iterable[list[str]]) -> Frame:
     return root
 
 
-def _draw(path: Path, root: Frame) -> None:
+def _draw(path: Path, title: str, root: Frame) -> None:
     boxes = list(_boxes(root, 0, 0, root.samples * _LEAST_SHARE))
     if not boxes:
         sys.stderr.write("no flame graph of the server: perf saw no function of it by name\n")
@@ -97,7 +93,7 @@ def _draw(path: Path, root: Frame) -> None:
     plt.xlim(0, 1)
     plt.ylim(-0.5, height - 0.5)
     plt.axis("off")
-    plt.title(f"PostgreSQL under chains: {root.samples:,} samples of its processes while they compute", fontsize=9)
+    plt.title(f"{title}: {root.samples:,} samples of its processes while they compute", fontsize=9)
     plt.tight_layout()
     plt.savefig(path, metadata={"Date": None})
     plt.close()

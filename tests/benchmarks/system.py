@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +65,12 @@ def running(
     workers: int = 2,
     variables: Mapping[str, str] | None = None,
     templates: Path = WORKLOAD / "templates",
+    began: Callable[[int], None] = lambda _pid: None,
 ) -> Iterator[RunningSystem]:
-    """Start a supervisor in this home and stop it at the end; its log goes to a file there."""
+    """Start a supervisor in this home and stop it at the end; its log goes to a file there.
+
+    `began` gets its pid at once.
+    """
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("TASKER_", "DATABASE_URL"))}
     environ |= {
         "TASKER_HOME": str(home),
@@ -82,12 +86,13 @@ def running(
     command = [str(Path(sys.executable).parent / "tasker-actors"), "run", "--workers", str(workers)]
     command += ["--bind", "127.0.0.1:0", "--templates", str(templates), "--handlers", "bench_handlers"]
     command += ["--handlers", "soak_handlers"]
-    began = time.perf_counter()
+    started = time.perf_counter()
     process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     try:
+        began(process.pid)
         assert process.stderr is not None
         ready = _wait_until_ready(process.stderr)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         with (home / "supervisor.log").open("a") as log:
             threading.Thread(target=lambda: log.writelines(process.stderr or ()), daemon=True).start()
             embedded = f"postgresql://postgres@/tasker?host={home}/postgres/run"
