@@ -75,9 +75,8 @@ def send_events(events: Iterable[SentEvent]) -> SqlFlow[None]:
     Raises RequestRefusedError where there is no such queue, and what the making of one raises.
     """
     parts = _parts(events)
-    first = next(
-        parts, []
-    )  # before anybody is asked: most calls have no more, and what is wrong with them costs nothing
+    # Made before anybody is asked: most calls have no more, and what is wrong with one of these costs nothing.
+    first = next(parts, [])
     yield from require_schema(REQUIRED_MIGRATION)
     known: set[str] = set()
     for part in chain([first], parts):
