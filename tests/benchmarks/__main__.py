@@ -11,6 +11,8 @@ import os
 import platform
 import statistics
 import sys
+import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -84,9 +86,14 @@ def main() -> None:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # of the server that peers share
     figures: dict[str, list[float]] = {}
+    failed = []
     for name in options.cases or CASES:
-        sys.stderr.write(f"measuring {name}\n")
-        figures |= CASES[name](options.rounds)
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} measuring {name}\n")
+        try:
+            figures |= CASES[name](options.rounds)
+        except Exception:  # noqa: BLE001 - an hour of other figures must not be lost with one
+            sys.stderr.write(f"{name} failed:\n{traceback.format_exc()}")
+            failed.append(name)
     measured: dict[str, object] = {"machine": _machine(), "rounds": options.rounds, "figures": figures}
     if any(name.startswith("peer_") for name in options.cases or CASES):
         measured["includes"] = compare.includes()
@@ -98,6 +105,8 @@ def main() -> None:
         _print(figures)
         for name, what in compare.includes().items() if "includes" in measured else ():
             sys.stdout.write(f"a unit of {name}: {what}\n")
+    if failed:
+        sys.exit(f"no figures of {', '.join(failed)}: see above")
 
 
 def _machine() -> str:
