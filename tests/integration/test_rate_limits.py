@@ -19,17 +19,17 @@ from tasker_actors.postgres.session import session
 
 THREE_A_MINUTE = {"scope": "step", "rate": 3, "period_seconds": 60}
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_FAR_AWAY_SECONDS = 1_000_000_000
 _PAUSES = st.integers(0, 1000).map(lambda number: number / 1000) | st.sampled_from([0.952, 0.975, 0.999, 1.0, 1.049])
 """Between two claims, as a part of the period; what is interesting is close to its end."""
 
 
 def pass_time(flow: Flow, seconds: float) -> None:
     """Let time pass for what began and for what is to be opened."""
-    for statement in (
-        "UPDATE tasker.limit_starts SET slot_at = slot_at - make_interval(secs => %s) RETURNING 1",
-        "UPDATE tasker.limit_openings SET opens_at = opens_at - make_interval(secs => %s) RETURNING 1",
-    ):
-        flow.rows(statement, seconds)
+    # Rows move one after the other, and none may come to where another still stands: first they all go far away.
+    for away in (_FAR_AWAY_SECONDS, seconds - _FAR_AWAY_SECONDS):
+        flow.rows("UPDATE tasker.limit_starts SET slot_at = slot_at - make_interval(secs => %s) RETURNING 1", away)
+    flow.rows("UPDATE tasker.limit_openings SET opens_at = opens_at - make_interval(secs => %s) RETURNING 1", seconds)
 
 
 def test_so_many_begin_in_a_period_whatever_becomes_of_them(flow: Flow):

@@ -17,7 +17,7 @@ WITH made AS (
         traceparent, created_at, updated_at)
     SELECT gen_random_uuid(), t.template_id, t.namespace, t.name, t.version, t.priority, t.open_steps, t.context,
            t.context_bytes, t.correlation_id, t.traceparent, t.created_at - n * %(apart)s::interval, t.updated_at
-    FROM tasker.tasks t, generate_series(%(first)s, %(last)s) AS n
+    FROM tasker.tasks t, generate_series(%(first)s::integer, %(last)s::integer) AS n
     WHERE t.task_uuid = %(task)s
     RETURNING *
 )
