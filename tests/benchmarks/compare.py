@@ -21,7 +21,7 @@ from peers.redis_peers import CeleryPeer, DramatiqPeer
 from peers.tasker_actors import chains, tasks
 from system import home_directory
 
-STARTS = 40
+STARTS = 100
 PAUSE_SECONDS = 0.05
 
 Figures = dict[str, list[float]]
