@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sysconfig
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -158,15 +159,26 @@ def in_the_middle(run: Run) -> None:
     until(lambda: router(url)["durable_routed"] > 0)
 
 
+MOMENT_S = 0.05
+
+
 @contextmanager
 def standing_still(run: Run) -> Iterator[list[psutil.Process]]:
-    """Stop all workers for the block, in the middle of the day; it fails if they were done already."""
+    """Stop all workers for the block, in the middle of the day."""
     _ = run.url  # they are there when it is
     workers = run.workers()
-    in_the_middle(run)
-    for worker in workers:
-        worker.suspend()
+
+    def have_begun() -> bool:
+        """Let them work for a moment, in which they cannot do all: who only looks on may look too late."""
+        for worker in workers:
+            worker.resume()
+        threading.Event().wait(MOMENT_S)
+        for worker in workers:
+            worker.suspend()
+        return router(run.url)["durable_routed"] > 0
+
     try:
+        until(have_begun)
         assert 0 < router(run.url)["durable_routed"] < FLIGHTS
         yield workers
     finally:
