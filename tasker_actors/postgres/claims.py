@@ -10,7 +10,7 @@ import psycopg
 
 from tasker_actors.delivery.committer import WorkerFencedError
 from tasker_actors.postgres.outages import Session, Trouble, reason_of
-from tasker_actors.postgres.templates import load_definition
+from tasker_actors.postgres.templates import load_definitions
 from tasker_actors.steps.claimable import ClaimableNamespaces
 from tasker_actors.steps.claimer import Beginning, Claimed
 from tasker_actors.steps.lease import LeasedStep, TaskFacts
@@ -80,11 +80,11 @@ class PostgresClaimer:
         if reply.get("fenced"):
             raise WorkerFencedError
         tasks = {task["task_uuid"]: task_facts(task) for task in reply.get("tasks", ())}
-        for template_id in {facts.template_id for facts in tasks.values()}:
-            if template_id not in self._plans:
-                self._plans.add(template_id, load_definition(connection, template_id))
-                self._new_plans(template_id)
-                self._warn_of_missing(template_id)
+        new = {facts.template_id for facts in tasks.values() if facts.template_id not in self._plans}
+        for template_id, template in load_definitions(connection, new).items():
+            self._plans.add(template_id, template)
+            self._new_plans(template_id)
+            self._warn_of_missing(template_id)
         return reply, tasks
 
     def extend(self, steps: Sequence[LeasedStep]) -> Collection[int] | None:

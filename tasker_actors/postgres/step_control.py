@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from tasker_actors.errors import TaskerError
 from tasker_actors.postgres.outages import reason_of
 from tasker_actors.postgres.session import Pool, named_statements, session
-from tasker_actors.postgres.templates import load_definition
+from tasker_actors.postgres.templates import load_definitions
 from tasker_actors.workflow.template import TaskTemplate
 
 
@@ -101,7 +101,7 @@ def find_step(pool: Pool, task_uuid: str, step_uuid: str) -> FoundStep | None:
 def read_template(pool: Pool, template_id: int) -> TaskTemplate:
     """Read the content of a template that a task was created with."""
     with session(pool) as connection:
-        return load_definition(connection, template_id)
+        return load_definitions(connection, [template_id])[template_id]
 
 
 def resolve_step(pool: Pool, task_uuid: str, step_uuid: str, decision: Decision) -> Resolution | None:

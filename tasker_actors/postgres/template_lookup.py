@@ -48,7 +48,7 @@ class TemplateLookup:
     def _own(self) -> TemplateIndex:
         with self._lock:
             if self._index is None:
-                self._index = TemplateIndex(self._read("load_registered_templates", {"ids": self._registered}))
+                self._index = TemplateIndex(self._read("load_templates", {"ids": self._registered}))
             return self._index
 
     def _read(self, statement: str, parameters: dict[str, Any]) -> list[RegisteredTemplate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -78,11 +78,11 @@ def ensure_event_queues(connection: Connection[Any], namespace: str) -> None:
     ensure_queue(connection, f"{namespace}_domain_events_dlq")
 
 
-def load_definition(connection: Connection[Any], template_id: int) -> TaskTemplate:
-    """Read a template as a task was created with it; StartupError for an unknown number."""
-    row = connection.execute(_SQL["load_template_definition"], {"template_id": template_id}).fetchone()
-    if row is None:
-        msg = f"template {template_id} is not in the database; was it deleted by hand?"
+def load_definitions(connection: Connection[Any], template_ids: Collection[int]) -> dict[int, TaskTemplate]:
+    """Read templates by number, as tasks were created with them, in one round trip; StartupError for an unknown one."""
+    rows = connection.execute(_SQL["load_templates"], {"ids": list(template_ids)}).fetchall() if template_ids else ()
+    found = {template_id: TaskTemplate.from_definition(definition) for template_id, definition in rows}
+    if missing := set(template_ids) - found.keys():
+        msg = f"template {min(missing)} is not in the database; was it deleted by hand?"
         raise StartupError(msg)
-    definition: Mapping[str, Any] = row[0]
-    return TaskTemplate.from_definition(definition)
+    return found

@@ -18,7 +18,7 @@ from tasker_actors.events.derive import lost_step_message
 from tasker_actors.events.facts import StepFacts
 from tasker_actors.events.outgoing import BoundDeclaration, Derived
 from tasker_actors.postgres.session import DatabaseBusyError, Pool, session
-from tasker_actors.postgres.templates import ensure_event_queues, load_definition
+from tasker_actors.postgres.templates import ensure_event_queues, load_definitions
 from tasker_actors.postgres.workers import fence, mark_unseen, settle, task_context
 from tasker_actors.stats.counters import CommittedCount
 from tasker_actors.steps.conclude import refusing
@@ -101,9 +101,9 @@ class Settlement:
     def _settle(self, worker_id: int, running: Collection[int] | None, reason: str, store: Store) -> Settled:
         with session(self._pool) as connection, connection.transaction():
             _, leases = fence(connection, worker_id, reason)
-            for template_id in {lease["template_id"] for lease in leases}:
-                if template_id not in self._plans:
-                    self._plans.add(template_id, load_definition(connection, template_id))
+            new = {lease["template_id"] for lease in leases if lease["template_id"] not in self._plans}
+            for template_id, template in load_definitions(connection, new).items():
+                self._plans.add(template_id, template)
             decided = self._decide(leases, running, reason, partial(task_context, connection))
             settled, finished, committed = store(worker_id, decided, partial(settle, connection))
             if running is None:

@@ -52,7 +52,7 @@ WHERE (t.kind, t.conditional, t.tolerates_failure, t.cancels_siblings, t.gathers
       (excluded.kind, excluded.conditional, excluded.tolerates_failure, excluded.cancels_siblings, excluded.gathers,
        excluded.limits);
 
--- name: load_registered_templates
+-- name: load_templates
 SELECT template_id, definition FROM tasker.templates WHERE template_id = ANY (%(ids)s::bigint[]);
 
 -- name: find_registered_templates
@@ -62,6 +62,3 @@ FROM tasker.templates
 WHERE namespace = %(namespace)s AND name = %(name)s
   AND (%(version)s::text IS NULL OR version = %(version)s::text)
 ORDER BY version, registered_at DESC, template_id DESC;
-
--- name: load_template_definition
-SELECT definition FROM tasker.templates WHERE template_id = %(template_id)s;
