@@ -7,12 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import growth
 import server_profile
 from system import RunningSystem, create_chains, home_directory, running
 
 SAMPLED_CHAINS = 10_000
+SAMPLED_CONTEXTS = 4_000
 SECONDS = 8
 START_SECONDS = 5
 """Longer than a start takes: what it does until then is seen whole."""
@@ -47,6 +50,14 @@ def _chains_alone(directory: Path) -> None:
         _spy(directory / "chain_worker.svg", system.worker_pids()[0])
         title = "PostgreSQL with one chain at a time"
         server_profile.flame_graph(directory / "chain_server.svg", system, title, SECONDS)
+
+
+def _large_contexts(directory: Path) -> None:
+    """A worker and the server while tasks with large contexts are worked off."""
+    with growth.loaded(replace(growth.payload(max(growth.PAYLOAD_KB)), waiting=SAMPLED_CONTEXTS)) as (system, _):
+        _spy(directory / "contexts_worker.svg", system.worker_pids()[0])
+        title = "PostgreSQL with contexts of 500 KB"
+        server_profile.flame_graph(directory / "contexts_server.svg", system, title, SECONDS)
 
 
 @contextmanager
@@ -128,4 +139,5 @@ _PROFILES: Mapping[str, Callable[[Path], None]] = {
     "events_outside_per_s": _case("outside", "outside.svg", "--threads"),
     "tell_per_second": _case("messaging", "messages.svg", "--subprocesses"),
     "start_to_ready_s": _start,
+    "payload_500_kb_steps_per_s": _large_contexts,
 }
