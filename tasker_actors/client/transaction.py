@@ -9,6 +9,7 @@ from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+import orjson
 from pydantic import ValidationError
 
 from tasker_actors.client.answers import CreatedTask, PublishedEvent
@@ -78,7 +79,7 @@ class TransactionClient:
     def publish_events(self, requests: Sequence[EventRequest]) -> list[PublishedEvent]:
         """Publish up to 1,000 durable events, all or none, in their order; paths of faults begin `/events/INDEX`.
 
-        Of more than 125 the server stores the first while the next are made; what is wrong with a later one takes them
+        Of more than 64 the server stores the first while the next are made; what is wrong with a later one takes them
         back.
         """
         return run(self._connection, _publish_all(requests), overlapping=len(requests) > EVENTS_AT_ONCE)
@@ -131,9 +132,9 @@ def _publish(name: str, payload: Any, options: EventOptions) -> SqlFlow[Publishe
         )
         raise _invalid("not_durable", "/delivery_mode", message)
     ids = (options.get("correlation_id"), options.get("parent_correlation_id"))
-    sent = _Publication().message(EventRequest(name, payload, options["namespace"], *ids), "")
+    sent, published = _Publication().made(EventRequest(name, payload, options["namespace"], *ids), "")
     yield from send_events([sent])
-    return PublishedEvent(event_id=sent.event_id, correlation_id=sent.headers["correlation_id"])
+    return published
 
 
 def _publish_all(requests: Sequence[EventRequest]) -> SqlFlow[list[PublishedEvent]]:
@@ -144,9 +145,9 @@ def _publish_all(requests: Sequence[EventRequest]) -> SqlFlow[list[PublishedEven
 
     def made() -> Iterator[SentEvent]:
         for index, each in enumerate(requests):
-            one = publication.message(each, f"/events/{index}")
-            published.append(PublishedEvent(event_id=one.event_id, correlation_id=one.headers["correlation_id"]))
-            yield one
+            sent, answer = publication.made(each, f"/events/{index}")
+            published.append(answer)
+            yield sent
 
     yield from send_events(made())
     return published
@@ -160,8 +161,8 @@ class _Publication:
         self._caller = callers_trace()
         self._new_trace = _own_traces()
 
-    def message(self, request: EventRequest, place: str) -> SentEvent:
-        """Make the message of an event; `place` is where it stands among others."""
+    def made(self, request: EventRequest, place: str) -> tuple[SentEvent, PublishedEvent]:
+        """Make what is sent of an event, and what its publisher gets; `place` is where it stands among others."""
         correlation_id = _uuid(request.correlation_id, place, "correlation_id") or new_uuid7()
         event = build_event(
             event_name=request.name,
@@ -179,7 +180,9 @@ class _Publication:
         if self._caller is not None:
             # No worker traces this publication: the caller's span is above.
             headers["traceparent"] = self._caller.traceparent
-        return SentEvent(event.namespace, event.event_id, event.message, headers)
+        document = b'{"message":%b,"headers":%b}' % (event.message, orjson.dumps(headers))
+        answer = PublishedEvent(event_id=event.event_id, correlation_id=correlation_id)
+        return SentEvent(event.namespace, document), answer
 
 
 def _uuid(text: str | None, place: str, key: str) -> str | None:
