@@ -71,7 +71,9 @@ def running(
 
     `began` gets its pid at once.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("TASKER_", "DATABASE_URL"))}
+    # Bytecode is kept, as it is for users: without it, each start would compile the package anew.
+    ours = ("TASKER_", "DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environ |= {
         "TASKER_HOME": str(home),
         "PYTHONPATH": str(WORKLOAD),
