@@ -35,7 +35,7 @@ def flow(embedded_server: DatabaseServer) -> Iterator[Flow]:
 def shares(connection: Connection, steps: list[tuple[str, int]], names: list[str], limit: int) -> dict[str, int]:
     """How many of these steps, by namespace and age, a claim would take in each namespace."""
     connection.execute(_STEPS, [[name for name, _ in steps], [age for _, age in steps]])
-    query = "SELECT namespace, share FROM tasker.claim_shares_v1(%s, %s, now())"
+    query = "SELECT namespace, share FROM tasker.oldest_shares_v1(%s, %s, now())"
     return dict(connection.execute(query, [names, limit]).fetchall())
 
 

@@ -4,7 +4,7 @@
 -- each other. A few of each namespace are looked at. The p_limit-th oldest of these is the brink: what is younger is not
 -- among those looked for. Only where the last one looked at is older than that can there be more, and more is read.
 -- It is planned under the settings of the claim that calls it.
-CREATE FUNCTION tasker.claim_shares_v1(p_namespaces text[], p_limit integer, p_now timestamptz)
+CREATE FUNCTION tasker.oldest_shares_v1(p_namespaces text[], p_limit integer, p_now timestamptz)
 RETURNS TABLE (namespace text, share integer)
 LANGUAGE plpgsql STABLE
 AS $$
@@ -103,7 +103,7 @@ BEGIN
         v_shares := ARRAY[p_limit];
     ELSE
         SELECT array_agg(namespace), array_agg(share) INTO v_names, v_shares
-        FROM tasker.claim_shares_v1(p_namespaces, p_limit, v_now);
+        FROM tasker.oldest_shares_v1(p_namespaces, p_limit, v_now);
     END IF;
     SELECT coalesce(array_agg(row_id) FILTER (WHERE NOT has_limits), '{}'),
            coalesce(array_agg(row_id) FILTER (WHERE has_limits), '{}')
