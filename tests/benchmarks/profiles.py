@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -125,10 +126,11 @@ def _options(path: Path, *more: str) -> list[str]:
 
 
 def _without_paths(path: Path) -> None:
-    """Leave this machine's paths out of the title, which is the command."""
+    """Leave this machine's paths out of the title, which is the command, and of labels, which py-spy has cut short."""
     text = path.read_text()
     for part in (f"{path.parent}/", f"{_SPY.parent}/", f"{_BENCHMARKS.parent.parent}/"):
         text = text.replace(part, "")
+    text = re.sub(r"(?<=[ ;>])/[^<\s]*\.\.</text>", "..</text>", text)
     path.write_text(text)
 
 
